@@ -1,0 +1,97 @@
+//! What can be wrong with a record batch.
+
+use thiserror::Error;
+
+/// Why bytes are not an acceptable record batch. The broker maps each variant to one Kafka error code.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum BatchError {
+    /// The bytes end before the header or the body does.
+    #[error("record batch is cut short: {have} bytes present, {need} needed")]
+    TooShort {
+        /// Bytes present.
+        have: usize,
+        /// Bytes needed.
+        need: usize,
+    },
+    /// The length field is impossible for a magic-2 batch.
+    #[error("record batch length {batch_length} is smaller than the header (49 bytes after the length field)")]
+    BadLength {
+        /// The value of the length field.
+        batch_length: i32,
+    },
+    /// More bytes than one batch, where exactly one is allowed.
+    #[error("{bytes} bytes follow the record batch; a partition of a produce request carries exactly one batch")]
+    TrailingBytes {
+        /// How many bytes follow the first batch.
+        bytes: usize,
+    },
+    /// A message set of the format before Kafka 0.11.
+    #[error("message format {magic} is not supported; the producer must use message format 2 (Kafka 0.11 or newer)")]
+    OldMagic {
+        /// The magic byte, 0 or 1.
+        magic: i8,
+    },
+    /// A magic byte that no Kafka release uses.
+    #[error("unknown message format {magic}")]
+    UnknownMagic {
+        /// The magic byte.
+        magic: i8,
+    },
+    /// The checksum does not match the bytes.
+    #[error("record batch is corrupt: CRC-32C is {computed:#010x}, the header says {stored:#010x}")]
+    CrcMismatch {
+        /// The checksum in the header.
+        stored: u32,
+        /// The checksum of the bytes.
+        computed: u32,
+    },
+    /// Attribute bits 0 to 2 name no known codec.
+    #[error("unknown compression codec {codec}")]
+    UnknownCompression {
+        /// The value of attribute bits 0 to 2.
+        codec: u8,
+    },
+    /// Negative counts, or a count that does not fit the offset range or the bytes.
+    #[error(
+        "record count {record_count} does not fit last offset delta {last_offset_delta} and {body_bytes} body bytes"
+    )]
+    CountMismatch {
+        /// Record count of the header.
+        record_count: i32,
+        /// Last offset delta of the header.
+        last_offset_delta: i32,
+        /// Bytes behind the header.
+        body_bytes: usize,
+    },
+    /// Producer id, epoch and sequence contradict each other.
+    #[error(
+        "producer fields contradict each other: id {producer_id}, epoch {producer_epoch}, base sequence {base_sequence}, transactional {transactional}"
+    )]
+    ProducerFields {
+        /// Producer id.
+        producer_id: i64,
+        /// Producer epoch.
+        producer_epoch: i16,
+        /// First sequence number.
+        base_sequence: i32,
+        /// Whether the batch is part of a transaction.
+        transactional: bool,
+    },
+    /// Clients may not write transaction markers.
+    #[error("a client may not write control batches")]
+    ControlBatch,
+    /// Only the broker sets log append time or a delete horizon.
+    #[error("attributes {attributes:#06x} carry flags that only a broker sets (log append time or delete horizon)")]
+    BrokerOnlyAttributes {
+        /// The attributes of the header.
+        attributes: i16,
+    },
+    /// Larger than the topic allows.
+    #[error("record batch of {bytes} bytes exceeds max.message.bytes = {limit}; raise it or send smaller batches")]
+    TooLarge {
+        /// Size of the batch.
+        bytes: usize,
+        /// The limit of the topic.
+        limit: usize,
+    },
+}
