@@ -1,0 +1,1 @@
+"""Adapters: each turns one client library into the small interface of `suite.contract`."""
