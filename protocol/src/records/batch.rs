@@ -308,7 +308,7 @@ impl BatchHeader {
         self.producer_id > -1
     }
 
-    fn body_len(&self) -> usize {
+    pub(crate) fn body_len(&self) -> usize {
         self.total_len() - HEADER_LEN
     }
 
@@ -351,6 +351,16 @@ pub fn set_log_append_time(batch: &mut [u8], now: Timestamp) {
     write_crc(batch);
 }
 
+/// Corrects the max timestamp of a batch to what its records say, with a new CRC. `batch` is exactly one batch.
+///
+/// # Panics
+/// If `batch` is shorter than a header: the caller has parsed it before.
+pub fn set_max_timestamp(batch: &mut [u8], max: Timestamp) {
+    assert!(batch.len() >= HEADER_LEN, "stamping a batch that was never parsed");
+    batch[MAX_TIMESTAMP_AT..MAX_TIMESTAMP_AT + 8].copy_from_slice(&max.0.to_be_bytes());
+    write_crc(batch);
+}
+
 /// Computes and stores the CRC of a batch that fills `batch`.
 pub(crate) fn write_crc(batch: &mut [u8]) {
     let crc = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
@@ -365,87 +375,6 @@ pub fn verify_crc(batch: &[u8]) -> Result<(), BatchError> {
     let stored = u32::from_be_bytes(array(head, CRC_AT));
     let computed = crc32c::crc32c(&batch[CRC_COVERS_FROM..]);
     if stored == computed { Ok(()) } else { Err(BatchError::CrcMismatch { stored, computed }) }
-}
-
-/// Limits for [`validate_produced`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct ValidationLimits {
-    /// Largest batch, as stored; the topic's `max.message.bytes`.
-    pub max_batch_bytes: usize,
-    /// Largest records section after decompression; bounds the record count that a compressed batch can claim.
-    pub max_decompressed_bytes: usize,
-}
-
-impl Default for ValidationLimits {
-    /// Kafka's default for `max.message.bytes`, and 128 MiB decompressed.
-    fn default() -> Self {
-        ValidationLimits { max_batch_bytes: 1_048_588, max_decompressed_bytes: 128 << 20 }
-    }
-}
-
-/// Checks what a client sent as the records of one partition: exactly one data batch, by its header and CRC.
-///
-/// Costs one CRC pass. The records themselves are not opened: for that see `walk_records`.
-pub fn validate_produced(bytes: &[u8], limits: &ValidationLimits) -> Result<BatchHeader, BatchError> {
-    let header = BatchHeader::parse(bytes)?;
-    let total = header.total_len();
-    if bytes.len() < total {
-        return Err(BatchError::TooShort { have: bytes.len(), need: total });
-    }
-    if bytes.len() > total {
-        return Err(BatchError::TrailingBytes { bytes: bytes.len() - total });
-    }
-    if total > limits.max_batch_bytes {
-        return Err(BatchError::TooLarge { bytes: total, limit: limits.max_batch_bytes });
-    }
-    verify_crc(bytes)?;
-    check_produced_flags(&header)?;
-    check_produced_count(&header, limits)?;
-    check_producer_fields(&header)?;
-    Ok(header)
-}
-
-fn check_produced_flags(header: &BatchHeader) -> Result<(), BatchError> {
-    let attributes = header.attributes;
-    if attributes.is_control() {
-        return Err(BatchError::ControlBatch);
-    }
-    if attributes.has_delete_horizon() || attributes.timestamp_type() == TimestampType::LogAppendTime {
-        return Err(BatchError::BrokerOnlyAttributes { attributes: attributes.bits() });
-    }
-    Ok(())
-}
-
-fn check_produced_count(header: &BatchHeader, limits: &ValidationLimits) -> Result<(), BatchError> {
-    // Otherwise a tiny batch could claim, and burn, two billion offsets.
-    let room = match header.attributes.compression() {
-        Compression::None => header.body_len(),
-        _ => limits.max_decompressed_bytes,
-    };
-    let count = header.record_count as usize;
-    let fits = count.checked_mul(MIN_RECORD_LEN).is_some_and(|least| least <= room);
-    if count == 0 || count - 1 != header.last_offset_delta as usize || !fits {
-        return Err(header.count_mismatch());
-    }
-    Ok(())
-}
-
-/// Without a producer id the other two fields mean nothing: sarama and kafkajs send zeros there, others -1.
-fn check_producer_fields(header: &BatchHeader) -> Result<(), BatchError> {
-    let transactional = header.attributes.is_transactional();
-    let coherent = match header.producer_id {
-        -1 => !transactional,
-        id => id >= 0 && header.producer_epoch >= 0 && header.base_sequence >= 0,
-    };
-    if coherent {
-        return Ok(());
-    }
-    Err(BatchError::ProducerFields {
-        producer_id: header.producer_id,
-        producer_epoch: header.producer_epoch,
-        base_sequence: header.base_sequence,
-        transactional,
-    })
 }
 
 /// One batch inside a run of batches.
@@ -514,4 +443,4 @@ fn array<const N: usize>(header: &[u8; HEADER_LEN], at: usize) -> [u8; N] {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -95,3 +95,74 @@ pub enum BatchError {
         limit: usize,
     },
 }
+
+/// Why the records of a batch cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum RecordError {
+    /// The bytes end inside a field.
+    #[error("records end inside the {field}")]
+    Truncated {
+        /// The field.
+        field: &'static str,
+    },
+    /// A varint goes on beyond its type.
+    #[error("the varint of the {field} is too long")]
+    VarintTooLong {
+        /// The field.
+        field: &'static str,
+    },
+    /// A length or count below its minimum.
+    #[error("the {field} is negative: {length}")]
+    NegativeLength {
+        /// The field.
+        field: &'static str,
+        /// Its value.
+        length: i32,
+    },
+    /// More headers than bytes could hold.
+    #[error("a record claims {count} headers in {remaining_bytes} bytes")]
+    TooManyHeaders {
+        /// Claimed headers.
+        count: usize,
+        /// Bytes that could hold them.
+        remaining_bytes: usize,
+    },
+    /// More records than bytes could hold.
+    #[error("{count} more records are claimed in {remaining_bytes} bytes")]
+    TooManyRecords {
+        /// Claimed records.
+        count: usize,
+        /// Bytes that could hold them.
+        remaining_bytes: usize,
+    },
+    /// Bytes are left after the last field or record.
+    #[error("{bytes} bytes follow the last field or record")]
+    TrailingBytes {
+        /// How many.
+        bytes: usize,
+    },
+    /// Offset deltas do not ascend within the batch.
+    #[error("record {index} has offset delta {offset_delta}; deltas must ascend and end at {last_offset_delta}")]
+    OffsetDelta {
+        /// Position of the record in the batch.
+        index: usize,
+        /// Its offset delta.
+        offset_delta: i32,
+        /// Last offset delta of the batch.
+        last_offset_delta: i32,
+    },
+}
+
+/// Why a batch cannot be opened.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DecodeError {
+    /// Its header is unsound.
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    /// Its records section does not decompress, or not within the limits.
+    #[error(transparent)]
+    Compress(#[from] super::compress::CompressError),
+    /// A record is unsound.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+}
