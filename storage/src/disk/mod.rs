@@ -1,0 +1,48 @@
+//! The product's only file path. Everything durable goes through [`Disk`], so that the crash store can stand in for it and
+//! no sync is forgotten unseen. Synchronous: callers are threads that may block.
+//!
+//! What is durable when: file data after `sync_data`/`sync_all` of the file, names (create, rename, remove) after `sync_dir`
+//! of their folder. Until then a power cut may keep all, part or nothing of it.
+mod os;
+
+use std::io;
+use std::sync::Arc;
+
+pub use os::OsDisk;
+
+/// A data folder. Paths are relative to it, with `/` between names.
+pub trait Disk: Send + Sync + 'static {
+    /// A new, empty file, open for reading and writing; fails if it exists.
+    fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// An existing file, open for reading and writing.
+    fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>>;
+    /// Replaces `to` if it exists.
+    fn rename(&self, from: &str, to: &str) -> io::Result<()>;
+    fn remove(&self, path: &str) -> io::Result<()>;
+    /// Names in a folder, in no order.
+    fn list(&self, dir: &str) -> io::Result<Vec<String>>;
+    fn create_dir_all(&self, path: &str) -> io::Result<()>;
+    fn sync_dir(&self, path: &str) -> io::Result<()>;
+    fn exists(&self, path: &str) -> bool;
+    /// Space that this process can still use, bytes.
+    fn free_bytes(&self) -> io::Result<u64>;
+}
+
+/// An open file. Positions and lengths in bytes.
+pub trait DiskFile: Send + Sync {
+    /// Writes all buffers, one after the other, from `position` on.
+    fn write_at(&self, position: u64, buffers: &[&[u8]]) -> io::Result<()>;
+    /// Fills the buffer, or fails with `UnexpectedEof`.
+    fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()>;
+    fn len(&self) -> io::Result<u64>;
+    fn is_empty(&self) -> io::Result<bool> {
+        Ok(self.len()? == 0)
+    }
+    fn set_len(&self, len: u64) -> io::Result<()>;
+    /// Reserves space up to `len`, which becomes the file's length; fails now rather than at a later write.
+    fn allocate(&self, len: u64) -> io::Result<()>;
+    /// Data, and what is needed to read it back (fdatasync).
+    fn sync_data(&self) -> io::Result<()>;
+    fn sync_all(&self) -> io::Result<()>;
+}

@@ -1,0 +1,98 @@
+//! Resolved settings of the engine and of one topic. Parsing and defaults for users are the broker's; these are values.
+
+/// What "durable" means for an acknowledgement with acks=all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Synced to the device before it is acknowledged (survives a power cut).
+    Fsync,
+    /// Written to the operating system (survives a kill of the process); synced in the background.
+    Os,
+}
+
+/// Settings of the engine.
+#[derive(Debug, Clone)]
+pub struct StorageConfig {
+    pub durability: Durability,
+    /// Log shards; 0 = one for each core.
+    pub shards: usize,
+    /// Size at which a WAL file is sealed.
+    pub wal_file_bytes: u64,
+    /// Total size of WAL files above which the oldest are merged away.
+    pub wal_max_bytes: u64,
+    /// Age above which a WAL file with data is merged away.
+    pub wal_max_age_ms: u64,
+    /// Unmerged bytes at which a partition gets a segment of its own.
+    pub merge_partition_bytes: u64,
+    /// Hot tail kept in memory for readers, all partitions together.
+    pub tail_cache_bytes: u64,
+    /// Batches accepted but not yet durable, all partitions together.
+    pub write_buffer_bytes: u64,
+    /// The largest commit: larger backlogs are split.
+    pub commit_max_bytes: u64,
+    /// Under [`Durability::Os`]: time between background syncs.
+    pub os_sync_interval_ms: u64,
+    /// How often retention, compaction and merge are looked at.
+    pub housekeeping_interval_ms: u64,
+    /// Producer state without a write for so long is dropped (`producer.id.expiration.ms`).
+    pub producer_id_expiration_ms: u64,
+}
+
+impl Default for StorageConfig {
+    fn default() -> Self {
+        StorageConfig {
+            durability: Durability::Fsync,
+            shards: 0,
+            wal_file_bytes: 64 << 20,
+            wal_max_bytes: 512 << 20,
+            wal_max_age_ms: 10 * 60 * 1000,
+            merge_partition_bytes: 32 << 20,
+            tail_cache_bytes: 128 << 20,
+            write_buffer_bytes: 64 << 20,
+            commit_max_bytes: 8 << 20,
+            os_sync_interval_ms: 1000,
+            housekeeping_interval_ms: 1000,
+            producer_id_expiration_ms: 24 * 3600 * 1000,
+        }
+    }
+}
+
+/// `cleanup.policy`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct CleanupPolicy {
+    pub delete: bool,
+    pub compact: bool,
+}
+
+/// Settings of one topic that its logs need. `None` = unlimited (Kafka's -1).
+#[derive(Debug, Clone, PartialEq)]
+pub struct LogConfig {
+    pub cleanup: CleanupPolicy,
+    pub retention_ms: Option<u64>,
+    pub retention_bytes: Option<u64>,
+    /// Target size of a merged segment; also the grain of retention.
+    pub segment_bytes: u64,
+    pub segment_ms: u64,
+    pub delete_retention_ms: u64,
+    pub min_compaction_lag_ms: u64,
+    pub max_compaction_lag_ms: Option<u64>,
+    pub min_cleanable_dirty_ratio: f64,
+    /// `message.timestamp.type=LogAppendTime`.
+    pub log_append_time: bool,
+}
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        LogConfig {
+            cleanup: CleanupPolicy { delete: true, compact: false },
+            retention_ms: Some(7 * 24 * 3600 * 1000),
+            retention_bytes: None,
+            segment_bytes: 1 << 30,
+            segment_ms: 7 * 24 * 3600 * 1000,
+            delete_retention_ms: 24 * 3600 * 1000,
+            min_compaction_lag_ms: 0,
+            max_compaction_lag_ms: None,
+            min_cleanable_dirty_ratio: 0.5,
+            log_append_time: false,
+        }
+    }
+}

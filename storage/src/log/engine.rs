@@ -1,0 +1,370 @@
+//! The engine: opens, appends, deletes, shuts down. Recovery is in `recovery`, background work in `maintenance`.
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use parking_lot::{Mutex, RwLock};
+use thiserror::Error;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::task::JoinHandle;
+use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
+
+use super::commit::{Committer, Tag, TailCache};
+use super::config::{LogConfig, StorageConfig};
+use super::maintenance;
+use super::manifest::{CheckpointError, Record};
+use super::partition::{LogIo, Partition};
+use super::recovery;
+use super::state::State;
+use super::types::{AckLevel, AppendError, Appended, PartitionKey, PendingAppend, ReadError};
+use crate::disk::Disk;
+use crate::segment::LocalSegments;
+use crate::wal::{EntryKind, LocalWal, Refusal, WalEntry, WalError, WalOptions};
+
+/// A topic the metadata knows.
+#[derive(Debug, Clone)]
+pub struct TopicSpec {
+    pub topic: TopicId,
+    pub partitions: i32,
+    pub config: Arc<LogConfig>,
+}
+
+/// Resolves to one result per batch, in the order submitted.
+pub type AppendFuture = Pin<Box<dyn Future<Output = Vec<Result<Appended, AppendError>>> + Send>>;
+
+#[derive(Debug, Error)]
+pub enum OpenError {
+    #[error("{path}: {source}")]
+    Io { path: String, source: std::io::Error },
+    #[error("the data folder is in use by another process, or was not released: {source}")]
+    Locked { source: std::io::Error },
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    #[error(transparent)]
+    Wal(#[from] WalError),
+    #[error("segment file {file} of partition {partition} is missing; restore it from a copy of the data folder")]
+    MissingSegment { file: String, partition: PartitionKey },
+}
+
+/// What the engine is doing, for health checks.
+#[derive(Debug, Clone, Default)]
+pub struct StorageStatus {
+    /// Set while produce is refused: disk full, failed syncs.
+    pub write_refused: Option<String>,
+    pub wal_bytes: u64,
+    pub segment_bytes: u64,
+    /// Topics with data that the metadata does not know and whose deletion is not recorded either.
+    pub quarantined: Vec<TopicId>,
+}
+
+/// What checkpoints must agree on with manifest changes; guards both.
+pub(super) struct ManifestState {
+    pub generation: u64,
+    /// `first_file` of the newest checkpoint: WAL files below it go when the next one is durable.
+    pub first_file: u64,
+    /// Sections per segment file that partitions refer to; the file goes with the last one.
+    pub references: HashMap<u64, usize>,
+}
+
+/// The storage engine of one broker.
+pub struct Storage {
+    pub(super) disk: Arc<dyn Disk>,
+    pub(super) config: StorageConfig,
+    pub(super) epoch: LeaderEpoch,
+    pub(super) io: Arc<LogIo>,
+    pub(super) partitions: RwLock<HashMap<PartitionKey, Arc<Partition>>>,
+    pub(super) quarantined: Mutex<Vec<TopicId>>,
+    pub(super) manifest: tokio::sync::Mutex<ManifestState>,
+    pub(super) next_segment: AtomicU64,
+    pub(super) low_on_disk: AtomicBool,
+    pub(super) maintenance_wanted: Notify,
+    write_buffer: Arc<Semaphore>,
+    tasks: Mutex<Vec<JoinHandle<()>>>,
+    closing: AtomicBool,
+}
+
+impl std::fmt::Debug for Storage {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Storage({} partitions)", self.partitions.read().len())
+    }
+}
+
+pub(super) fn now() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64))
+}
+
+impl Storage {
+    /// Opens the data folder, replays the WAL, and is ready to serve `topics`. `epoch` is this broker incarnation: new
+    /// batches carry it as their leader epoch. Data of topics that are not in `topics` is dropped if `deleted(topic)` says
+    /// so, else quarantined: kept, not served.
+    pub async fn open(
+        disk: Arc<dyn Disk>,
+        config: StorageConfig,
+        epoch: LeaderEpoch,
+        topics: Vec<TopicSpec>,
+        deleted: &(dyn Fn(TopicId) -> bool + Sync),
+    ) -> Result<Arc<Storage>, OpenError> {
+        let segments =
+            LocalSegments::new(disk.clone()).map_err(|source| OpenError::Io { path: "segments".to_owned(), source })?;
+        let segments = Arc::new(segments);
+        let mut replay = recovery::Replay::begin(&*disk, &topics, deleted)?;
+        let (commits, commit_queue) = mpsc::unbounded_channel();
+        let options = WalOptions {
+            durability: config.durability,
+            file_bytes: config.wal_file_bytes,
+            commit_max_bytes: config.commit_max_bytes,
+            os_sync_interval: Duration::from_millis(config.os_sync_interval_ms),
+            ..WalOptions::default()
+        };
+        let on_commit = Box::new(move |commit| {
+            let _ = commits.send(commit); // the engine may be gone
+        });
+        let first_file = replay.first_file();
+        let wal = LocalWal::<Tag>::open(disk.clone(), options, first_file, &mut |e| replay.visit(e), on_commit)?;
+        let replayed = replay.finish(&*segments)?;
+
+        let cache = Arc::new(TailCache::default());
+        let io = Arc::new(LogIo { wal: Box::new(wal), segments, dirty: Mutex::new(Vec::new()), cache: cache.clone() });
+        let mut partitions = HashMap::new();
+        for (key, state) in replayed.states {
+            let has_tail = state.listed_dirty;
+            let partition = Partition::new(key, epoch, io.clone(), state);
+            if has_tail {
+                io.dirty.lock().push(partition.clone());
+            }
+            partitions.insert(key, partition);
+        }
+        let buffer = config.write_buffer_bytes.clamp(1 << 20, Semaphore::MAX_PERMITS as u64 / 2) as usize;
+        let tail_cache_bytes = config.tail_cache_bytes;
+        let storage = Arc::new(Storage {
+            disk,
+            config,
+            epoch,
+            io,
+            partitions: RwLock::new(partitions),
+            quarantined: Mutex::new(replayed.quarantined),
+            manifest: tokio::sync::Mutex::new(ManifestState {
+                generation: replayed.generation,
+                first_file,
+                references: replayed.references,
+            }),
+            next_segment: AtomicU64::new(replayed.next_segment),
+            low_on_disk: AtomicBool::new(false),
+            maintenance_wanted: Notify::new(),
+            write_buffer: Arc::new(Semaphore::new(buffer)),
+            tasks: Mutex::new(Vec::new()),
+            closing: AtomicBool::new(false),
+        });
+        for spec in topics {
+            storage.create_partitions(spec);
+        }
+        let committer = Committer::new(cache, tail_cache_bytes);
+        let weak: Weak<Storage> = Arc::downgrade(&storage);
+        let tasks = [tokio::spawn(committer.run(commit_queue)), tokio::spawn(maintenance::run(weak))];
+        storage.tasks.lock().extend(tasks);
+        Ok(storage)
+    }
+
+    pub fn partition(&self, topic: TopicId, partition: PartitionId) -> Option<Arc<Partition>> {
+        let found = self.partitions.read().get(&PartitionKey { topic, partition }).cloned()?;
+        if self.quarantined.lock().contains(&topic) { None } else { Some(found) }
+    }
+
+    /// Makes partitions `[existing, spec.partitions)` of a topic. Costs no disk until data arrives.
+    pub fn create_partitions(&self, spec: TopicSpec) {
+        self.quarantined.lock().retain(|topic| *topic != spec.topic);
+        let mut partitions = self.partitions.write();
+        for partition in 0..spec.partitions {
+            let key = PartitionKey { topic: spec.topic, partition: PartitionId(partition) };
+            partitions.entry(key).or_insert_with(|| {
+                Partition::new(key, self.epoch, self.io.clone(), State::new(spec.config.clone()))
+            });
+        }
+    }
+
+    pub fn update_config(&self, topic: TopicId, config: Arc<LogConfig>) {
+        for partition in self.partitions_of(topic) {
+            partition.lock().config = config.clone();
+        }
+        self.maintenance_wanted.notify_one();
+    }
+
+    fn partitions_of(&self, topic: TopicId) -> Vec<Arc<Partition>> {
+        self.partitions.read().iter().filter(|(key, _)| key.topic == topic).map(|(_, p)| p.clone()).collect()
+    }
+
+    /// Forgets a topic and its files. The caller has recorded the deletion in the metadata first.
+    pub async fn delete_topic(&self, topic: TopicId) {
+        let mut manifest = self.manifest.lock().await;
+        let removed = self.partitions_of(topic);
+        self.partitions.write().retain(|key, _| key.topic != topic);
+        let mut files = Vec::new();
+        for partition in removed {
+            let mut state = partition.lock();
+            state.deleted = true;
+            files.extend(state.segments.drain(..).map(|s| s.file));
+            let log_end = state.log_end;
+            let cached = state.drop_tail_below(log_end);
+            self.io.cache.freed(cached);
+            state.wake();
+        }
+        self.dereference(&mut manifest, files);
+    }
+
+    /// Removes the files that no partition refers to any more. Readers that hold one open finish undisturbed.
+    pub(super) fn dereference(&self, manifest: &mut ManifestState, files: impl IntoIterator<Item = u64>) {
+        for file in files {
+            let count = manifest.references.entry(file).or_insert(0);
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                manifest.references.remove(&file);
+                if let Err(error) = self.io.segments.remove(file) {
+                    tracing::warn!(%error, file = self.io.segments.name(file), "cannot remove a segment; the next start will");
+                }
+            }
+        }
+    }
+
+    /// Why appends are refused right now, if they are.
+    fn refusal(&self) -> Option<AppendError> {
+        if self.closing.load(Ordering::Acquire) {
+            return Some(AppendError::ShuttingDown);
+        }
+        if self.low_on_disk.load(Ordering::Acquire) {
+            return Some(AppendError::DiskFull);
+        }
+        Some(match self.io.wal.refusal()? {
+            Refusal::DiskFull => AppendError::DiskFull,
+            Refusal::Failing { reason } => AppendError::LogUnavailable { reason },
+            Refusal::Closed => AppendError::ShuttingDown,
+        })
+    }
+
+    /// Queues batches. When this returns, their order against later submits is fixed; the future tells the outcome.
+    /// Waits while the write buffer is full.
+    pub async fn submit(&self, batches: Vec<PendingAppend>, acks: AckLevel) -> AppendFuture {
+        let count = batches.len();
+        if let Some(error) = self.refusal() {
+            return Box::pin(std::future::ready(vec![Err(error); count]));
+        }
+        let bytes: usize = batches.iter().map(|b| b.batch.len()).sum();
+        let limit = self.config.write_buffer_bytes.clamp(1 << 20, u64::from(u32::MAX) / 2) as usize;
+        let permit = self.write_buffer.clone().acquire_many_owned(bytes.min(limit) as u32).await.ok();
+        let now = now();
+        let results: Vec<_> =
+            batches.into_iter().map(|b| b.partition.append(b.batch, b.header, b.origin, now)).collect();
+        // One barrier answers for all batches before it, also for duplicates and errors that depend on batches in flight.
+        let (notify, done) = oneshot::channel();
+        let tag = match acks {
+            AckLevel::Written => Tag::written(notify, permit),
+            AckLevel::Durable => Tag::durable(notify, permit),
+        };
+        self.submit_barrier(tag);
+        Box::pin(async move {
+            match done.await {
+                Ok(()) => results,
+                Err(_) => vec![Err(AppendError::ShuttingDown); count],
+            }
+        })
+    }
+
+    fn submit_barrier(&self, tag: Tag) {
+        let key = PartitionKey { topic: TopicId(uuid::Uuid::nil()), partition: PartitionId(0) };
+        self.io.wal.submit(WalEntry { kind: EntryKind::Manifest, key, base_offset: Offset::ZERO, data: None, tag });
+    }
+
+    /// Completes when all that was submitted before is durable; false if the log closed first.
+    pub(super) async fn barrier(&self) -> bool {
+        let (notify, done) = oneshot::channel();
+        self.submit_barrier(Tag::durable(notify, None));
+        done.await.is_ok()
+    }
+
+    /// Makes a manifest record durable. The caller holds the manifest lock and applies it afterwards.
+    pub(super) async fn write_record(&self, record: &Record) -> std::io::Result<()> {
+        let (notify, done) = oneshot::channel();
+        let key = PartitionKey { topic: TopicId(uuid::Uuid::nil()), partition: PartitionId(0) };
+        self.io.wal.submit(WalEntry {
+            kind: EntryKind::Manifest,
+            key,
+            base_offset: Offset::ZERO,
+            data: Some(record.encode()?.into()),
+            tag: Tag::durable(notify, None),
+        });
+        done.await.map_err(|_| std::io::Error::other("the write-ahead log closed"))
+    }
+
+    /// DeleteRecords: moves the log start up to `before` (None = the high watermark); returns the new, durable log start.
+    pub async fn delete_records(
+        &self,
+        partition: &Arc<Partition>,
+        before: Option<Offset>,
+    ) -> Result<Offset, ReadError> {
+        let offsets = partition.offsets();
+        let to = before.unwrap_or(offsets.high_watermark);
+        if to < Offset::ZERO || to > offsets.high_watermark {
+            return Err(ReadError::OffsetOutOfRange {
+                partition: partition.key(),
+                offset: to,
+                log_start: offsets.log_start,
+                limit: offsets.high_watermark,
+            });
+        }
+        self.advance_log_start(partition, to).await.map_err(|error| ReadError::Io {
+            partition: partition.key(),
+            file: "wal".to_owned(),
+            reason: error.to_string(),
+        })?;
+        Ok(partition.offsets().log_start)
+    }
+
+    pub(super) async fn advance_log_start(&self, partition: &Arc<Partition>, to: Offset) -> std::io::Result<()> {
+        let mut manifest = self.manifest.lock().await;
+        if to <= partition.offsets().log_start {
+            return Ok(());
+        }
+        self.write_record(&Record::LogStart { key: partition.key().into(), offset: to.0 }).await?;
+        let (gone, cached) = partition.lock().set_log_start(to);
+        self.io.cache.freed(cached);
+        self.dereference(&mut manifest, gone.into_iter().map(|s| s.file));
+        Ok(())
+    }
+
+    pub fn status(&self) -> StorageStatus {
+        StorageStatus {
+            write_refused: self.refusal().map(|e| e.to_string()),
+            wal_bytes: self.io.wal.files().iter().map(|f| f.bytes).sum(),
+            segment_bytes: self.partitions.read().values().map(|p| p.lock().segment_bytes).sum(),
+            quarantined: self.quarantined.lock().clone(),
+        }
+    }
+
+    /// Refuses new appends, waits for the queued ones, checkpoints, closes the files.
+    pub async fn shutdown(self: &Arc<Self>) {
+        self.closing.store(true, Ordering::Release);
+        if self.io.wal.refusal().is_none() {
+            self.barrier().await;
+            if let Err(error) = self.checkpoint().await {
+                tracing::warn!(%error, "no checkpoint at shutdown; the next start replays more of the log");
+            }
+        }
+        let this = self.clone();
+        if tokio::task::spawn_blocking(move || this.io.wal.close()).await.is_err() {
+            tracing::error!("closing the write-ahead log panicked");
+        }
+    }
+}
+
+impl Drop for Storage {
+    fn drop(&mut self) {
+        // Partitions and the shared IO refer to each other.
+        self.io.dirty.lock().clear();
+        self.partitions.write().clear();
+        for task in self.tasks.lock().drain(..) {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,247 @@
+//! Merge: moves the oldest unmerged batches out of the WAL into segments, so that WAL files can be released.
+//!
+//! A partition with enough unmerged data gets a segment of its own; when the WAL reaches its size or age limit, everything
+//! in its oldest files is moved, partitions that trickle sharing a bundle. The swap is one durable manifest record.
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use weir_protocol::ids::Offset;
+use weir_protocol::records::batches;
+use weir_protocol::records::batch::BatchHeader;
+
+use super::engine::{Storage, now};
+use super::manifest::{Record, SegmentRef, Swap};
+use super::partition::{ColdError, Partition};
+use super::state::TailBatch;
+use crate::segment::{RowFileWriter, SectionFooter, SectionRead};
+
+/// From this size on a partition does not share a bundle.
+const OWN_SEGMENT_BYTES: u64 = 1 << 20;
+/// A bundle is not made larger than about this.
+const BUNDLE_BYTES: u64 = 64 << 20;
+/// A trailing segment smaller than this is taken into the next one, so that slow partitions do not collect crumbs.
+const CRUMB_BYTES: u64 = 8 << 20;
+/// After a size-triggered merge so much of the limit is left in use.
+const KEEP_SHARE: f64 = 0.75;
+
+/// One partition's part of a merge.
+struct Section {
+    partition: Arc<Partition>,
+    /// Trailing segment that is rewritten together with the tail.
+    crumb: Option<SegmentRef>,
+    batches: Vec<TailBatch>,
+    bytes: u64,
+}
+
+pub(super) async fn run(storage: &Arc<Storage>) {
+    let cut_file = cut_file(storage);
+    let mut small: Vec<Section> = Vec::new();
+    let mut small_bytes = 0;
+    for partition in dirty_partitions(storage) {
+        let Some(section) = plan(storage, &partition, cut_file) else { continue };
+        if section.bytes >= OWN_SEGMENT_BYTES {
+            write(storage, vec![section]).await;
+            continue;
+        }
+        small_bytes += section.bytes;
+        small.push(section);
+        if small_bytes >= BUNDLE_BYTES {
+            small_bytes = 0;
+            write(storage, std::mem::take(&mut small)).await;
+        }
+    }
+    if !small.is_empty() {
+        write(storage, small).await;
+    }
+}
+
+/// Partitions that still have a tail; the list forgets the others.
+fn dirty_partitions(storage: &Storage) -> Vec<Arc<Partition>> {
+    let mut dirty = storage.io.dirty.lock();
+    dirty.retain(|p| {
+        let mut state = p.lock();
+        state.listed_dirty = !state.tail.is_empty() && !state.deleted;
+        state.listed_dirty
+    });
+    dirty.clone()
+}
+
+/// The newest WAL file that has to go: over the size limit, or too old.
+fn cut_file(storage: &Storage) -> Option<u64> {
+    let files = storage.io.wal.files();
+    let total: u64 = files.iter().map(|f| f.bytes).sum();
+    let oldest_allowed = now().0 - storage.config.wal_max_age_ms as i64;
+    let keep = (storage.config.wal_max_bytes as f64 * KEEP_SHARE) as u64;
+    let mut remaining = total;
+    let mut cut = None;
+    for file in files.iter().filter(|f| f.sealed) {
+        let too_much = total > storage.config.wal_max_bytes && remaining > keep;
+        if !too_much && file.created_ms as i64 > oldest_allowed {
+            break;
+        }
+        remaining -= file.bytes;
+        cut = Some(file.id);
+    }
+    cut
+}
+
+fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) -> Option<Section> {
+    let state = partition.lock();
+    let due = state.tail_bytes >= storage.config.merge_partition_bytes;
+    let in_cut = match (state.tail.front()?.location, cut_file) {
+        (Some(location), Some(cut)) => location.file <= cut,
+        _ => false,
+    };
+    if state.deleted || !(due || in_cut) {
+        return None;
+    }
+    let limit = state.config.segment_bytes.min(storage.config.merge_partition_bytes.max(1)).max(1);
+    let mut bytes = 0;
+    let mut batches = Vec::new();
+    for batch in &state.tail {
+        // Only durable batches, and only visible ones: an offset in a segment is never taken back.
+        if batch.location.is_none() || batch.next > state.high_watermark || (bytes >= limit && !batches.is_empty()) {
+            break;
+        }
+        bytes += u64::from(batch.len);
+        batches.push(batch.clone());
+    }
+    if batches.is_empty() {
+        return None;
+    }
+    let crumb = state
+        .segments
+        .last()
+        .filter(|s| s.bytes < CRUMB_BYTES && s.bytes <= bytes && !s.compacted && s.next > state.log_start.0)
+        .cloned();
+    Some(Section { partition: partition.clone(), crumb, batches, bytes })
+}
+
+/// Writes one file and swaps it in. What fails is left in the WAL and tried again.
+async fn write(storage: &Arc<Storage>, sections: Vec<Section>) {
+    let file = storage.next_segment.fetch_add(1, Ordering::AcqRel);
+    let this = storage.clone();
+    let written = tokio::task::spawn_blocking(move || write_file(&this, file, sections)).await;
+    let result = match written {
+        Ok(Ok(Some(outcome))) => swap_in(storage, file, outcome).await,
+        Ok(Ok(None)) => Ok(()),
+        Ok(Err(error)) => Err(error),
+        Err(panic) => Err(io::Error::other(panic)),
+    };
+    if let Err(error) = result {
+        metrics::counter!("weir_merge_failures_total").increment(1);
+        tracing::error!(%error, "merge failed; the data stays in the write-ahead log and the merge is tried again");
+    }
+}
+
+struct Written {
+    sections: Vec<(Section, SectionFooter)>,
+    bytes: u64,
+}
+
+fn write_file(storage: &Storage, file: u64, sections: Vec<Section>) -> io::Result<Option<Written>> {
+    let mut loaded = Vec::new();
+    for section in sections {
+        match load(&section) {
+            Ok(batches) => loaded.push((section, batches)),
+            Err(ColdError::Moved) => {} // retention or deletion was faster
+            Err(ColdError::Failed(error)) => {
+                metrics::counter!("weir_merge_failures_total").increment(1);
+                tracing::error!(%error, "a partition cannot be merged; its WAL files are kept");
+            }
+        }
+    }
+    if loaded.is_empty() {
+        return Ok(None);
+    }
+    let mut footers = Vec::new();
+    let mut bytes = 0;
+    storage.io.segments.publish(file, &mut |out| {
+        let mut writer = RowFileWriter::new(out)?;
+        for (section, batches) in &loaded {
+            let base = section.crumb.as_ref().map_or(section.batches[0].base, |s| Offset(s.base));
+            writer.begin_section(section.partition.key(), base);
+            for (header, batch) in batches {
+                writer.append(header, batch.clone())?;
+            }
+        }
+        (footers, bytes) = writer.finish()?;
+        Ok(())
+    })?;
+    metrics::counter!("weir_merge_bytes_total").increment(bytes);
+    metrics::counter!("weir_storage_bytes_written_total").increment(bytes);
+    let sections = loaded.into_iter().map(|(section, _)| section).zip(footers).collect();
+    Ok(Some(Written { sections, bytes }))
+}
+
+/// All batches of a section in offset order, verified where they come from disk.
+fn load(section: &Section) -> Result<Vec<(BatchHeader, Bytes)>, ColdError> {
+    let mut out = Vec::new();
+    if let Some(crumb) = &section.crumb {
+        let reader = section.partition.open_section(crumb.file)?;
+        let mut offset = Offset(crumb.base);
+        while offset.0 < crumb.next {
+            let found = reader
+                .read(offset, Offset(crumb.next), 1 << 20, true)
+                .map_err(|e| section.partition.segment_error(e, crumb.file, offset))?;
+            let SectionRead::Slice(slice) = found else { break };
+            for batch in batches(&slice.bytes) {
+                let (header, bytes) = batch.map_err(|_| ColdError::Moved)?;
+                out.push((header, slice.bytes.slice_ref(bytes)));
+            }
+            offset = slice.last.next_offset();
+        }
+    }
+    for batch in &section.batches {
+        let bytes = section.partition.tail_bytes(batch)?;
+        // The header was verified when the batch was produced or read back.
+        let header = BatchHeader::parse(&bytes).map_err(|_| ColdError::Moved)?;
+        out.push((header, bytes));
+    }
+    Ok(out)
+}
+
+async fn swap_in(storage: &Arc<Storage>, file: u64, written: Written) -> io::Result<()> {
+    let mut manifest = storage.manifest.lock().await;
+    let created_ms = now().0;
+    let mut swaps = Vec::new();
+    let mut applied = Vec::new();
+    for (section, footer) in written.sections {
+        // Deleted or truncated meanwhile: the section stays unreferenced.
+        {
+            let state = section.partition.lock();
+            let crumb_there = section.crumb.as_ref().is_none_or(|c| state.segments.last().is_some_and(|s| s == c));
+            if state.deleted || !crumb_there || footer.next_offset <= state.log_start {
+                continue;
+            }
+        }
+        let add = vec![SegmentRef {
+            file,
+            base: footer.base_offset.0,
+            next: footer.next_offset.0,
+            bytes: footer.length,
+            max_timestamp: footer.max_timestamp.0,
+            created_ms,
+            compacted: false,
+        }];
+        let remove: Vec<u64> = section.crumb.iter().map(|c| c.file).collect();
+        swaps.push(Swap { key: section.partition.key().into(), add, remove });
+        applied.push(section.partition);
+    }
+    if swaps.is_empty() {
+        return storage.io.segments.remove(file);
+    }
+    storage.write_record(&Record::SegmentsSwapped { swaps: swaps.clone() }).await?;
+    *manifest.references.entry(file).or_insert(0) += swaps.len();
+    let mut freed = Vec::new();
+    for (partition, swap) in applied.iter().zip(&swaps) {
+        let cached = partition.lock().swap_segments(&swap.add, &swap.remove);
+        storage.io.cache.freed(cached);
+        freed.extend(swap.remove.iter().copied());
+    }
+    storage.dereference(&mut manifest, freed);
+    tracing::debug!(file, bytes = written.bytes, partitions = swaps.len(), "merged");
+    Ok(())
+}

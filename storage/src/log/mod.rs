@@ -1,0 +1,29 @@
+//! Partition logs: what the broker calls.
+//!
+//! [`Storage`] is the engine of one broker; [`Partition`] is a cheap handle on one partition log. Follow a batch:
+//! `engine::submit` -> `partition::append` (offset, tail) -> the WAL -> `commit` (high watermark, acks) -> `merge`
+//! (segments). `recovery` builds the same state from checkpoint and WAL at start.
+mod commit;
+mod compaction;
+mod config;
+mod engine;
+mod maintenance;
+mod manifest;
+mod merge;
+mod partition;
+mod producers;
+mod recovery;
+mod retention;
+mod state;
+#[cfg(test)]
+mod tests;
+mod timestamps;
+mod types;
+
+pub use config::{CleanupPolicy, Durability, LogConfig, StorageConfig};
+pub use engine::{AppendFuture, OpenError, Storage, StorageStatus, TopicSpec};
+pub use partition::{DataWaiter, Partition};
+pub use types::{
+    AbortedTransaction, AckLevel, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, PendingAppend, ReadError,
+    ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
+};

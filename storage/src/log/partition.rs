@@ -1,0 +1,427 @@
+//! The handle on one partition log.
+use std::io;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use parking_lot::{Mutex, MutexGuard};
+use tokio::sync::Notify;
+use weir_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
+use weir_protocol::records::batch::{BatchHeader, patch_base_offset_and_epoch, set_log_append_time, verify_crc};
+
+use super::commit::{Tag, TailCache};
+use super::config::LogConfig;
+use super::producers::Verdict;
+use super::state::{ReadPlan, State, TailBatch};
+use super::timestamps;
+use super::types::{
+    AbortedTransaction, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, ReadError, ReadLimit, ReadOutcome,
+    ReadRequest, TimestampOffset,
+};
+use crate::segment::{SectionRead, SectionReader, SegmentError, SegmentStore};
+use crate::wal::{EntryKind, Wal, WalEntry};
+
+/// How often a read starts over because a merge or retention moved the data under it.
+const READ_ATTEMPTS: usize = 8;
+/// Pieces (segments, tail) that one read puts together.
+const READ_PIECES_MAX: usize = 32;
+
+/// What all partitions share: where bytes go and come from.
+pub(super) struct LogIo {
+    pub wal: Box<dyn Wal<Tag>>,
+    pub segments: Arc<dyn SegmentStore>,
+    /// Partitions with a tail, for the maintenance task.
+    pub dirty: Mutex<Vec<Arc<Partition>>>,
+    pub cache: Arc<TailCache>,
+}
+
+/// One partition log. The lock is held for moments only, never across IO or an await; the write side runs under it, so
+/// offsets, tail and WAL order agree.
+pub struct Partition {
+    key: PartitionKey,
+    epoch: LeaderEpoch,
+    io: Arc<LogIo>,
+    state: Mutex<State>,
+}
+
+impl std::fmt::Debug for Partition {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Partition({})", self.key)
+    }
+}
+
+/// Wakes one long-polling reader. Register it with every partition of the fetch, check the data, then await.
+#[derive(Debug, Default)]
+pub struct DataWaiter {
+    notify: Notify,
+}
+
+impl DataWaiter {
+    pub fn new() -> Arc<Self> {
+        Arc::new(Self::default())
+    }
+
+    /// Completes once any partition it was registered with has new visible data (or was deleted) since the registration.
+    pub async fn notified(&self) {
+        self.notify.notified().await
+    }
+
+    pub(super) fn wake(&self) {
+        self.notify.notify_one();
+    }
+}
+
+impl Partition {
+    pub(super) fn new(key: PartitionKey, epoch: LeaderEpoch, io: Arc<LogIo>, state: State) -> Arc<Partition> {
+        Arc::new(Partition { key, epoch, io, state: Mutex::new(state) })
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock()
+    }
+
+    pub fn key(&self) -> PartitionKey {
+        self.key
+    }
+
+    pub fn offsets(&self) -> LogOffsets {
+        self.lock().offsets()
+    }
+
+    /// Bytes on disk and in the WAL between log start and log end.
+    pub fn size_bytes(&self) -> u64 {
+        let state = self.lock();
+        state.segment_bytes + state.tail_bytes
+    }
+
+    /// Visible bytes from `offset` on, up to `enough`; cheap, reads nothing from disk.
+    pub fn available_bytes(&self, offset: Offset, limit: ReadLimit, enough: usize) -> usize {
+        self.lock().available_bytes(offset, limit, enough)
+    }
+
+    /// Wake `waiter` once at the next advance of the high watermark, last stable offset or log start, or on deletion.
+    pub fn register(&self, waiter: &Arc<DataWaiter>) {
+        let mut state = self.lock();
+        if state.deleted {
+            waiter.wake();
+        } else {
+            state.register(waiter);
+        }
+    }
+
+    /// The leader epoch new batches get.
+    pub fn current_epoch(&self) -> LeaderEpoch {
+        self.epoch
+    }
+
+    /// OffsetForLeaderEpoch: the largest epoch <= `epoch` that has records, and the offset after its last one. None: no such epoch.
+    pub fn epoch_end(&self, epoch: LeaderEpoch) -> Option<(LeaderEpoch, Offset)> {
+        self.lock().epoch_end(epoch)
+    }
+
+    /// The epoch of the record at `offset`.
+    pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
+        self.lock().epoch_at(offset)
+    }
+
+    pub fn config(&self) -> Arc<LogConfig> {
+        self.lock().config.clone()
+    }
+
+    /// Assigns offsets and queues the batch; it is neither durable nor visible when this returns.
+    pub(super) fn append(
+        self: &Arc<Self>,
+        mut batch: BytesMut,
+        mut header: BatchHeader,
+        origin: AppendOrigin,
+        now: Timestamp,
+    ) -> Result<Appended, AppendError> {
+        let mut state = self.lock();
+        if state.deleted {
+            return Err(AppendError::PartitionDeleted(self.key));
+        }
+        if origin == AppendOrigin::Client
+            && let Some(duplicate) = self.check_producer(&state, &header)?
+        {
+            return Ok(duplicate);
+        }
+        header.base_offset = state.log_end;
+        header.leader_epoch = self.epoch;
+        patch_base_offset_and_epoch(&mut batch, header.base_offset, header.leader_epoch);
+        let log_append_time = state.config.log_append_time.then(|| now.max(state.last_append_time));
+        if let Some(time) = log_append_time {
+            state.last_append_time = time;
+            header.max_timestamp = time.0;
+            set_log_append_time(&mut batch, time);
+        }
+        if header.attributes.is_control() {
+            let commit = timestamps::marker_is_commit(&batch);
+            state.producers.record_marker(&header, commit, now.0);
+        } else {
+            state.producers.record(&header, log_append_time.map(|t| t.0), now.0);
+        }
+        let bytes = batch.freeze();
+        state.push(&header, None, Some(bytes.clone()));
+        let appended = Appended {
+            base_offset: header.base_offset,
+            last_offset: header.last_offset(),
+            log_append_time,
+            log_start: state.log_start,
+            duplicate: false,
+        };
+        if !std::mem::replace(&mut state.listed_dirty, true) {
+            self.io.dirty.lock().push(self.clone());
+        }
+        metrics::counter!("weir_storage_bytes_ingested_total").increment(bytes.len() as u64);
+        // Under the lock: the WAL must see the batches of a partition in offset order.
+        self.io.wal.submit(WalEntry {
+            kind: EntryKind::Batch,
+            key: self.key,
+            base_offset: header.base_offset,
+            data: Some(bytes),
+            tag: Tag::batch(self.clone(), header.base_offset, header.next_offset()),
+        });
+        Ok(appended)
+    }
+
+    fn check_producer(&self, state: &State, header: &BatchHeader) -> Result<Option<Appended>, AppendError> {
+        let producer = ProducerId(header.producer_id);
+        match state.producers.check(header) {
+            Verdict::Append => Ok(None),
+            Verdict::Duplicate(first) => Ok(Some(Appended {
+                base_offset: Offset(first.base_offset),
+                last_offset: Offset(first.last_offset),
+                log_append_time: (first.timestamp >= 0).then_some(Timestamp(first.timestamp)),
+                log_start: state.log_start,
+                duplicate: true,
+            })),
+            Verdict::OutOfOrder { expected } => Err(AppendError::OutOfOrderSequence {
+                partition: self.key,
+                producer,
+                expected,
+                got: header.base_sequence,
+            }),
+            Verdict::StaleEpoch { current } => Err(AppendError::StaleProducerEpoch {
+                partition: self.key,
+                producer,
+                current: ProducerEpoch(current),
+                got: ProducerEpoch(header.producer_epoch),
+            }),
+        }
+    }
+
+    /// Reads whole batches. Data in memory is returned at once; the rest is read on a blocking thread.
+    pub async fn read(self: &Arc<Self>, request: ReadRequest) -> Result<ReadOutcome, ReadError> {
+        let (offsets, end) = {
+            let state = self.lock();
+            let end = state.visible_end(request.limit);
+            self.check_range(&state, request.offset)?;
+            (state.offsets(), end)
+        };
+        let mut outcome = ReadOutcome { offsets, chunks: Vec::new(), bytes: 0, aborted: Vec::new() };
+        let mut cursor = request.offset;
+        let mut attempts = 0;
+        for _ in 0..READ_PIECES_MAX {
+            let left = request.max_bytes.saturating_sub(outcome.bytes);
+            let at_least_one = request.at_least_one && outcome.bytes == 0;
+            if left == 0 && !at_least_one {
+                break;
+            }
+            let plan = self.lock().plan(cursor, end, left, at_least_one);
+            let piece = match plan {
+                ReadPlan::Nothing => break,
+                ReadPlan::Hot(chunks) => Piece::of(chunks),
+                cold => {
+                    let this = self.clone();
+                    let read = move || this.read_cold(cold, cursor, end, left, at_least_one);
+                    match tokio::task::spawn_blocking(read).await {
+                        Ok(Ok(Some(piece))) => piece,
+                        Ok(Ok(None)) => break,
+                        Ok(Err(ColdError::Moved)) if attempts < READ_ATTEMPTS => {
+                            attempts += 1;
+                            self.check_range(&self.lock(), cursor)?;
+                            continue;
+                        }
+                        Ok(Err(ColdError::Moved)) => break,
+                        // What was read before the damaged place is still good.
+                        Ok(Err(ColdError::Failed(_))) if outcome.bytes > 0 => break,
+                        Ok(Err(ColdError::Failed(error))) => return Err(error),
+                        Err(join) => {
+                            return Err(ReadError::Io { partition: self.key, file: String::new(), reason: join.to_string() });
+                        }
+                    }
+                }
+            };
+            outcome.bytes += piece.bytes;
+            cursor = piece.next;
+            outcome.chunks.extend(piece.chunks);
+            if cursor >= end {
+                break;
+            }
+        }
+        if request.limit == ReadLimit::LastStable && outcome.bytes > 0 {
+            let state = self.lock();
+            outcome.aborted = state
+                .producers
+                .aborted_in(request.offset, cursor)
+                .map(|a| AbortedTransaction { producer_id: ProducerId(a.producer_id), first_offset: Offset(a.first_offset) })
+                .collect();
+        }
+        Ok(outcome)
+    }
+
+    fn check_range(&self, state: &State, offset: Offset) -> Result<(), ReadError> {
+        if state.deleted {
+            return Err(ReadError::PartitionDeleted(self.key));
+        }
+        if offset < state.log_start || offset > state.log_end {
+            let (log_start, limit) = (state.log_start, state.high_watermark);
+            return Err(ReadError::OffsetOutOfRange { partition: self.key, offset, log_start, limit });
+        }
+        Ok(())
+    }
+
+    fn read_cold(
+        &self,
+        plan: ReadPlan,
+        offset: Offset,
+        end: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+    ) -> Result<Option<Piece>, ColdError> {
+        match plan {
+            ReadPlan::Nothing => Ok(None),
+            ReadPlan::Hot(chunks) => Ok(Some(Piece::of(chunks))),
+            ReadPlan::Tail(batches) => {
+                let chunks: Result<Vec<Bytes>, ColdError> = batches.iter().map(|b| self.tail_bytes(b)).collect();
+                Ok(Some(Piece::of(chunks?)))
+            }
+            ReadPlan::Segment(segment) => {
+                let reader = self.open_section(segment.file)?;
+                let found = reader
+                    .read(offset, end, max_bytes, at_least_one)
+                    .map_err(|e| self.segment_error(e, segment.file, offset))?;
+                match found {
+                    SectionRead::Slice(slice) => {
+                        let bytes = slice.bytes.len();
+                        let next = slice.last.next_offset();
+                        Ok(Some(Piece { chunks: vec![slice.bytes], bytes, next }))
+                    }
+                    SectionRead::Stop => Ok(None),
+                    // Compaction left nothing between the offset and the end of the segment.
+                    SectionRead::NothingLeft => {
+                        let after = Offset(segment.next);
+                        let plan = self.lock().plan(after, end, max_bytes, at_least_one);
+                        self.read_cold(plan, after, end, max_bytes, at_least_one)
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn open_section(&self, file: u64) -> Result<SectionReader, ColdError> {
+        let opened = self.io.segments.open(file).and_then(|f| SectionReader::new(f, &self.key));
+        opened.map_err(|e| self.segment_error(e, file, Offset(-1)))
+    }
+
+    pub(super) fn segment_error(&self, error: SegmentError, file: u64, offset: Offset) -> ColdError {
+        let (partition, name) = (self.key, self.io.segments.name(file));
+        match error {
+            SegmentError::Io { source } if source.kind() == io::ErrorKind::NotFound => ColdError::Moved,
+            SegmentError::Io { source } => {
+                ColdError::Failed(ReadError::Io { partition, file: name, reason: source.to_string() })
+            }
+            SegmentError::Batch { position, detail } => {
+                tracing::error!(%partition, file = name, position, detail, "stored data is damaged and is not served");
+                ColdError::Failed(ReadError::Corrupt { partition, offset, file: name, position, detail })
+            }
+            other => {
+                let detail = other.to_string();
+                tracing::error!(%partition, file = name, detail, "stored data is damaged and is not served");
+                ColdError::Failed(ReadError::Corrupt { partition, offset, file: name, position: 0, detail })
+            }
+        }
+    }
+
+    /// Bytes of a tail batch, from memory or verified from the WAL. Blocking.
+    pub(super) fn tail_bytes(&self, batch: &TailBatch) -> Result<Bytes, ColdError> {
+        if let Some(bytes) = &batch.bytes {
+            return Ok(bytes.clone());
+        }
+        let Some(location) = batch.location else {
+            return Err(ColdError::Moved); // cannot happen: a batch is evicted only once it is located
+        };
+        let mut buf = vec![0; batch.len as usize];
+        let file = self.io.wal.file_name(location.file);
+        self.io.wal.read(location, &mut buf).map_err(|e| match e.kind() {
+            io::ErrorKind::NotFound => ColdError::Moved,
+            _ => ColdError::Failed(ReadError::Io { partition: self.key, file: file.clone(), reason: e.to_string() }),
+        })?;
+        let damage = match BatchHeader::parse(&buf) {
+            Ok(header)
+                if header.base_offset == batch.base
+                    && header.next_offset() == batch.next
+                    && header.total_len() == buf.len()
+                    && header.leader_epoch == batch.leader_epoch =>
+            {
+                verify_crc(&buf).err().map(|e| e.to_string())
+            }
+            Ok(header) => Some(format!("its header says offset {}, expected {}", header.base_offset, batch.base)),
+            Err(error) => Some(error.to_string()),
+        };
+        match damage {
+            None => Ok(Bytes::from(buf)),
+            Some(detail) => {
+                let position = location.position;
+                tracing::error!(partition = %self.key, file, position, detail, "stored data is damaged and is not served");
+                Err(ColdError::Failed(ReadError::Corrupt { partition: self.key, offset: batch.base, file, position, detail }))
+            }
+        }
+    }
+
+    /// The first record whose timestamp is >= `timestamp` (ListOffsets).
+    pub async fn offset_for_timestamp(
+        self: &Arc<Self>,
+        timestamp: Timestamp,
+    ) -> Result<Option<TimestampOffset>, ReadError> {
+        self.blocking(move |p| timestamps::first_at_or_after(p, timestamp)).await
+    }
+
+    /// The record with the largest timestamp (ListOffsets -3); the earliest one of equals.
+    pub async fn offset_of_max_timestamp(self: &Arc<Self>) -> Result<Option<TimestampOffset>, ReadError> {
+        self.blocking(timestamps::of_max).await
+    }
+
+    async fn blocking<R: Send + 'static>(
+        self: &Arc<Self>,
+        work: impl FnOnce(&Partition) -> Result<R, ReadError> + Send + 'static,
+    ) -> Result<R, ReadError> {
+        let this = self.clone();
+        match tokio::task::spawn_blocking(move || work(&this)).await {
+            Ok(result) => result,
+            Err(join) => Err(ReadError::Io { partition: self.key, file: String::new(), reason: join.to_string() }),
+        }
+    }
+}
+
+/// Why a read from disk gave nothing.
+#[derive(Debug)]
+pub(super) enum ColdError {
+    /// A merge, retention or deletion moved the data meanwhile: plan again.
+    Moved,
+    Failed(ReadError),
+}
+
+struct Piece {
+    chunks: Vec<Bytes>,
+    bytes: usize,
+    next: Offset,
+}
+
+impl Piece {
+    /// From batches, one per chunk.
+    fn of(chunks: Vec<Bytes>) -> Piece {
+        let bytes = chunks.iter().map(Bytes::len).sum();
+        let next = chunks.last().and_then(|c| BatchHeader::parse(c).ok()).map_or(Offset(i64::MAX), |h| h.next_offset());
+        Piece { chunks, bytes, next }
+    }
+}

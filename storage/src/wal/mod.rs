@@ -1,0 +1,88 @@
+//! The write-ahead log: one append stream for all partitions of a broker, group commit on a thread of its own.
+//!
+//! I own the files in `wal/`, their order and what counts as durable. I never interpret a batch or a manifest record.
+//! A crash leaves a torn tail in the newest file, which recovery cuts; anything else that does not verify is a hole and
+//! stops the start (WAL-2). Files are never appended to after a restart: a new one is begun, whose header names the one
+//! before with its known-good length.
+mod format;
+mod local;
+mod recovery;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::io;
+
+use bytes::Bytes;
+use weir_protocol::ids::Offset;
+
+pub use format::EntryKind;
+pub use local::{LocalWal, WalOptions};
+pub use recovery::{ReplayedEntry, WalError};
+
+use crate::log::PartitionKey;
+
+/// Where the data of an entry lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalLocation {
+    pub file: u64,
+    pub position: u64,
+}
+
+/// What travels with an entry through the log and comes back when it is durable.
+pub trait WalTag: Send + 'static {
+    /// The entry is in the file but not yet durable; called on the WAL thread, must not block.
+    fn on_written(&mut self) {}
+}
+
+/// One entry to append. `data: None` is a barrier: it completes when all before it is durable and writes nothing.
+#[derive(Debug)]
+pub struct WalEntry<T> {
+    pub kind: EntryKind,
+    pub key: PartitionKey,
+    pub base_offset: Offset,
+    pub data: Option<Bytes>,
+    pub tag: T,
+}
+
+/// An entry that is durable as the configured durability defines it. Delivered in the order of submission.
+#[derive(Debug)]
+pub struct Committed<T> {
+    /// `None` for a barrier.
+    pub location: Option<WalLocation>,
+    pub tag: T,
+}
+
+/// Why appends should be refused for now. What was queued before is kept and written once the cause is gone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    DiskFull,
+    Failing { reason: String },
+    Closed,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WalFileInfo {
+    pub id: u64,
+    pub bytes: u64,
+    pub created_ms: u64,
+    pub sealed: bool,
+}
+
+/// The log of a broker. Local files today; a sequence of objects in a shared store has the same shape.
+pub trait Wal<T: WalTag>: Send + Sync {
+    /// Queues an entry. The order of calls is the order in the log and of completion. Never blocks.
+    fn submit(&self, entry: WalEntry<T>);
+    /// Set while appends should be refused.
+    fn refusal(&self) -> Option<Refusal>;
+    /// Reads the data of an entry (blocking IO). `NotFound`: the file was released, look into the segments.
+    fn read(&self, location: WalLocation, buf: &mut [u8]) -> io::Result<()>;
+    /// Live files, oldest first; the last one is the active one.
+    fn files(&self) -> Vec<WalFileInfo>;
+    /// Gives up all files with an id below `file` (WAL-1 is the caller's duty). Blocking IO.
+    fn release_below(&self, file: u64) -> io::Result<()>;
+    /// Closes to new entries, writes and syncs what is queued, ends the thread. Blocking.
+    fn close(&self);
+    /// Name of a file for messages.
+    fn file_name(&self, file: u64) -> String;
+}
