@@ -106,8 +106,7 @@ struct OsFile(File);
 
 impl DiskFile for OsFile {
     fn write_at(&self, mut position: u64, buffers: &[&[u8]]) -> io::Result<()> {
-        let mut slices: Vec<IoSlice<'_>> =
-            buffers.iter().filter(|b| !b.is_empty()).map(|b| IoSlice::new(b)).collect();
+        let mut slices: Vec<IoSlice<'_>> = buffers.iter().filter(|b| !b.is_empty()).map(|b| IoSlice::new(b)).collect();
         let mut rest = &mut slices[..];
         while !rest.is_empty() {
             let count = rest.len().min(IOV_MAX);

@@ -179,9 +179,9 @@ impl Storage {
         let mut partitions = self.partitions.write();
         for partition in 0..spec.partitions {
             let key = PartitionKey { topic: spec.topic, partition: PartitionId(partition) };
-            partitions.entry(key).or_insert_with(|| {
-                Partition::new(key, self.epoch, self.io.clone(), State::new(spec.config.clone()))
-            });
+            partitions
+                .entry(key)
+                .or_insert_with(|| Partition::new(key, self.epoch, self.io.clone(), State::new(spec.config.clone())));
         }
     }
 

@@ -59,7 +59,11 @@ impl Storage {
                 let low = free < reserve;
                 if low != self.low_on_disk.swap(low, Ordering::AcqRel) {
                     if low {
-                        tracing::error!(free, reserve, "the disk of the data folder is nearly full; produce is refused");
+                        tracing::error!(
+                            free,
+                            reserve,
+                            "the disk of the data folder is nearly full; produce is refused"
+                        );
                     } else {
                         tracing::info!(free, "there is disk space again; produce is accepted");
                     }

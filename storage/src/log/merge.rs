@@ -8,8 +8,8 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use weir_protocol::ids::Offset;
-use weir_protocol::records::batches;
 use weir_protocol::records::batch::BatchHeader;
+use weir_protocol::records::batches;
 
 use super::engine::{Storage, now};
 use super::manifest::{Record, SegmentRef, Swap};
@@ -188,8 +188,8 @@ fn load(section: &Section) -> Result<Vec<(BatchHeader, Bytes)>, ColdError> {
                 .map_err(|e| section.partition.segment_error(e, crumb.file, offset))?;
             let SectionRead::Slice(slice) = found else { break };
             for batch in batches(&slice.bytes) {
-                let (header, bytes) = batch.map_err(|_| ColdError::Moved)?;
-                out.push((header, slice.bytes.slice_ref(bytes)));
+                let batch = batch.map_err(|_| ColdError::Moved)?;
+                out.push((batch.header, slice.bytes.slice_ref(batch.bytes)));
             }
             offset = slice.last.next_offset();
         }

@@ -24,6 +24,6 @@ pub use config::{CleanupPolicy, Durability, LogConfig, StorageConfig};
 pub use engine::{AppendFuture, OpenError, Storage, StorageStatus, TopicSpec};
 pub use partition::{DataWaiter, Partition};
 pub use types::{
-    AbortedTransaction, AckLevel, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, PendingAppend, ReadError,
-    ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
+    AbortedTransaction, AckLevel, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, PendingAppend,
+    ReadError, ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
 };

@@ -14,8 +14,8 @@ use super::producers::Verdict;
 use super::state::{ReadPlan, State, TailBatch};
 use super::timestamps;
 use super::types::{
-    AbortedTransaction, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, ReadError, ReadLimit, ReadOutcome,
-    ReadRequest, TimestampOffset,
+    AbortedTransaction, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, ReadError, ReadLimit,
+    ReadOutcome, ReadRequest, TimestampOffset,
 };
 use crate::segment::{SectionRead, SectionReader, SegmentError, SegmentStore};
 use crate::wal::{EntryKind, Wal, WalEntry};
@@ -246,7 +246,11 @@ impl Partition {
                         Ok(Err(ColdError::Failed(_))) if outcome.bytes > 0 => break,
                         Ok(Err(ColdError::Failed(error))) => return Err(error),
                         Err(join) => {
-                            return Err(ReadError::Io { partition: self.key, file: String::new(), reason: join.to_string() });
+                            return Err(ReadError::Io {
+                                partition: self.key,
+                                file: String::new(),
+                                reason: join.to_string(),
+                            });
                         }
                     }
                 }
@@ -263,7 +267,10 @@ impl Partition {
             outcome.aborted = state
                 .producers
                 .aborted_in(request.offset, cursor)
-                .map(|a| AbortedTransaction { producer_id: ProducerId(a.producer_id), first_offset: Offset(a.first_offset) })
+                .map(|a| AbortedTransaction {
+                    producer_id: ProducerId(a.producer_id),
+                    first_offset: Offset(a.first_offset),
+                })
                 .collect();
         }
         Ok(outcome)
@@ -373,7 +380,13 @@ impl Partition {
             Some(detail) => {
                 let position = location.position;
                 tracing::error!(partition = %self.key, file, position, detail, "stored data is damaged and is not served");
-                Err(ColdError::Failed(ReadError::Corrupt { partition: self.key, offset: batch.base, file, position, detail }))
+                Err(ColdError::Failed(ReadError::Corrupt {
+                    partition: self.key,
+                    offset: batch.base,
+                    file,
+                    position,
+                    detail,
+                }))
             }
         }
     }

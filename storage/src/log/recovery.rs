@@ -198,4 +198,3 @@ fn replay_swap(state: &mut State, swap: Swap) {
     }
     state.swap_segments(&add, &swap.remove);
 }
-

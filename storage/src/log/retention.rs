@@ -5,7 +5,8 @@ use super::state::State;
 
 /// The new log start, or `None` if nothing expires. Never beyond the high watermark.
 pub(super) fn target(state: &State, now: Timestamp) -> Option<Offset> {
-    let by_time = state.config.retention_ms.map_or(state.log_start, |ms| by_time(state, now.0.saturating_sub(ms as i64)));
+    let by_time =
+        state.config.retention_ms.map_or(state.log_start, |ms| by_time(state, now.0.saturating_sub(ms as i64)));
     let by_size = state.config.retention_bytes.map_or(state.log_start, |limit| by_size(state, limit));
     let to = by_time.max(by_size).min(state.high_watermark);
     (to > state.log_start).then_some(to)

@@ -1,0 +1,210 @@
+//! The engine as its callers see it, on a real folder. Power cuts are in `tests/power_cut.rs`.
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use uuid::Uuid;
+use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId};
+use weir_protocol::records::{BatchBuilder, BatchHeader, batches};
+
+use super::*;
+use crate::disk::OsDisk;
+
+const TOPIC: TopicId = TopicId(Uuid::from_u128(7));
+
+fn small_config() -> StorageConfig {
+    StorageConfig {
+        wal_file_bytes: 64 << 10,
+        wal_max_bytes: 256 << 10,
+        merge_partition_bytes: 32 << 10,
+        housekeeping_interval_ms: 10,
+        tail_cache_bytes: 16 << 10,
+        ..StorageConfig::default()
+    }
+}
+
+async fn open(dir: &std::path::Path, epoch: i32, config: StorageConfig, partitions: i32) -> Arc<Storage> {
+    let disk = Arc::new(OsDisk::open(dir).unwrap());
+    let spec = TopicSpec {
+        topic: TOPIC,
+        partitions,
+        config: Arc::new(LogConfig { retention_ms: None, ..LogConfig::default() }),
+    };
+    Storage::open(disk, config, LeaderEpoch(epoch), vec![spec], &|_| false).await.unwrap()
+}
+
+fn batch(values: &[String], timestamp: i64, sequence: Option<(i64, i32)>) -> (BytesMut, BatchHeader) {
+    let mut builder = BatchBuilder::new();
+    if let Some((producer, sequence)) = sequence {
+        builder = builder.producer(ProducerId(producer), ProducerEpoch(0), sequence);
+    }
+    for value in values {
+        builder.append(Some(b"key"), Some(value.as_bytes()), &[], Timestamp(timestamp)).unwrap();
+    }
+    let bytes = builder.build().unwrap();
+    let header = BatchHeader::parse(&bytes).unwrap();
+    (BytesMut::from(&bytes[..]), header)
+}
+
+async fn append(storage: &Storage, partition: i32, values: &[String], timestamp: i64) -> Appended {
+    let (batch, header) = batch(values, timestamp, None);
+    let partition = storage.partition(TOPIC, PartitionId(partition)).unwrap();
+    let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
+    storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap()
+}
+
+async fn read_all(storage: &Storage, partition: i32) -> Vec<(i64, String)> {
+    let partition = storage.partition(TOPIC, PartitionId(partition)).unwrap();
+    let mut offset = partition.offsets().log_start;
+    let mut out = Vec::new();
+    loop {
+        let request = ReadRequest { offset, max_bytes: 10_000, at_least_one: true, limit: ReadLimit::HighWatermark };
+        let outcome = partition.read(request).await.unwrap();
+        if outcome.bytes == 0 {
+            return out;
+        }
+        let all: Bytes = outcome.chunks.concat().into();
+        assert_eq!(all.len(), outcome.bytes);
+        for batch in batches(&all) {
+            let batch = batch.unwrap();
+            let decoded = weir_protocol::records::decode(batch.bytes, &Default::default()).unwrap();
+            for record in decoded.records() {
+                let record = record.unwrap();
+                let at = record.offset(&batch.header);
+                if at >= offset {
+                    out.push((at.0, String::from_utf8(record.value.unwrap().to_vec()).unwrap()));
+                }
+            }
+            offset = batch.header.next_offset();
+        }
+    }
+}
+
+fn assert_same(got: &[(i64, String)], expected: &[(i64, String)], epoch: i32, p: usize) {
+    let difference = got.iter().zip(expected).position(|(a, b)| a != b);
+    assert_eq!(difference, None, "epoch {epoch} partition {p}: rows differ");
+    assert_eq!(got.len(), expected.len(), "epoch {epoch} partition {p}");
+}
+
+fn value(i: i64) -> String {
+    format!("{i:08}-{}", "x".repeat(500))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn records_survive_merge_eviction_and_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut expected: Vec<Vec<(i64, String)>> = vec![Vec::new(); 3];
+    for epoch in 1..=4 {
+        let storage = open(dir.path(), epoch, small_config(), 3).await;
+        for (p, rows) in expected.iter().enumerate() {
+            assert_same(&read_all(&storage, p as i32).await, rows, epoch, p);
+        }
+        for round in 0..120 {
+            for p in 0..3 {
+                // Partition 0 gets most of the data: it has segments of its own, the others share bundles.
+                if p > 0 && round % 20 != p {
+                    continue;
+                }
+                let next = expected[p].len() as i64;
+                let values: Vec<_> = (next..next + 5).map(value).collect();
+                let appended = append(&storage, p as i32, &values, 1000 + next).await;
+                assert_eq!(appended.base_offset, Offset(next));
+                expected[p].extend(values.into_iter().enumerate().map(|(i, v)| (next + i as i64, v)));
+            }
+        }
+        for (p, rows) in expected.iter().enumerate() {
+            assert_same(&read_all(&storage, p as i32).await, rows, epoch, p);
+        }
+        if epoch == 3 {
+            let limit = std::time::Instant::now() + std::time::Duration::from_secs(10);
+            while storage.status().wal_bytes > 400 << 10 {
+                assert!(std::time::Instant::now() < limit, "the WAL shrinks: {:?}", storage.status());
+                tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            }
+            assert!(storage.status().segment_bytes > 0, "something was merged");
+        }
+        if epoch % 2 == 0 {
+            storage.shutdown().await;
+        }
+        drop(storage);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await; // aborted tasks let go of the folder
+    }
+}
+
+#[tokio::test]
+async fn a_duplicate_batch_is_answered_with_its_first_offset_also_after_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let send = async |storage: &Storage, sequence: i32| {
+        let (batch, header) = batch(&["a".to_owned(), "b".to_owned()], 5, Some((77, sequence)));
+        let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
+        storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0)
+    };
+    let storage = open(dir.path(), 1, small_config(), 1).await;
+    assert!(!send(&storage, 0).await.unwrap().duplicate);
+    assert_eq!(send(&storage, 2).await.unwrap().base_offset, Offset(2));
+    let again = send(&storage, 0).await.unwrap();
+    assert!(again.duplicate);
+    assert_eq!(again.base_offset, Offset(0));
+    assert!(matches!(send(&storage, 9).await, Err(AppendError::OutOfOrderSequence { expected: 4, got: 9, .. })));
+    drop(storage);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+
+    let storage = open(dir.path(), 2, small_config(), 1).await;
+    let again = send(&storage, 2).await.unwrap();
+    assert!(again.duplicate);
+    assert_eq!(again.base_offset, Offset(2));
+    assert_eq!(send(&storage, 4).await.unwrap().base_offset, Offset(4));
+    let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+    assert_eq!(partition.epoch_end(LeaderEpoch(1)), Some((LeaderEpoch(1), Offset(4))));
+    assert_eq!(partition.epoch_end(LeaderEpoch(2)), Some((LeaderEpoch(2), Offset(6))));
+    assert_eq!(partition.epoch_at(Offset(3)), Some(LeaderEpoch(1)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn offsets_are_found_by_time_in_tail_and_segments() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), 1, small_config(), 1).await;
+    for i in 0..200i64 {
+        let values: Vec<_> = (0..3).map(|k| value(i * 3 + k)).collect();
+        append(&storage, 0, &values, 10_000 + i * 10).await;
+    }
+    let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    while storage.status().segment_bytes == 0 {
+        assert!(std::time::Instant::now() < limit);
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    for i in [0i64, 1, 57, 120, 199] {
+        let found = partition.offset_for_timestamp(Timestamp(10_000 + i * 10)).await.unwrap().unwrap();
+        assert_eq!((found.offset, found.timestamp), (Offset(i * 3), Timestamp(10_000 + i * 10)));
+        let between = partition.offset_for_timestamp(Timestamp(10_000 + i * 10 - 5)).await.unwrap().unwrap();
+        assert_eq!(between.offset, Offset(i * 3));
+    }
+    assert_eq!(partition.offset_for_timestamp(Timestamp(99_999)).await.unwrap(), None);
+    let max = partition.offset_of_max_timestamp().await.unwrap().unwrap();
+    assert_eq!((max.offset, max.timestamp), (Offset(597), Timestamp(10_000 + 1990)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deleted_records_stay_deleted_and_their_files_go() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), 1, small_config(), 1).await;
+    for i in 0..200i64 {
+        append(&storage, 0, &[value(i)], 1).await;
+    }
+    let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+    assert_eq!(storage.delete_records(&partition, Some(Offset(150))).await.unwrap(), Offset(150));
+    let out_of_range = storage.delete_records(&partition, Some(Offset(1000))).await;
+    assert!(matches!(out_of_range, Err(ReadError::OffsetOutOfRange { .. })));
+    drop(partition);
+    drop(storage);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let storage = open(dir.path(), 2, small_config(), 1).await;
+    let rows = read_all(&storage, 0).await;
+    assert_eq!(rows.first().map(|r| r.0), Some(150));
+    assert_eq!(rows.len(), 50);
+    let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+    assert_eq!(storage.delete_records(&partition, None).await.unwrap(), Offset(200));
+    assert!(read_all(&storage, 0).await.is_empty());
+    assert_eq!(append(&storage, 0, &[value(200)], 1).await.base_offset, Offset(200));
+}

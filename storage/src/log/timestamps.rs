@@ -108,8 +108,11 @@ fn try_find(partition: &Partition, wanted: Wanted) -> Result<Option<TimestampOff
 fn in_bytes(bytes: &Bytes, wanted: Wanted, log_start: Offset) -> Option<TimestampOffset> {
     for batch in batches(bytes) {
         // Damage was ruled out when the bytes were read; a record that does not decode is passed over.
-        let Ok((header, batch)) = batch else { continue };
-        if header.max_timestamp < wanted.bound().0 || header.next_offset() <= log_start || header.attributes.is_control() {
+        let Ok(weir_protocol::records::BatchSlice { header, bytes: batch, .. }) = batch else { continue };
+        if header.max_timestamp < wanted.bound().0
+            || header.next_offset() <= log_start
+            || header.attributes.is_control()
+        {
             continue;
         }
         if let Some(found) = in_batch(&header, batch, wanted, log_start) {
@@ -130,6 +133,10 @@ fn in_batch(header: &BatchHeader, batch: &[u8], wanted: Wanted, log_start: Offse
     records.find_map(|record| {
         let record = record.ok()?;
         let (timestamp, offset) = (record.timestamp(header), record.offset(header));
-        (timestamp >= wanted.bound() && offset >= log_start).then_some(TimestampOffset { timestamp, offset, leader_epoch })
+        (timestamp >= wanted.bound() && offset >= log_start).then_some(TimestampOffset {
+            timestamp,
+            offset,
+            leader_epoch,
+        })
     })
 }

@@ -69,7 +69,9 @@ pub enum AppendError {
     OutOfOrderSequence { partition: PartitionKey, producer: ProducerId, expected: i32, got: i32 },
     #[error("producer {producer:?} uses epoch {got:?} on {partition}, the current one is {current:?}")]
     StaleProducerEpoch { partition: PartitionKey, producer: ProducerId, current: ProducerEpoch, got: ProducerEpoch },
-    #[error("the sequence of the duplicate batch of producer {producer:?} on {partition} is older than the 5 batches kept")]
+    #[error(
+        "the sequence of the duplicate batch of producer {producer:?} on {partition} is older than the 5 batches kept"
+    )]
     DuplicateTooOld { partition: PartitionKey, producer: ProducerId },
     #[error("the disk of the data folder is full; free space or lower retention, produce resumes by itself")]
     DiskFull,

@@ -97,7 +97,9 @@ pub fn decode_trailer(trailer: &[u8], file_len: u64) -> Result<(u64, u32), Segme
         return Err(SegmentError::NewerVersion { version });
     }
     if length > FOOTER_MAX_BYTES || length + TRAILER_LEN as u64 + FILE_MAGIC.len() as u64 > file_len {
-        return Err(SegmentError::Footer { detail: format!("footer length {length} does not fit the file of {file_len} bytes") });
+        return Err(SegmentError::Footer {
+            detail: format!("footer length {length} does not fit the file of {file_len} bytes"),
+        });
     }
     Ok((length, crc))
 }
@@ -133,7 +135,9 @@ pub fn decode_footer(footer: &[u8], crc: u32, data_end: u64) -> Result<Vec<Secti
             && index.is_sorted_by(|a, b| a.position < b.position && a.base_offset < b.base_offset)
             && index.first().map_or(length == 0, |e| e.position == 0);
         if !in_file || !in_section || next_offset < base_offset {
-            return Err(SegmentError::Footer { detail: format!("section of partition {partition} lies outside of the file") });
+            return Err(SegmentError::Footer {
+                detail: format!("section of partition {partition} lies outside of the file"),
+            });
         }
         let key = PartitionKey { topic: TopicId(uuid::Uuid::from_bytes(topic)), partition };
         sections.push(SectionFooter {
@@ -185,7 +189,9 @@ impl<'a> Cursor<'a> {
     fn count(&mut self, size: usize) -> Result<usize, SegmentError> {
         let count = self.u32()? as usize;
         if count.saturating_mul(size) > self.buf.len() {
-            return Err(SegmentError::Footer { detail: format!("{count} elements announced, {} bytes left", self.buf.len()) });
+            return Err(SegmentError::Footer {
+                detail: format!("{count} elements announced, {} bytes left", self.buf.len()),
+            });
         }
         Ok(count)
     }

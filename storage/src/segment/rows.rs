@@ -196,7 +196,10 @@ impl SectionReader {
             last += 1;
         }
         let mut buf = vec![0; (interval_end(last) - start) as usize];
-        self.file.file.read_at(self.section.position + start, &mut buf).map_err(|source| SegmentError::Io { source })?;
+        self.file
+            .file
+            .read_at(self.section.position + start, &mut buf)
+            .map_err(|source| SegmentError::Io { source })?;
         for (i, entry) in index.iter().enumerate().take(last + 1).skip(first) {
             let range = (entry.position - start) as usize..(interval_end(i) - start) as usize;
             self.verify_interval(&buf[range], entry)?;

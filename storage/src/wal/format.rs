@@ -233,7 +233,10 @@ pub fn entries(payload: &[u8]) -> impl Iterator<Item = Result<(EntryHeader, usiz
         let remaining = payload.len() - at;
         if remaining < ENTRY_HEADER_LEN {
             at = payload.len();
-            return Some(Err(FormatError::EntryTooLong { length: ENTRY_HEADER_LEN as u64, remaining: remaining as u64 }));
+            return Some(Err(FormatError::EntryTooLong {
+                length: ENTRY_HEADER_LEN as u64,
+                remaining: remaining as u64,
+            }));
         }
         let header = match EntryHeader::decode(&payload[at..]) {
             Ok(header) => header,

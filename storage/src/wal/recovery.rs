@@ -90,10 +90,14 @@ pub(super) fn recover(
     for (index, link) in chain.iter().enumerate() {
         let id = link.header.file_id;
         if link.header.first_sequence != recovered.next_sequence {
-            return Err(hole(id, 0, format!(
-                "it begins with commit {}, but the files before it end before commit {}",
-                link.header.first_sequence, recovered.next_sequence
-            )));
+            return Err(hole(
+                id,
+                0,
+                format!(
+                    "it begins with commit {}, but the files before it end before commit {}",
+                    link.header.first_sequence, recovered.next_sequence
+                ),
+            ));
         }
         let file = open(disk, id)?;
         let end = scanner.replay(&*file, link, &mut recovered.next_sequence, visit)?;
@@ -169,10 +173,11 @@ fn follow_chain(headers: &BTreeMap<u64, FileHeader>, first_file: u64) -> Result<
         }
         if header.prev_id != 0 && header.prev_id >= first_file {
             let prev = headers.get(&header.prev_id).ok_or_else(|| {
-                hole(header.prev_id, 0, format!(
-                    "it is missing or has no valid header, and {} continues it",
-                    file_path(header.file_id)
-                ))
+                hole(
+                    header.prev_id,
+                    0,
+                    format!("it is missing or has no valid header, and {} continues it", file_path(header.file_id)),
+                )
             })?;
             next = Some(Link { header: *prev, good_length: Some(header.prev_length) });
         }
@@ -213,8 +218,7 @@ impl Scanner<'_> {
             }
             let payload_start = at + COMMIT_HEADER_LEN as u64;
             for entry in entries(payload) {
-                let (header, data_at) =
-                    entry.map_err(|source| WalError::Format { file: file_path(id), source })?;
+                let (header, data_at) = entry.map_err(|source| WalError::Format { file: file_path(id), source })?;
                 let position = payload_start + data_at as u64;
                 let data = &payload[data_at..data_at + header.length as usize];
                 visit(ReplayedEntry {
@@ -244,12 +248,16 @@ impl Scanner<'_> {
             let proof = commit_headers(&self.buf, from)
                 .find(|(_, c)| c.incarnation == link.header.incarnation && c.durable_through >= missing);
             if let Some((at, commit)) = proof {
-                return Err(hole(links[0].header.file_id, end, format!(
-                    "commit {missing} does not verify, but commit {} in {} at byte {at} says that it had been durable. \
+                return Err(hole(
+                    links[0].header.file_id,
+                    end,
+                    format!(
+                        "commit {missing} does not verify, but commit {} in {} at byte {at} says that it had been durable. \
                      Acknowledged data is damaged: restore the file from a copy, or move the folder away to start anew",
-                    commit.sequence,
-                    file_path(id)
-                )));
+                        commit.sequence,
+                        file_path(id)
+                    ),
+                ));
             }
         }
         Ok(())
@@ -262,11 +270,15 @@ impl Scanner<'_> {
         self.load(&*file, id, length)?;
         let proof = commit_headers(&self.buf, FILE_HEADER_LEN).find(|(_, c)| c.durable_through >= next_sequence);
         match proof {
-            Some((at, commit)) => Err(hole(id, 0, format!(
-                "its header does not verify, but commit {} at byte {at} continues the log. Restore the file from a copy, or \
+            Some((at, commit)) => Err(hole(
+                id,
+                0,
+                format!(
+                    "its header does not verify, but commit {} at byte {at} continues the log. Restore the file from a copy, or \
                  move the folder away to start anew",
-                commit.sequence
-            ))),
+                    commit.sequence
+                ),
+            )),
             None => Ok(()),
         }
     }

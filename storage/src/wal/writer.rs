@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Instant;
 
-use super::format::{COMMIT_HEADER_LEN, CommitHeader, ENTRY_HEADER_LEN, EntryHeader, FILE_HEADER_LEN, FileHeader, padded};
+use super::format::{
+    COMMIT_HEADER_LEN, CommitHeader, ENTRY_HEADER_LEN, EntryHeader, FILE_HEADER_LEN, FileHeader, padded,
+};
 use super::local::{CommitSink, Shared, WalFile, file_path, now_ms};
 use super::{Committed, Refusal, WalEntry, WalLocation, WalTag};
 use crate::log::Durability;
@@ -128,7 +130,13 @@ impl<T: WalTag> Writer<T> {
             match self.try_commit(&mut entries) {
                 Ok(locations) => {
                     metrics::histogram!("weir_wal_commit_seconds").record(started.elapsed().as_secs_f64());
-                    if self.shared.refusal.load().as_deref().is_some_and(|r| !is_permanent(r, &self.shared.options.durability)) {
+                    if self
+                        .shared
+                        .refusal
+                        .load()
+                        .as_deref()
+                        .is_some_and(|r| !is_permanent(r, &self.shared.options.durability))
+                    {
                         tracing::info!("the write-ahead log can be written again");
                         self.shared.refusal.store(None);
                     }
