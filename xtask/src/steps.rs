@@ -1,0 +1,171 @@
+//! What `cargo xtask test` runs, as a table. To add a client: a line in `STEPS`, and its counts in
+//! compat-tests/expected.toml.
+//!
+//! Words in braces are replaced: {root} the checkout, {cache} the shared cache folder, {target} cargo's target folder,
+//! {scratch} a folder of this run, {weir} the binary, {data} the flights, {python} and {node} the interpreters with the
+//! clients; for a client suite also {rows}, {bootstrap}, {http}, {registry} and {broker} (`weir` or `kafka`). The same
+//! values are in the environment as WEIR_CACHE, WEIR_BIN, WEIR_DATA_FILE, WEIR_PYTHON, WEIR_NODE, WEIR_ROWS,
+//! WEIR_BOOTSTRAP, WEIR_HTTP, WEIR_REGISTRY, WEIR_BROKER.
+
+/// When a step runs, and beside how many others.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub enum Phase {
+    /// The build, with the installs beside it: one waits for the CPU, the others for the network.
+    Build,
+    /// Checks of the source and Rust tests, one after the other: they share cargo's lock.
+    Rust,
+    /// Client suites, two at a time, each against a broker of its own.
+    Clients,
+    /// What wants the machine for itself.
+    Alone,
+}
+
+impl Phase {
+    /// In the order in which they run.
+    pub const ALL: [Phase; 4] = [Phase::Build, Phase::Rust, Phase::Clients, Phase::Alone];
+
+    /// How many of its steps run at once.
+    pub fn width(self) -> usize {
+        match self {
+            Phase::Build | Phase::Clients => 2,
+            Phase::Rust | Phase::Alone => 1,
+        }
+    }
+}
+
+/// What a step does.
+pub enum Action {
+    /// A command in the root of the checkout; exit code 0 passes.
+    Command(&'static [&'static str]),
+    /// The same for `cargo test`; it must also have executed a test.
+    CargoTest(&'static [&'static str]),
+    /// A client suite against a broker started for it; it reports as these clients of expected.toml.
+    Client { clients: &'static [&'static str], command: &'static [&'static str] },
+}
+
+/// One line of the table.
+pub struct Step {
+    /// For `--only`.
+    pub name: &'static str,
+    /// For `--list`.
+    pub about: &'static str,
+    /// When it runs.
+    pub phase: Phase,
+    /// Programs without which it is skipped.
+    pub tools: &'static [&'static str],
+    /// Earlier steps that must have passed.
+    pub needs: &'static [&'static str],
+    /// Its time limit.
+    pub minutes: u64,
+    /// What it does.
+    pub action: Action,
+}
+
+const fn command(
+    phase: Phase,
+    name: &'static str,
+    about: &'static str,
+    tools: &'static [&'static str],
+    needs: &'static [&'static str],
+    minutes: u64,
+    command: &'static [&'static str],
+) -> Step {
+    Step { name, about, phase, tools, needs, minutes, action: Action::Command(command) }
+}
+
+const fn client(
+    name: &'static str,
+    about: &'static str,
+    tools: &'static [&'static str],
+    needs: &'static [&'static str],
+    clients: &'static [&'static str],
+    command: &'static [&'static str],
+) -> Step {
+    Step { name, about, phase: Phase::Clients, tools, needs, minutes: 8, action: Action::Client { clients, command } }
+}
+
+const PYTHON: &str = "compat-tests/python/driver.py";
+const NODE: &str = "compat-tests/node/driver.mjs";
+
+/// Every step, in order; a step's `needs` stand above it.
+#[rustfmt::skip]
+pub const STEPS: &[Step] = &[
+    command(Phase::Build, "build", "cargo build of the workspace, tests included", &[], &[], 60,
+        &["cargo", "build", "--locked", "--workspace", "--all-targets"]),
+    command(Phase::Build, "install-python", "Python clients, as requirements.lock says", &["python3"], &[], 10,
+        &["bash", "compat-tests/python/install.sh"]),
+    command(Phase::Build, "data", "the flights as JSON lines", &[], &["install-python"], 5,
+        &["{python}", "compat-tests/data/extract.py"]),
+    command(Phase::Build, "install-node", "Node and its clients, as package-lock.json says", &["npm"], &[], 10,
+        &["bash", "compat-tests/node/install.sh"]),
+    command(Phase::Build, "install-kafka", "Apache Kafka and its tools from Maven artifacts", &["java", "mvn"], &[], 10,
+        &["bash", "compat-tests/kafka/install.sh"]),
+
+    command(Phase::Rust, "fmt", "cargo fmt --check", &[], &[], 5,
+        &["cargo", "fmt", "--all", "--check"]),
+    command(Phase::Rust, "clippy", "clippy without warnings", &[], &[], 40,
+        &["cargo", "clippy", "--locked", "--workspace", "--all-targets", "--", "-D", "warnings"]),
+    command(Phase::Rust, "deny", "cargo-deny: bans, licences, sources", &["cargo-deny"], &[], 5,
+        &["cargo", "deny", "--workspace", "check", "bans", "licenses", "sources"]),
+    Step { name: "rust-tests", about: "unit, property and model tests", phase: Phase::Rust, tools: &[], needs: &["build"],
+        minutes: 30, action: Action::CargoTest(&["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]) },
+
+    command(Phase::Clients, "compare-self-test", "the suites' comparison notices damage", &[], &["install-python"], 1,
+        &["{python}", PYTHON, "--self-test"]),
+    client("client-confluent-kafka", "librdkafka through Python, all rows once", &[], &["build", "data"],
+        &["confluent-kafka"],
+        &["{python}", PYTHON, "--client", "confluent-kafka", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
+          "--data", "{data}", "--rows", "{rows}", "--full", "lz4"]),
+    client("client-kafka-python", "kafka-python", &[], &["build", "data"], &["kafka-python"],
+        &["{python}", PYTHON, "--client", "kafka-python", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
+          "--data", "{data}", "--rows", "{rows}"]),
+    client("client-aiokafka", "aiokafka", &[], &["build", "data"], &["aiokafka"],
+        &["{python}", PYTHON, "--client", "aiokafka", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
+          "--data", "{data}", "--rows", "{rows}"]),
+    client("client-kcat", "kcat", &["kcat"], &["build", "data"], &["kcat"],
+        &["{python}", PYTHON, "--client", "kcat", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
+          "--data", "{data}", "--rows", "{rows}"]),
+    client("client-kafkajs", "kafkajs", &[], &["build", "data", "install-node"], &["kafkajs"],
+        &["{node}", NODE, "--client", "kafkajs", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
+          "--data", "{data}", "--rows", "{rows}"]),
+    client("client-platformatic", "@platformatic/kafka", &[], &["build", "data", "install-node"], &["platformatic"],
+        &["{node}", NODE, "--client", "platformatic", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
+          "--data", "{data}", "--rows", "{rows}"]),
+];
+
+/// How to get a program that a step asks for.
+pub fn hint(tool: &str) -> &'static str {
+    match tool {
+        "kcat" => "apt-get install kcat",
+        "strace" => "apt-get install strace",
+        "npm" => "apt-get install npm",
+        "java" => "apt-get install openjdk-17-jdk-headless",
+        "mvn" => "apt-get install maven",
+        "go" => "apt-get install golang (1.24 or newer)",
+        "python3" => "apt-get install python3 python3-venv",
+        "cargo-deny" => "cargo install --locked cargo-deny",
+        _ => "install it and put it on the PATH",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn needs_name_earlier_steps_of_no_later_phase() {
+        for (index, step) in STEPS.iter().enumerate() {
+            for need in step.needs {
+                let found = STEPS[..index].iter().find(|earlier| earlier.name == *need);
+                assert!(found.is_some_and(|earlier| earlier.phase <= step.phase), "{} needs {need}", step.name);
+            }
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (index, step) in STEPS.iter().enumerate() {
+            assert!(STEPS[..index].iter().all(|earlier| earlier.name != step.name), "{} twice", step.name);
+        }
+    }
+}
