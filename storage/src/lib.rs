@@ -4,5 +4,6 @@
 //! and bytes. Start reading at [`log`].
 pub mod disk;
 pub mod log;
+pub mod meta;
 pub mod segment;
 pub mod wal;
