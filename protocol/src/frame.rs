@@ -1,7 +1,7 @@
 //! The header of a request, and which header its response has. A frame is what follows the 4-byte length.
 //!
-//! Header 1: api key i16, api version i16, correlation id i32, client id (nullable string). Header 2, used from an API's first
-//! flexible version on, adds tagged fields; its client id stays in the old form.
+//! Header 1: api key i16, api version i16, correlation id i32, client id (nullable string). Header 2, used from an
+//! API's first flexible version on, adds tagged fields; its client id stays in the old form.
 
 use thiserror::Error;
 

@@ -1,9 +1,10 @@
 //! Walks a request's shape before the protocol crate decodes it.
 //!
-//! The crate allocates whatever an array length says: a Fetch body of 26 bytes made it ask for 412 GB. So every length and
-//! count is compared with the bytes that are left, and all elements of a request together with a budget. What passes here can be
-//! decoded in memory proportional to its size (NET-1). Tagged fields are walked too, and a known one must fill exactly the size it
-//! names: the crate does not look at that size, and would otherwise read the rest of the request shifted.
+//! The crate allocates whatever an array length says: a Fetch body of 26 bytes made it ask for 412 GB. So every
+//! length and count is compared with the bytes that are left, and all elements of a request together with a budget.
+//! What passes here can be decoded in memory proportional to its size (NET-1). Tagged fields are walked too, and a
+//! known one must fill exactly the size it names: the crate does not look at that size, and would otherwise read the
+//! rest of the request shifted.
 
 mod shape;
 mod tables;

@@ -1,7 +1,8 @@
 //! The hot path: a Produce request taken apart without copying its records.
 //!
-//! Each records field becomes a `BytesMut` of its own, split off the frame, so that base offset and leader epoch are patched in place
-//! and the same bytes go to the log. All parts share the frame's allocation, which is freed with the last of them.
+//! Each records field becomes a `BytesMut` of its own, split off the frame, so that base offset and leader epoch are
+//! patched in place and the same bytes go to the log. All parts share the frame's allocation, which is freed with the
+//! last of them.
 
 use std::ops::Range;
 
@@ -80,7 +81,8 @@ pub struct ProducePartition {
     pub records: Option<BytesMut>,
 }
 
-/// Takes a Produce request apart. `body_offset` is where the request header ended; the version must be in [`PRODUCE_VERSIONS`].
+/// Takes a Produce request apart. `body_offset` is where the request header ended; the version must be in
+/// [`PRODUCE_VERSIONS`].
 pub fn split_produce(
     mut frame: BytesMut,
     body_offset: usize,

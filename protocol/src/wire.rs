@@ -1,5 +1,5 @@
-//! Kafka's primitive types, read from a slice with a bound on every length. Shared by the request header, the guard and the
-//! produce path.
+//! Kafka's primitive types, read from a slice with a bound on every length. Shared by the request header, the guard
+//! and the produce path.
 
 use thiserror::Error;
 

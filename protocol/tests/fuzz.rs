@@ -1,7 +1,9 @@
-//! Fuzzing on stable Rust of everything in this crate that reads bytes of strangers. It runs two seconds a target with every test
-//! run; `WEIR_FUZZ_SECONDS` and `WEIR_FUZZ_SEED` make it longer and different. A failure prints seed and input.
+//! Fuzzing on stable Rust of everything in this crate that reads bytes of strangers. It runs two seconds a target
+//! with every test run; `WEIR_FUZZ_SECONDS` and `WEIR_FUZZ_SEED` make it longer and different. A failure prints seed
+//! and input.
 
 #![allow(unsafe_code, reason = "a counting allocator cannot be written without")]
+#![allow(clippy::expect_used, reason = "seeds are sound by construction, and a failed expectation is the finding")]
 
 #[path = "fuzz/allocation.rs"]
 mod allocation;
@@ -18,8 +20,8 @@ use weir_protocol::frame::RequestHeader;
 use weir_protocol::guard::{self, GuardLimits};
 use weir_protocol::produce::{TopicRef, split_produce};
 use weir_protocol::records::{
-    BatchHeader, Compression, DecompressLimits, ValidationLimits, WhenEmpty, batches, decode, decompress, recompress,
-    rewrite_retained, set_max_timestamp, validate_produced, walk_records,
+    BatchHeader, CompressError, Compression, DecompressLimits, ValidationLimits, WhenEmpty, batches, compress, decode,
+    decompress, recompress, rewrite_retained, set_max_timestamp, validate_produced, walk_records,
 };
 use weir_protocol::{PartitionId, Timestamp};
 
@@ -136,6 +138,18 @@ fn records_sections_decompress_within_the_limit_and_iterate() {
         }
         sound
     });
+}
+
+#[test]
+fn a_decompression_bomb_is_stopped_while_it_grows() {
+    let zeros = vec![0; 64 << 20];
+    for codec in [Compression::Gzip, Compression::Snappy, Compression::Lz4, Compression::Zstd] {
+        let mut bomb = Vec::new();
+        compress(codec, None, &zeros, &mut bomb).expect("zeros compress");
+        let (plain, peak) = peak_of(|| decompress(codec, &bomb, &LIMITS));
+        assert!(matches!(plain, Err(CompressError::TooLarge { .. })), "{codec:?}");
+        assert!(peak <= 3 * LIMITS.max_bytes + (256 << 10), "{codec:?} held {peak} bytes");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! How a request looks on the wire, as data: fields with version ranges, in wire order.
 //!
-//! From its `flexible` version on, an API writes strings, bytes and arrays in compact form and ends every struct with tagged
-//! fields; the walker derives that from the version, so shapes do not mention it.
+//! From its `flexible` version on, an API writes strings, bytes and arrays in compact form and ends every struct with
+//! tagged fields; the walker derives that from the version, so shapes do not mention it.
 
 /// The wire type of a field.
 #[derive(Debug)]

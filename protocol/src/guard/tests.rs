@@ -8,8 +8,9 @@ use super::shape::Shape;
 use super::*;
 use crate::wire::WireError;
 
-/// Writes a request as a shape describes it, every array with two or three elements, every tagged field present. It knows
-/// nothing of the crate: if the crate decodes the bytes to the end and encodes the same bytes again, the shape is right.
+/// Writes a request as a shape describes it, every array with two or three elements, every tagged field present. It
+/// knows nothing of the crate: if the crate decodes the bytes to the end and encodes the same bytes again, the shape
+/// is right.
 pub(crate) struct Writer {
     version: i16,
     compact: bool,

@@ -1,8 +1,8 @@
 //! The five codecs of a records section, with decompression that stops at a limit.
 //!
 //! What is read is what clients write: any gzip members, raw snappy and the framing of snappy-java, LZ4 frames with
-//! linked or independent blocks, zstd frames. What is written is what the Java client can read. Checksums inside the codecs
-//! are not verified where that is optional: the batch CRC covers the same bytes.
+//! linked or independent blocks, zstd frames. What is written is what the Java client can read. Checksums inside the
+//! codecs are not verified where that is optional: the batch CRC covers the same bytes.
 
 mod lz4;
 mod snappy;

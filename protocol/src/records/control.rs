@@ -76,8 +76,9 @@ impl EndTxnMarker {
     }
 }
 
-/// Moves consumers past a range in which nothing matched: a COMMIT marker of nobody at the last covered offset. Every tested client
-/// skips it and goes on behind it; an empty batch makes librdkafka and kafkajs ask for the same offset for ever.
+/// Moves consumers past a range in which nothing matched: a COMMIT marker of nobody at the last covered offset. Every
+/// tested client skips it and goes on behind it; an empty batch makes librdkafka and kafkajs ask for the same offset
+/// for ever.
 pub fn filler_batch(last_offset: Offset, leader_epoch: LeaderEpoch, timestamp: Timestamp) -> Result<Bytes, BuildError> {
     let builder = BatchBuilder::new().base_offset(last_offset).leader_epoch(leader_epoch);
     control_batch(builder, ControlType::Commit, 0, timestamp)

@@ -1,8 +1,8 @@
 //! Records inside a batch, read in place: nothing is copied and nothing is allocated for a count that a stranger wrote.
 //!
-//! Record: length varint, attributes i8, timestamp delta varlong, offset delta varint, key, value, header count varint,
-//! headers. Key, value and header value are a varint length (-1 = null) and bytes. Unlike the protocol crate, duplicate header
-//! keys and their order survive.
+//! Record: length varint, attributes i8, timestamp delta varlong, offset delta varint, key, value, header count
+//! varint, headers. Key, value and header value are a varint length (-1 = null) and bytes. Unlike the protocol crate,
+//! duplicate header keys and their order survive.
 
 use std::borrow::Cow;
 
@@ -243,8 +243,8 @@ pub struct RecordSummary {
     pub first_null_key: Option<usize>,
 }
 
-/// Reads every record of a batch that has at least one: lengths, counts, and offset deltas that ascend within the batch. For a produced batch,
-/// whose count equals its offset range, that makes them 0, 1, 2 and so on.
+/// Reads every record of a batch that has at least one: lengths, counts, and offset deltas that ascend within the
+/// batch. For a produced batch, whose count equals its offset range, that makes them 0, 1, 2 and so on.
 pub fn walk_records(batch: &[u8], limits: &DecompressLimits) -> Result<RecordSummary, DecodeError> {
     let decoded = decode(batch, limits)?;
     let header = &decoded.header;

@@ -1,6 +1,7 @@
 //! Rewrites stored batches: into another codec, or without the records that compaction drops.
 //!
-//! Both keep base offset, last offset delta, producer fields and sequence, so that offsets and the idempotence of producers survive.
+//! Both keep base offset, last offset delta, producer fields and sequence, so that offsets and the idempotence of
+//! producers survive.
 
 use bytes::Bytes;
 use thiserror::Error;

@@ -79,8 +79,8 @@ fn knob(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
-/// Runs `target` on damaged `seeds` for `WEIR_FUZZ_SECONDS` (2). It returns whether the input was accepted; some must be, or the
-/// target tests nothing but its first check.
+/// Runs `target` on damaged `seeds` for `WEIR_FUZZ_SECONDS` (2). It returns whether the input was accepted; some must
+/// be, or the target tests nothing but its first check.
 pub fn run(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&mut Random, &[u8]) -> bool) {
     let seed = knob("WEIR_FUZZ_SEED").unwrap_or(0x0077_6569_7221);
     let time = Duration::from_secs(knob("WEIR_FUZZ_SECONDS").unwrap_or(2));

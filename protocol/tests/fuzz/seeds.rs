@@ -23,9 +23,11 @@ pub fn batches() -> Vec<Vec<u8>> {
                 let value = format!("value {i} of a row that repeats itself, repeats itself");
                 let headers: &[(&[u8], Option<&[u8]>)] = &[(b"trace", Some(b"1")), (b"trace", None)];
                 let key = [i as u8];
-                builder.append((i % 3 > 0).then_some(&key), Some(value.as_bytes()), headers, Timestamp(i)).unwrap();
+                builder
+                    .append((i % 3 > 0).then_some(&key), Some(value.as_bytes()), headers, Timestamp(i))
+                    .expect("deltas ascend");
             }
-            out.push(builder.build().unwrap().to_vec());
+            out.push(builder.build().expect("it has records").to_vec());
         }
     }
     out

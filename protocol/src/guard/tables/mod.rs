@@ -1,5 +1,6 @@
 //! The request shapes, one file per family. Names and versions are those of Kafka's message definitions; an API is
-//! listed in the versions that the protocol crate's structs decode. What the broker advertises is its own, smaller table.
+//! listed in the versions that the protocol crate's structs decode. What the broker advertises is its own, smaller
+//! table.
 
 mod admin;
 mod data;

@@ -1,5 +1,5 @@
-//! LZ4 frames. Read by our own frame walker over the block decoder: the crate's frame reader reserves three blocks of the
-//! size that the frame names (12 MiB for a batch of 1 KiB) and asserts on odd frame sequences in debug builds.
+//! LZ4 frames. Read by our own frame walker over the block decoder: the crate's frame reader reserves three blocks of
+//! the size that the frame names (12 MiB for a batch of 1 KiB) and asserts on odd frame sequences in debug builds.
 //!
 //! Like the Java client, one frame is read and what follows its end mark is ignored.
 
