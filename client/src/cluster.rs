@@ -102,7 +102,7 @@ impl Client {
         read(&self.inner.metadata.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    async fn connect(&self, address: &BrokerAddress, purpose: Purpose) -> Result<Connection> {
+    pub(crate) async fn connect(&self, address: &BrokerAddress, purpose: Purpose) -> Result<Connection> {
         let config = &self.inner.config;
         let slot = lock(&self.inner.slots)
             .entry((address.clone(), purpose))

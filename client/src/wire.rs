@@ -300,6 +300,8 @@ mod tests {
     async fn an_answer_to_another_request_ends_the_connection() {
         let (wire, mut far) = start(1 << 20);
         let waiting = wire.send(true, request).await.unwrap().unwrap();
+        // Answering before the request was read would be answering nothing.
+        far.read_exact(&mut [0; 8]).await.unwrap();
         answer(&mut far, 9, b"").await;
         let error = waiting.await.unwrap().unwrap_err();
         assert!(error.to_string().contains("answered request 9 instead of 0"), "{error}");
@@ -320,9 +322,10 @@ mod tests {
 
     #[tokio::test]
     async fn a_closed_stream_fails_everything_that_waits() {
-        let (wire, far) = start(1 << 10);
+        let (wire, mut far) = start(1 << 10);
         let first = wire.send(true, request).await.unwrap().unwrap();
         let second = wire.send(true, request).await.unwrap().unwrap();
+        far.read_exact(&mut [0; 16]).await.unwrap();
         drop(far);
         for waiting in [first, second] {
             assert!(matches!(waiting.await.unwrap(), Err(ClientError::Disconnected { .. })));

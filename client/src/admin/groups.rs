@@ -1,0 +1,145 @@
+//! Listing, describing and deleting consumer groups.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use kafka_protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
+use kafka_protocol::messages::describe_groups_response::DescribedGroupMember;
+use kafka_protocol::messages::{DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest};
+
+use super::{Admin, wire_text};
+use crate::connection::retrying;
+use crate::error::Result;
+use crate::group::protocol;
+
+/// A group as a broker lists it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupListing {
+    /// Its name.
+    pub id: String,
+    /// `consumer` for consumer groups; empty for a group that only stores offsets.
+    pub protocol_type: String,
+    /// `Stable`, `Empty`, ...; none from brokers before ListGroups v4.
+    pub state: Option<String>,
+    /// `classic` or `consumer`; none from brokers before ListGroups v5.
+    pub kind: Option<String>,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupMember {
+    /// The id the coordinator gave it.
+    pub id: String,
+    /// Its static name, if it has one.
+    pub instance_id: Option<String>,
+    /// Client id it connected with.
+    pub client_id: String,
+    /// Address it connected from.
+    pub host: String,
+    /// What it reads: partitions by topic. Empty if the group does not use the consumer protocol.
+    pub assignment: BTreeMap<String, Vec<i32>>,
+}
+
+/// A group with its members.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupDescription {
+    /// Its name.
+    pub id: String,
+    /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Dead`.
+    pub state: String,
+    /// `consumer` for consumer groups.
+    pub protocol_type: String,
+    /// The assignor in use.
+    pub protocol: String,
+    /// Broker id of the coordinator.
+    pub coordinator: i32,
+    /// Its members.
+    pub members: Vec<GroupMember>,
+}
+
+impl Admin {
+    /// All groups of all brokers, sorted by name.
+    pub async fn list_groups(&self) -> Result<Vec<GroupListing>> {
+        let mut groups = BTreeMap::new();
+        for broker in self.client.brokers().await? {
+            let response = retrying(self.client.config(), || async {
+                let connection = self.client.broker(broker.id).await?;
+                let response = connection.call(|_| ListGroupsRequest::default()).await?;
+                connection.check::<ListGroupsRequest>("", response.error_code, None)?;
+                Ok(response)
+            })
+            .await?;
+            for group in response.groups {
+                let told = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+                let listing = GroupListing {
+                    id: group.group_id.to_string(),
+                    protocol_type: group.protocol_type.to_string(),
+                    state: told(&group.group_state),
+                    kind: told(&group.group_type),
+                };
+                groups.insert(listing.id.clone(), listing);
+            }
+        }
+        Ok(groups.into_values().collect())
+    }
+
+    /// A group with its members. A group that does not exist is in state `Dead`, as brokers before DescribeGroups v6 say,
+    /// or an error.
+    pub async fn describe_group(&self, group: &str) -> Result<GroupDescription> {
+        let (response, connection) = self
+            .client
+            .call_coordinator(
+                group,
+                |_| DescribeGroupsRequest::default().with_groups(vec![GroupId(wire_text(group))]),
+                |response| response.groups.first().map_or(0, |group| group.error_code),
+            )
+            .await?;
+        let coordinator = self.client.coordinator_of(group).await?.id;
+        let subject = format!("group `{group}`");
+        let Some(found) = response.groups.into_iter().next() else {
+            let missing = kafka_protocol::error::ResponseError::GroupIdNotFound.code();
+            return Err(connection.refusal::<DescribeGroupsRequest>(subject, missing, None));
+        };
+        connection.check::<DescribeGroupsRequest>(&subject, found.error_code, found.error_message.as_deref())?;
+        let is_consumer = &*found.protocol_type == protocol::PROTOCOL_TYPE;
+        Ok(GroupDescription {
+            id: found.group_id.to_string(),
+            state: found.group_state.to_string(),
+            protocol_type: found.protocol_type.to_string(),
+            protocol: found.protocol_data.to_string(),
+            coordinator,
+            members: found.members.into_iter().map(|found| member(found, is_consumer)).collect(),
+        })
+    }
+
+    /// Deletes a group and its offsets. It must have no members.
+    pub async fn delete_group(&self, group: &str) -> Result<()> {
+        let (response, connection) = self
+            .client
+            .call_coordinator(
+                group,
+                |_| DeleteGroupsRequest::default().with_groups_names(vec![GroupId(wire_text(group))]),
+                |response| response.results.first().map_or(0, |result| result.error_code),
+            )
+            .await?;
+        let code = response.results.first().map_or(0, |result| result.error_code);
+        connection.check::<DeleteGroupsRequest>(&format!("group `{group}`"), code, None)
+    }
+}
+
+fn member(member: DescribedGroupMember, is_consumer: bool) -> GroupMember {
+    let assignment = if is_consumer { assigned(member.member_assignment) } else { BTreeMap::new() };
+    GroupMember {
+        id: member.member_id.to_string(),
+        instance_id: member.group_instance_id.as_deref().map(str::to_owned),
+        client_id: member.client_id.to_string(),
+        host: member.client_host.to_string(),
+        assignment,
+    }
+}
+
+/// A member's own bytes; what does not decode is shown as no assignment rather than hiding the group.
+fn assigned(bytes: Bytes) -> BTreeMap<String, Vec<i32>> {
+    let decoded: Option<ConsumerProtocolAssignment> = protocol::decode_assignment(bytes).ok();
+    decoded.map(|assignment| protocol::partitions_by_topic(&assignment)).unwrap_or_default()
+}
