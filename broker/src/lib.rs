@@ -1,1 +1,4 @@
-
+//! The Weir broker: listeners, one file per Kafka API, groups, configuration, metrics, command line.
+pub mod producer_ids;
+pub mod topic_config;
+pub mod topics;

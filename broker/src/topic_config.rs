@@ -1,0 +1,294 @@
+//! Topic configs: one table that answers DescribeConfigs, AlterConfigs, CreateTopics and docs/generated/config.md.
+//!
+//! Names and defaults are Kafka's where Kafka has them; ours begin with `weir.`.
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use thiserror::Error;
+use weir_protocol::records::Compression;
+use weir_storage::log::{CleanupPolicy, LogConfig};
+
+mod table;
+#[cfg(test)]
+mod tests;
+
+pub use table::{TABLE, TopicConfigDef};
+
+/// Type of a config as DescribeConfigs numbers it (KIP-569).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ConfigKind {
+    Boolean = 1,
+    String = 2,
+    Int = 3,
+    Long = 5,
+    Double = 6,
+    List = 7,
+}
+
+/// What values a config takes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Allowed {
+    Bool,
+    /// Inclusive.
+    Int(i64, i64),
+    Long(i64, i64),
+    Ratio,
+    OneOf(&'static [&'static str]),
+    /// Comma-separated, each of these.
+    ListOf(&'static [&'static str]),
+    AnyList,
+}
+
+impl Allowed {
+    pub fn kind(&self) -> ConfigKind {
+        match self {
+            Allowed::Bool => ConfigKind::Boolean,
+            Allowed::Int(..) => ConfigKind::Int,
+            Allowed::Long(..) => ConfigKind::Long,
+            Allowed::Ratio => ConfigKind::Double,
+            Allowed::OneOf(_) => ConfigKind::String,
+            Allowed::ListOf(_) | Allowed::AnyList => ConfigKind::List,
+        }
+    }
+
+    /// For messages and documentation.
+    pub fn describe(&self) -> String {
+        match self {
+            Allowed::Bool => "true or false".to_owned(),
+            Allowed::Int(min, max) | Allowed::Long(min, max) => match (*max == i64::MAX, *max == i64::from(i32::MAX)) {
+                (false, false) => format!("an integer from {min} to {max}"),
+                _ => format!("an integer of at least {min}"),
+            },
+            Allowed::Ratio => "a number from 0 to 1".to_owned(),
+            Allowed::OneOf(names) => format!("one of {}", names.join(", ")),
+            Allowed::ListOf(names) => format!("a comma-separated list of {}", names.join(", ")),
+            Allowed::AnyList => "a comma-separated list".to_owned(),
+        }
+    }
+
+    fn admits(&self, value: &str) -> bool {
+        match self {
+            Allowed::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
+            Allowed::Int(min, max) | Allowed::Long(min, max) => {
+                value.trim().parse::<i64>().is_ok_and(|v| (*min..=*max).contains(&v))
+            }
+            Allowed::Ratio => value.trim().parse::<f64>().is_ok_and(|v| (0.0..=1.0).contains(&v)),
+            Allowed::OneOf(names) => names.contains(&value),
+            Allowed::ListOf(names) => items(value).all(|item| names.contains(&item)) && items(value).next().is_some(),
+            Allowed::AnyList => true,
+        }
+    }
+}
+
+fn items(list: &str) -> impl Iterator<Item = &str> {
+    list.split(',').map(str::trim).filter(|item| !item.is_empty())
+}
+
+/// Why a config is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TopicConfigError {
+    #[error("unknown topic config `{name}`{}", nearest.map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown { name: String, nearest: Option<&'static str> },
+    #[error("invalid value `{value}` for topic config `{name}`: it must be {allowed}")]
+    Invalid { name: &'static str, value: String, allowed: String },
+    #[error("topic config `{name}` needs a value")]
+    NoValue { name: String },
+    #[error("topic config `{name}` is not a list: values cannot be appended to or subtracted from it")]
+    NotAList { name: &'static str },
+    #[error("topic config `{name}` cannot be set: {reason}")]
+    NotSupported { name: &'static str, reason: &'static str },
+    #[error("`min.compaction.lag.ms` ({min}) is larger than `max.compaction.lag.ms` ({max})")]
+    LagOrder { min: u64, max: u64 },
+}
+
+/// The configs of one topic: what was set on it. Everything else has the default.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TopicConfigs {
+    overrides: BTreeMap<String, String>,
+}
+
+/// One entry of DescribeConfigs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DescribedConfig {
+    pub definition: &'static TopicConfigDef,
+    pub value: String,
+    /// Set on the topic, as opposed to the default.
+    pub overridden: bool,
+}
+
+/// What the broker itself needs of a topic's configs, resolved; the log's part is in `log`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TopicSettings {
+    pub log: Arc<LogConfig>,
+    pub max_message_bytes: usize,
+    /// `compression.type` with its level; `None` = whatever the producer chose.
+    pub compression: Option<(Compression, Option<i32>)>,
+    pub compacted: bool,
+    pub log_append_time: bool,
+    /// `None` = unlimited.
+    pub timestamp_before_max_ms: Option<i64>,
+    pub timestamp_after_max_ms: Option<i64>,
+    pub min_insync_replicas: i32,
+}
+
+/// The definition of a config, or the error that names the nearest one.
+pub fn definition(name: &str) -> Result<&'static TopicConfigDef, TopicConfigError> {
+    if let Some(found) = TABLE.iter().find(|d| d.name == name) {
+        return Ok(found);
+    }
+    let nearest = TABLE
+        .iter()
+        .map(|d| (strsim::jaro_winkler(d.name, name), d.name))
+        .max_by(|a, b| a.0.total_cmp(&b.0))
+        .filter(|(similarity, _)| *similarity > 0.8)
+        .map(|(_, name)| name);
+    Err(TopicConfigError::Unknown { name: name.to_owned(), nearest })
+}
+
+impl TopicConfigs {
+    /// From pairs as a request or the metadata store has them; a null value is an error.
+    pub fn parse<'a>(
+        pairs: impl IntoIterator<Item = (&'a str, Option<&'a str>)>,
+    ) -> Result<TopicConfigs, TopicConfigError> {
+        let mut configs = TopicConfigs::default();
+        for (name, value) in pairs {
+            let value = value.ok_or_else(|| TopicConfigError::NoValue { name: name.to_owned() })?;
+            configs.set(name, value)?;
+        }
+        configs.validate()?;
+        Ok(configs)
+    }
+
+    pub fn set(&mut self, name: &str, value: &str) -> Result<(), TopicConfigError> {
+        let definition = definition(name)?;
+        if !definition.allowed.admits(value) {
+            let allowed = definition.allowed.describe();
+            return Err(TopicConfigError::Invalid { name: definition.name, value: value.to_owned(), allowed });
+        }
+        if let Some((unsupported, reason)) = definition.unsupported
+            && value.eq_ignore_ascii_case(unsupported)
+        {
+            return Err(TopicConfigError::NotSupported { name: definition.name, reason });
+        }
+        self.overrides.insert(name.to_owned(), value.trim().to_owned());
+        Ok(())
+    }
+
+    /// Back to the default.
+    pub fn delete(&mut self, name: &str) -> Result<(), TopicConfigError> {
+        definition(name)?;
+        self.overrides.remove(name);
+        Ok(())
+    }
+
+    /// IncrementalAlterConfigs APPEND: adds to a list.
+    pub fn append(&mut self, name: &str, value: &str) -> Result<(), TopicConfigError> {
+        let mut list = self.list(name)?;
+        for item in items(value) {
+            if !list.iter().any(|present| present == item) {
+                list.push(item.to_owned());
+            }
+        }
+        self.set(name, &list.join(","))
+    }
+
+    /// IncrementalAlterConfigs SUBTRACT: takes from a list.
+    pub fn subtract(&mut self, name: &str, value: &str) -> Result<(), TopicConfigError> {
+        let mut list = self.list(name)?;
+        list.retain(|present| items(value).all(|item| item != present));
+        self.set(name, &list.join(","))
+    }
+
+    fn list(&self, name: &str) -> Result<Vec<String>, TopicConfigError> {
+        let definition = definition(name)?;
+        if definition.allowed.kind() != ConfigKind::List {
+            return Err(TopicConfigError::NotAList { name: definition.name });
+        }
+        Ok(items(self.value(definition)).map(str::to_owned).collect())
+    }
+
+    /// Checks between configs.
+    pub fn validate(&self) -> Result<(), TopicConfigError> {
+        let settings = self.resolve();
+        match settings.log.max_compaction_lag_ms {
+            Some(max) if settings.log.min_compaction_lag_ms > max => {
+                Err(TopicConfigError::LagOrder { min: settings.log.min_compaction_lag_ms, max })
+            }
+            _ => Ok(()),
+        }
+    }
+
+    pub fn overrides(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.overrides.iter().map(|(k, v)| (k.as_str(), v.as_str()))
+    }
+
+    fn value(&self, definition: &TopicConfigDef) -> &str {
+        self.overrides.get(definition.name).map_or(definition.default, String::as_str)
+    }
+
+    /// Every config with its value, in the order of the table.
+    pub fn describe(&self) -> Vec<DescribedConfig> {
+        TABLE
+            .iter()
+            .map(|definition| DescribedConfig {
+                definition,
+                value: self.value(definition).to_owned(),
+                overridden: self.overrides.contains_key(definition.name),
+            })
+            .collect()
+    }
+
+    fn get(&self, name: &str) -> &str {
+        definition(name).map_or("", |d| self.value(d))
+    }
+
+    fn long(&self, name: &str) -> i64 {
+        self.get(name).parse().unwrap_or(-1) // admitted values parse
+    }
+
+    /// -1 and absurdly large values mean unlimited.
+    fn limit(&self, name: &str) -> Option<u64> {
+        let value = self.long(name);
+        (value >= 0 && value != i64::MAX).then_some(value as u64)
+    }
+
+    pub fn resolve(&self) -> TopicSettings {
+        let policy = self.get("cleanup.policy");
+        let cleanup = CleanupPolicy {
+            delete: items(policy).any(|p| p == "delete"),
+            compact: items(policy).any(|p| p == "compact"),
+        };
+        let log_append_time = self.get("message.timestamp.type") == "LogAppendTime";
+        let log = LogConfig {
+            cleanup,
+            retention_ms: self.limit("retention.ms"),
+            retention_bytes: self.limit("retention.bytes"),
+            segment_bytes: self.long("segment.bytes").max(1) as u64,
+            segment_ms: self.long("segment.ms").max(1) as u64,
+            delete_retention_ms: self.long("delete.retention.ms").max(0) as u64,
+            min_compaction_lag_ms: self.long("min.compaction.lag.ms").max(0) as u64,
+            max_compaction_lag_ms: self.limit("max.compaction.lag.ms"),
+            min_cleanable_dirty_ratio: self.get("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
+            log_append_time,
+        };
+        let level = |name: &str| Some(self.long(name) as i32);
+        let compression = match self.get("compression.type") {
+            "uncompressed" => Some((Compression::None, None)),
+            "gzip" => Some((Compression::Gzip, level("compression.gzip.level").filter(|l| *l > 0))),
+            "snappy" => Some((Compression::Snappy, None)),
+            "lz4" => Some((Compression::Lz4, level("compression.lz4.level"))),
+            "zstd" => Some((Compression::Zstd, level("compression.zstd.level"))),
+            _ => None,
+        };
+        TopicSettings {
+            compacted: cleanup.compact,
+            log_append_time,
+            log: Arc::new(log),
+            max_message_bytes: self.long("max.message.bytes").max(0) as usize,
+            compression,
+            timestamp_before_max_ms: self.limit("message.timestamp.before.max.ms").map(|v| v as i64),
+            timestamp_after_max_ms: self.limit("message.timestamp.after.max.ms").map(|v| v as i64),
+            min_insync_replicas: self.long("min.insync.replicas") as i32,
+        }
+    }
+}

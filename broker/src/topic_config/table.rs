@@ -1,0 +1,235 @@
+//! The table itself.
+use super::Allowed;
+
+/// One topic config.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct TopicConfigDef {
+    pub name: &'static str,
+    pub default: &'static str,
+    pub allowed: Allowed,
+    /// The broker-level name that Kafka shows as its synonym.
+    pub broker_synonym: Option<&'static str>,
+    /// A value that is valid in Kafka but cannot be had here, and why.
+    pub unsupported: Option<(&'static str, &'static str)>,
+    pub documentation: &'static str,
+}
+
+impl PartialEq<TopicConfigDef> for &TopicConfigDef {
+    fn eq(&self, other: &TopicConfigDef) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for TopicConfigDef {}
+
+const LONG: i64 = i64::MAX;
+const INT: i64 = i32::MAX as i64;
+
+const fn config(
+    name: &'static str,
+    default: &'static str,
+    allowed: Allowed,
+    broker_synonym: &'static str,
+    documentation: &'static str,
+) -> TopicConfigDef {
+    let broker_synonym = if broker_synonym.is_empty() { None } else { Some(broker_synonym) };
+    TopicConfigDef { name, default, allowed, broker_synonym, unsupported: None, documentation }
+}
+
+const NO_REMOTE: &str = "weir tiers into lake tables (`weir.lake.*`), not into Kafka's remote segments";
+
+/// All topic configs, in the order of their names.
+pub const TABLE: &[TopicConfigDef] = &[
+    config(
+        "cleanup.policy",
+        "delete",
+        Allowed::ListOf(&["delete", "compact"]),
+        "log.cleanup.policy",
+        "What becomes of old records: `delete` drops them by retention.ms and retention.bytes, `compact` keeps the last one of each key.",
+    ),
+    config(
+        "compression.gzip.level",
+        "-1",
+        Allowed::Int(-1, 9),
+        "compression.gzip.level",
+        "Level for compression.type=gzip; -1 is the codec's default.",
+    ),
+    config(
+        "compression.lz4.level",
+        "9",
+        Allowed::Int(1, 17),
+        "compression.lz4.level",
+        "Level for compression.type=lz4.",
+    ),
+    config(
+        "compression.type",
+        "producer",
+        Allowed::OneOf(&["uncompressed", "zstd", "lz4", "snappy", "gzip", "producer"]),
+        "compression.type",
+        "`producer` stores batches as they come; any other value recompresses batches of another codec.",
+    ),
+    config(
+        "compression.zstd.level",
+        "3",
+        Allowed::Int(-131_072, 22),
+        "compression.zstd.level",
+        "Level for compression.type=zstd.",
+    ),
+    config(
+        "delete.retention.ms",
+        "86400000",
+        Allowed::Long(0, LONG),
+        "log.cleaner.delete.retention.ms",
+        "How long a compacted topic keeps tombstones, for consumers that read from the start.",
+    ),
+    config(
+        "file.delete.delay.ms",
+        "60000",
+        Allowed::Long(0, LONG),
+        "log.segment.delete.delay.ms",
+        "Accepted. Files go when their last reader is done.",
+    ),
+    config(
+        "flush.messages",
+        "9223372036854775807",
+        Allowed::Long(1, LONG),
+        "log.flush.interval.messages",
+        "Accepted. Durability is the broker's `durability` setting: every acks=all write is synced by default.",
+    ),
+    config(
+        "flush.ms",
+        "9223372036854775807",
+        Allowed::Long(0, LONG),
+        "log.flush.interval.ms",
+        "Accepted, see flush.messages.",
+    ),
+    config("follower.replication.throttled.replicas", "", Allowed::AnyList, "", "Accepted. There is one replica."),
+    config(
+        "index.interval.bytes",
+        "4096",
+        Allowed::Int(0, INT),
+        "log.index.interval.bytes",
+        "Accepted. Segments have an index entry every 16 KiB.",
+    ),
+    config("leader.replication.throttled.replicas", "", Allowed::AnyList, "", "Accepted. There is one replica."),
+    config(
+        "local.retention.bytes",
+        "-2",
+        Allowed::Long(-2, LONG),
+        "log.local.retention.bytes",
+        "Accepted. Applies to Kafka's remote storage only.",
+    ),
+    config(
+        "local.retention.ms",
+        "-2",
+        Allowed::Long(-2, LONG),
+        "log.local.retention.ms",
+        "Accepted. Applies to Kafka's remote storage only.",
+    ),
+    config(
+        "max.compaction.lag.ms",
+        "9223372036854775807",
+        Allowed::Long(1, LONG),
+        "log.cleaner.max.compaction.lag.ms",
+        "A record is compacted at the latest after so long.",
+    ),
+    config(
+        "max.message.bytes",
+        "1048588",
+        Allowed::Int(0, INT),
+        "message.max.bytes",
+        "The largest record batch that is accepted, after compression.",
+    ),
+    config(
+        "message.timestamp.after.max.ms",
+        "3600000",
+        Allowed::Long(0, LONG),
+        "log.message.timestamp.after.max.ms",
+        "How far a record's timestamp may lie in the future.",
+    ),
+    config(
+        "message.timestamp.before.max.ms",
+        "9223372036854775807",
+        Allowed::Long(0, LONG),
+        "log.message.timestamp.before.max.ms",
+        "How far a record's timestamp may lie in the past.",
+    ),
+    config(
+        "message.timestamp.type",
+        "CreateTime",
+        Allowed::OneOf(&["CreateTime", "LogAppendTime"]),
+        "log.message.timestamp.type",
+        "Whether records keep the producer's timestamp or get the broker's.",
+    ),
+    config(
+        "min.cleanable.dirty.ratio",
+        "0.5",
+        Allowed::Ratio,
+        "log.cleaner.min.cleanable.ratio",
+        "Compaction begins when so much of the log was not compacted yet.",
+    ),
+    config(
+        "min.compaction.lag.ms",
+        "0",
+        Allowed::Long(0, LONG),
+        "log.cleaner.min.compaction.lag.ms",
+        "A record is not compacted before it is so old.",
+    ),
+    config(
+        "min.insync.replicas",
+        "1",
+        Allowed::Int(1, INT),
+        "min.insync.replicas",
+        "Accepted. acks=all waits for durable storage.",
+    ),
+    config("preallocate", "false", Allowed::Bool, "log.preallocate", "Accepted. WAL files are always preallocated."),
+    config("remote.log.copy.disable", "false", Allowed::Bool, "", "Accepted. There is no remote log."),
+    config("remote.log.delete.on.disable", "false", Allowed::Bool, "", "Accepted. There is no remote log."),
+    TopicConfigDef {
+        unsupported: Some(("true", NO_REMOTE)),
+        ..config("remote.storage.enable", "false", Allowed::Bool, "", "Must be false.")
+    },
+    config(
+        "retention.bytes",
+        "-1",
+        Allowed::Long(-1, LONG),
+        "log.retention.bytes",
+        "Oldest segments of a partition go above this size; -1 is unlimited.",
+    ),
+    config(
+        "retention.ms",
+        "604800000",
+        Allowed::Long(-1, LONG),
+        "log.retention.ms",
+        "Records older than this go; -1 is unlimited.",
+    ),
+    config(
+        "segment.bytes",
+        "1073741824",
+        Allowed::Int(14, INT),
+        "log.segment.bytes",
+        "The largest segment that merge or compaction writes.",
+    ),
+    config(
+        "segment.index.bytes",
+        "10485760",
+        Allowed::Int(4, INT),
+        "log.index.size.max.bytes",
+        "Accepted. Indexes are part of the segment file.",
+    ),
+    config("segment.jitter.ms", "0", Allowed::Long(0, LONG), "log.roll.jitter.ms", "Accepted."),
+    config(
+        "segment.ms",
+        "604800000",
+        Allowed::Long(1, LONG),
+        "log.roll.ms",
+        "Age at which compaction may take in the newest records.",
+    ),
+    config(
+        "unclean.leader.election.enable",
+        "false",
+        Allowed::Bool,
+        "unclean.leader.election.enable",
+        "Accepted. There is one replica.",
+    ),
+];

@@ -1,0 +1,372 @@
+//! The topic registry: names, ids, partition counts and configs, kept in the metadata store.
+//!
+//! Reads go to an immutable snapshot; changes are made one at a time: validate, make durable, tell the storage engine,
+//! publish the next snapshot. A crash in between leaves either the old or the new state: partitions without data cost
+//! nothing, and data of a deleted topic is dropped at the next start because the deletion is recorded first.
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+use uuid::Uuid;
+use weir_protocol::ids::TopicId;
+use weir_storage::log::{Storage, TopicSpec};
+use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
+
+use crate::topic_config::{TopicConfigError, TopicConfigs, TopicSettings};
+
+#[cfg(test)]
+mod tests;
+
+/// Group offsets, in Kafka's record format.
+pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
+/// Transaction state, reserved.
+pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+const NAME_MAX_LEN: usize = 249;
+/// One topic's partitions; a request for more is a mistake or an attack.
+pub const PARTITIONS_MAX: i32 = 20_000;
+/// All topics' partitions.
+const PARTITIONS_TOTAL_MAX: i64 = 200_000;
+
+const TOPIC_PREFIX: &str = "topic/";
+const DELETED_PREFIX: &str = "deleted-topic/";
+
+/// One topic as it is now.
+#[derive(Debug, PartialEq)]
+pub struct Topic {
+    pub id: TopicId,
+    pub name: String,
+    pub partitions: i32,
+    pub configs: TopicConfigs,
+    /// `configs`, resolved.
+    pub settings: TopicSettings,
+}
+
+impl Topic {
+    /// Topics that only the broker writes.
+    pub fn is_internal(&self) -> bool {
+        is_internal_name(&self.name)
+    }
+
+    fn spec(&self) -> TopicSpec {
+        TopicSpec { topic: self.id, partitions: self.partitions, config: self.settings.log.clone() }
+    }
+}
+
+pub fn is_internal_name(name: &str) -> bool {
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
+}
+
+/// Kafka's rule for topic names.
+pub fn is_valid_name(name: &str) -> bool {
+    !name.is_empty()
+        && name.len() <= NAME_MAX_LEN
+        && name != "."
+        && name != ".."
+        && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'))
+}
+
+#[derive(Debug, Error)]
+pub enum TopicError {
+    #[error(
+        "`{name}` is not a topic name: 1 to {NAME_MAX_LEN} of the characters a-z, A-Z, 0-9, `.`, `_` and `-`, and not `.` or `..`"
+    )]
+    InvalidName { name: String },
+    #[error("topic `{name}` already exists")]
+    AlreadyExists { name: String },
+    #[error(
+        "topic `{name}` collides with `{existing}`: they differ only in `.` and `_`, which metrics cannot tell apart"
+    )]
+    Collides { name: String, existing: String },
+    #[error("topic `{name}` does not exist")]
+    Unknown { name: String },
+    #[error("no topic has the id {id}")]
+    UnknownId { id: TopicId },
+    #[error("topic `{name}` is internal and cannot be {action}")]
+    Internal { name: String, action: &'static str },
+    #[error("{wanted} partitions for topic `{name}`: it must be from 1 to {PARTITIONS_MAX}")]
+    InvalidPartitions { name: String, wanted: i32 },
+    #[error("topic `{name}` has {current} partitions; the number can only grow, {wanted} was asked for")]
+    PartitionsNotGrown { name: String, current: i32, wanted: i32 },
+    #[error("this broker holds at most {PARTITIONS_TOTAL_MAX} partitions; delete topics or ask for fewer partitions")]
+    TooManyPartitions,
+    #[error(transparent)]
+    Config(#[from] TopicConfigError),
+    #[error(transparent)]
+    Metadata(#[from] MetaError),
+}
+
+/// As it is in the metadata store, JSON.
+#[derive(Serialize, Deserialize)]
+struct StoredTopic {
+    id: Uuid,
+    partitions: i32,
+    #[serde(default)]
+    configs: BTreeMap<String, String>,
+}
+
+#[derive(Default)]
+struct Snapshot {
+    by_name: BTreeMap<String, Arc<Topic>>,
+    by_id: HashMap<TopicId, Arc<Topic>>,
+}
+
+impl Snapshot {
+    fn with(&self, topic: &Arc<Topic>) -> Snapshot {
+        let mut next = Snapshot { by_name: self.by_name.clone(), by_id: self.by_id.clone() };
+        next.by_name.insert(topic.name.clone(), topic.clone());
+        next.by_id.insert(topic.id, topic.clone());
+        next
+    }
+
+    fn without(&self, topic: &Topic) -> Snapshot {
+        let mut next = Snapshot { by_name: self.by_name.clone(), by_id: self.by_id.clone() };
+        next.by_name.remove(&topic.name);
+        next.by_id.remove(&topic.id);
+        next
+    }
+}
+
+/// What the metadata store knows of topics, read before the storage engine opens.
+pub struct LoadedTopics {
+    snapshot: Snapshot,
+    deleted: HashSet<TopicId>,
+}
+
+impl LoadedTopics {
+    pub fn load(meta: &dyn MetadataStore) -> Result<LoadedTopics, MetaError> {
+        let mut snapshot = Snapshot::default();
+        for (key, stored) in meta.scan(TOPIC_PREFIX.as_bytes())? {
+            let name = String::from_utf8_lossy(&key[TOPIC_PREFIX.len()..]).into_owned();
+            let damaged = |detail: String| MetaError::Table { detail: format!("topic `{name}`: {detail}") };
+            let stored: StoredTopic = serde_json::from_slice(&stored.value).map_err(|e| damaged(e.to_string()))?;
+            // Configs of an older or newer version that are not valid any more must not stop the start.
+            let mut configs = TopicConfigs::default();
+            for (config, value) in &stored.configs {
+                if let Err(error) = configs.set(config, value) {
+                    tracing::warn!(topic = name, %error, "a stored topic config is ignored");
+                }
+            }
+            let settings = configs.resolve();
+            let topic = Topic { id: TopicId(stored.id), name, partitions: stored.partitions, configs, settings };
+            snapshot = snapshot.with(&Arc::new(topic));
+        }
+        let mut deleted = HashSet::new();
+        for (key, _) in meta.scan(DELETED_PREFIX.as_bytes())? {
+            if let Ok(id) = Uuid::parse_str(&String::from_utf8_lossy(&key[DELETED_PREFIX.len()..])) {
+                deleted.insert(TopicId(id));
+            }
+        }
+        Ok(LoadedTopics { snapshot, deleted })
+    }
+
+    pub fn specs(&self) -> Vec<TopicSpec> {
+        self.snapshot.by_name.values().map(|t| t.spec()).collect()
+    }
+
+    pub fn is_deleted(&self, topic: TopicId) -> bool {
+        self.deleted.contains(&topic)
+    }
+}
+
+/// The registry.
+pub struct Topics {
+    meta: Arc<dyn MetadataStore>,
+    storage: Arc<Storage>,
+    snapshot: ArcSwap<Snapshot>,
+    /// One change at a time.
+    changes: tokio::sync::Mutex<()>,
+    default_partitions: i32,
+}
+
+impl std::fmt::Debug for Topics {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Topics({})", self.snapshot.load().by_name.len())
+    }
+}
+
+impl Topics {
+    pub fn new(
+        meta: Arc<dyn MetadataStore>,
+        storage: Arc<Storage>,
+        loaded: LoadedTopics,
+        default_partitions: i32,
+    ) -> Topics {
+        Topics {
+            meta,
+            storage,
+            snapshot: ArcSwap::from_pointee(loaded.snapshot),
+            changes: tokio::sync::Mutex::new(()),
+            default_partitions,
+        }
+    }
+
+    pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
+        self.snapshot.load().by_name.get(name).cloned()
+    }
+
+    pub fn by_id(&self, id: TopicId) -> Option<Arc<Topic>> {
+        self.snapshot.load().by_id.get(&id).cloned()
+    }
+
+    /// All topics by name.
+    pub fn all(&self) -> Vec<Arc<Topic>> {
+        self.snapshot.load().by_name.values().cloned().collect()
+    }
+
+    pub fn default_partitions(&self) -> i32 {
+        self.default_partitions
+    }
+
+    /// What creating this topic would be refused for, or the topic as it would be (with a new id).
+    pub fn plan_create(&self, name: &str, partitions: Option<i32>, configs: TopicConfigs) -> Result<Topic, TopicError> {
+        if !is_valid_name(name) {
+            return Err(TopicError::InvalidName { name: name.to_owned() });
+        }
+        let snapshot = self.snapshot.load();
+        if snapshot.by_name.contains_key(name) {
+            return Err(TopicError::AlreadyExists { name: name.to_owned() });
+        }
+        let flat = |name: &str| name.replace('.', "_");
+        if name.contains(['.', '_'])
+            && let Some(existing) = snapshot.by_name.keys().find(|other| flat(other) == flat(name))
+        {
+            return Err(TopicError::Collides { name: name.to_owned(), existing: existing.clone() });
+        }
+        let wanted = partitions.unwrap_or(self.default_partitions);
+        self.check_count(name, wanted, wanted)?;
+        configs.validate()?;
+        let settings = configs.resolve();
+        Ok(Topic { id: TopicId(Uuid::new_v4()), name: name.to_owned(), partitions: wanted, configs, settings })
+    }
+
+    fn check_count(&self, name: &str, wanted: i32, added: i32) -> Result<(), TopicError> {
+        if !(1..=PARTITIONS_MAX).contains(&wanted) {
+            return Err(TopicError::InvalidPartitions { name: name.to_owned(), wanted });
+        }
+        let total: i64 = self.snapshot.load().by_name.values().map(|t| i64::from(t.partitions)).sum();
+        if total + i64::from(added) > PARTITIONS_TOTAL_MAX {
+            return Err(TopicError::TooManyPartitions);
+        }
+        Ok(())
+    }
+
+    pub async fn create(
+        &self,
+        name: &str,
+        partitions: Option<i32>,
+        configs: TopicConfigs,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let topic = Arc::new(self.plan_create(name, partitions, configs)?);
+        self.meta.transact(vec![Condition::Absent(key(name))], vec![put(&topic)]).await?;
+        self.storage.create_partitions(topic.spec());
+        self.publish(&topic);
+        tracing::info!(topic = name, id = %topic.id, partitions = topic.partitions, "topic created");
+        Ok(topic)
+    }
+
+    /// Creates a topic that a client mentioned, or returns it if somebody else just did.
+    pub async fn auto_create(&self, name: &str) -> Result<Arc<Topic>, TopicError> {
+        match self.create(name, None, TopicConfigs::default()).await {
+            Err(TopicError::AlreadyExists { name }) => self.get(&name).ok_or(TopicError::Unknown { name }),
+            other => other,
+        }
+    }
+
+    /// Makes an internal topic unless it is there.
+    pub async fn ensure_internal(
+        &self,
+        name: &str,
+        partitions: i32,
+        configs: TopicConfigs,
+    ) -> Result<Arc<Topic>, TopicError> {
+        match self.get(name) {
+            Some(topic) => Ok(topic),
+            None => self.create(name, Some(partitions), configs).await,
+        }
+    }
+
+    /// Records the deletion, then drops the data. Returns the topic as it was.
+    pub async fn delete(&self, topic: &Topic) -> Result<(), TopicError> {
+        if topic.is_internal() {
+            return Err(TopicError::Internal { name: topic.name.clone(), action: "deleted" });
+        }
+        let _one_at_a_time = self.changes.lock().await;
+        if self.by_id(topic.id).is_none() {
+            return Err(TopicError::Unknown { name: topic.name.clone() });
+        }
+        let tombstone = format!("{DELETED_PREFIX}{}", topic.id.0);
+        let writes =
+            vec![Write::Delete(key(&topic.name)), Write::Put(tombstone.into_bytes(), topic.name.clone().into_bytes())];
+        self.meta.transact(Vec::new(), writes).await?;
+        self.snapshot.store(Arc::new(self.snapshot.load().without(topic)));
+        self.storage.delete_topic(topic.id).await;
+        tracing::info!(topic = topic.name, id = %topic.id, "topic deleted");
+        Ok(())
+    }
+
+    /// What growing this topic would be refused for.
+    pub fn plan_partitions(&self, name: &str, wanted: i32) -> Result<Arc<Topic>, TopicError> {
+        let topic = self.get(name).ok_or_else(|| TopicError::Unknown { name: name.to_owned() })?;
+        if topic.is_internal() {
+            return Err(TopicError::Internal { name: name.to_owned(), action: "given more partitions" });
+        }
+        if wanted <= topic.partitions {
+            return Err(TopicError::PartitionsNotGrown { name: name.to_owned(), current: topic.partitions, wanted });
+        }
+        self.check_count(name, wanted, wanted - topic.partitions)?;
+        Ok(topic)
+    }
+
+    pub async fn create_partitions(&self, name: &str, wanted: i32) -> Result<Arc<Topic>, TopicError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let topic = self.plan_partitions(name, wanted)?;
+        let next = Arc::new(Topic {
+            id: topic.id,
+            name: topic.name.clone(),
+            partitions: wanted,
+            configs: topic.configs.clone(),
+            settings: topic.settings.clone(),
+        });
+        self.meta.transact(Vec::new(), vec![put(&next)]).await?;
+        self.storage.create_partitions(next.spec());
+        self.publish(&next);
+        Ok(next)
+    }
+
+    /// Replaces the configs of a topic by what `change` makes of them.
+    pub async fn alter_configs(
+        &self,
+        name: &str,
+        change: impl FnOnce(&TopicConfigs) -> Result<TopicConfigs, TopicConfigError> + Send,
+    ) -> Result<Arc<Topic>, TopicError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let topic = self.get(name).ok_or_else(|| TopicError::Unknown { name: name.to_owned() })?;
+        let configs = change(&topic.configs)?;
+        configs.validate()?;
+        let settings = configs.resolve();
+        let next =
+            Arc::new(Topic { id: topic.id, name: topic.name.clone(), partitions: topic.partitions, configs, settings });
+        self.meta.transact(Vec::new(), vec![put(&next)]).await?;
+        self.storage.update_config(next.id, next.settings.log.clone());
+        self.publish(&next);
+        Ok(next)
+    }
+
+    fn publish(&self, topic: &Arc<Topic>) {
+        self.snapshot.store(Arc::new(self.snapshot.load().with(topic)));
+    }
+}
+
+fn key(name: &str) -> Vec<u8> {
+    format!("{TOPIC_PREFIX}{name}").into_bytes()
+}
+
+fn put(topic: &Topic) -> Write {
+    let configs = topic.configs.overrides().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
+    let stored = StoredTopic { id: topic.id.0, partitions: topic.partitions, configs };
+    // Strings and numbers always serialise.
+    Write::Put(key(&topic.name), serde_json::to_vec(&stored).unwrap_or_default())
+}
