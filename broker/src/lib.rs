@@ -1,4 +1,5 @@
 //! The Weir broker: listeners, one file per Kafka API, groups, configuration, metrics, command line.
+pub mod broker;
 pub mod producer_ids;
 pub mod topic_config;
 pub mod topics;

@@ -169,10 +169,6 @@ impl Producers {
         self.by_id.retain(|_, p| p.last_ms >= before_ms || p.transaction_start.is_some());
     }
 
-    pub fn iter(&self) -> impl Iterator<Item = (&i64, &ProducerState)> {
-        self.by_id.iter()
-    }
-
     pub fn is_empty(&self) -> bool {
         self.by_id.is_empty()
     }

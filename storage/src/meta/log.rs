@@ -149,7 +149,7 @@ fn encode(revision: Revision, snapshot: bool, writes: &[Write]) -> Vec<u8> {
     out.extend_from_slice(&revision.to_le_bytes());
     out.push(u8::from(snapshot));
     out.extend_from_slice(&(writes.len() as u32).to_le_bytes());
-    let mut put = |bytes: &[u8], out: &mut Vec<u8>| {
+    let put = |bytes: &[u8], out: &mut Vec<u8>| {
         out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
         out.extend_from_slice(bytes);
     };
@@ -177,7 +177,7 @@ fn decode_body(body: &[u8]) -> Result<(bool, Vec<Write>), String> {
     let mut at = 5;
     let snapshot = *body.first().ok_or("empty record")? == 1;
     let count = u32_at(body, 1).ok_or("no count")?;
-    let mut take = |at: &mut usize| -> Result<Vec<u8>, String> {
+    let take = |at: &mut usize| -> Result<Vec<u8>, String> {
         let length = u32_at(body, *at).ok_or("a length is cut off")? as usize;
         let bytes = body.get(*at + 4..*at + 4 + length).ok_or("a string is cut off")?;
         *at += 4 + length;

@@ -250,7 +250,7 @@ impl SectionReader {
                 if !fits {
                     break;
                 }
-                let first = range.take().map_or_else(|| header.clone(), |(_, first, _)| first);
+                let first = range.take().map_or_else(|| header, |(_, first, _)| first);
                 range = Some((from, first, header));
             }
             at = next_at;
