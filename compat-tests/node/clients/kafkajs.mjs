@@ -25,6 +25,7 @@ export class KafkaJs {
   codecs = Object.keys(CODECS)
   // It cannot delete single offsets of a group, and hands out headers grouped by name, in an object.
   lacks = new Set(['delete group offsets'])
+  settleMs = 0
 
   constructor (bootstrap) {
     this.kafka = new Kafka({ clientId: 'weir-kafkajs', brokers: [bootstrap], logLevel: logLevel.NOTHING, retry: RETRY })

@@ -7,7 +7,7 @@
 import { randomBytes } from 'node:crypto'
 import { fileURLToPath } from 'node:url'
 import { Oracle, byPartition, digest, oddRows, same } from './records.mjs'
-import { CheckFailed, until } from './report.mjs'
+import { CheckFailed, sleep, until } from './report.mjs'
 import { SecondMember } from './member.mjs'
 
 const DRIVER = fileURLToPath(new URL('../driver.mjs', import.meta.url))
@@ -198,6 +198,7 @@ export const groupRebalance = ctx => async check => {
       () => member.assigned().size === 3 && second.assigned.size === 3)
     check.equal('partitions of both', sorted(new Set([...member.assigned(), ...second.assigned])), all)
     const shared = member.assigned()
+    await sleep(ctx.client.settleMs)
     await produce(batches[1])
     theirs = batches[1].filter((_, i) => !shared.has(i % 6)).length
     await has(2 * third - theirs)
