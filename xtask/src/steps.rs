@@ -110,8 +110,10 @@ pub const STEPS: &[Step] = &[
     Step { name: "rust-tests", about: "unit, property and model tests", phase: Phase::Rust, tools: &[], needs: &["build"],
         minutes: 30, action: Action::CargoTest(&["cargo", "test", "--locked", "--workspace", "--no-fail-fast"]) },
 
-    command(Phase::Clients, "compare-self-test", "the suites' comparison notices damage", &[], &["install-python"], 1,
-        &["{python}", PYTHON, "--self-test"]),
+    command(Phase::Clients, "self-test-python", "the comparison of the Python suites notices damage", &[],
+        &["install-python"], 1, &["{python}", PYTHON, "--self-test"]),
+    command(Phase::Clients, "self-test-node", "the comparison of the Node suites notices damage", &[],
+        &["install-node"], 1, &["{node}", NODE, "--self-test"]),
     client("client-confluent-kafka", "librdkafka through Python, all rows once", &[], &["build", "data"],
         &["confluent-kafka"],
         &["{python}", PYTHON, "--client", "confluent-kafka", "--bootstrap", "{bootstrap}", "--broker", "{broker}",

@@ -19,6 +19,8 @@ CompressionCodecs[CompressionTypes.ZSTD] = () => ({
 
 const CODECS = { none: 'None', gzip: 'GZIP', snappy: 'Snappy', lz4: 'LZ4', zstd: 'ZSTD' }
 const RETRY = { retries: 3, initialRetryTime: 100 }
+// A broker that has just started creates the coordinator's topic when the first group asks.
+const GROUP_RETRY = { retries: 8, initialRetryTime: 200 }
 
 export class KafkaJs {
   name = 'kafkajs'
@@ -166,7 +168,7 @@ class Member {
 
   constructor (kafka, groupId, topic) {
     this.topic = topic
-    this.consumer = kafka.consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 1000, rebalanceTimeout: 10_000, maxWaitTimeInMs: 100, retry: RETRY })
+    this.consumer = kafka.consumer({ groupId, sessionTimeout: 6000, heartbeatInterval: 1000, rebalanceTimeout: 10_000, maxWaitTimeInMs: 100, retry: GROUP_RETRY })
     const { GROUP_JOIN, REBALANCING } = this.consumer.events
     this.consumer.on(GROUP_JOIN, ({ payload }) => { this.partitions = new Set(payload.memberAssignment[topic] ?? []) })
     this.consumer.on(REBALANCING, () => { this.partitions = new Set() })
