@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds (once per change) and runs the Java client suite.
 #
-#   run.sh --bootstrap 127.0.0.1:9092 [--data FLIGHTS.jsonl] [--rows N] [--target weir|kafka] [--only CHECK]
+#   run.sh --bootstrap 127.0.0.1:9092 [--data FLIGHTS.jsonl] [--rows N] [--broker weir|kafka] [--only CHECK]
 #   run.sh build
 #
 # Prints one JSON line per check and a summary line; exits non-zero when a check failed.

@@ -1,1 +1,3 @@
+//! Tests with real Kafka clients, crash tests and benches.
 
+pub mod differential;

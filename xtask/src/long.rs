@@ -27,6 +27,8 @@ pub struct Job {
 pub const JOBS: &[Job] = &[
     Job { name: "clients-all-rows", about: "Python clients with all 336,776 rows in every check", minutes: 60,
         command: &["{python}", "compat-tests/python/all_rows.py"] },
+    Job { name: "kafka-record", about: "record Apache Kafka's answers for the differential test", minutes: 20,
+        command: &["bash", "compat-tests/kafka/record.sh", "{target}/release/differential"] },
 ];
 
 const RECORD: &str = "docs/long-runs.md";

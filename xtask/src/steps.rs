@@ -100,6 +100,8 @@ pub const STEPS: &[Step] = &[
         &["bash", "compat-tests/node/install.sh"]),
     command(Phase::Build, "install-kafka", "Apache Kafka and its tools from Maven artifacts", &["java", "mvn"], &[], 10,
         &["bash", "compat-tests/kafka/install.sh"]),
+    command(Phase::Build, "install-java", "the Java suite and its dependencies", &["java", "mvn"], &[], 10,
+        &["bash", "compat-tests/java/run.sh", "build"]),
 
     command(Phase::Rust, "fmt", "cargo fmt --check", &[], &[], 5,
         &["cargo", "fmt", "--all", "--check"]),
@@ -133,6 +135,11 @@ pub const STEPS: &[Step] = &[
     client("client-platformatic", "@platformatic/kafka", &[], &["build", "data", "install-node"], &["platformatic"],
         &["{node}", NODE, "--client", "platformatic", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
           "--data", "{data}", "--rows", "{rows}"]),
+    client("client-java", "Java kafka-clients", &["java", "mvn"], &["build", "data", "install-java"], &["java"],
+        &["bash", "compat-tests/java/run.sh", "--bootstrap", "{bootstrap}", "--broker", "{broker}", "--data", "{data}",
+          "--rows", "{rows}"]),
+    client("differential", "the recorded answers of Apache Kafka, replayed", &[], &["build"], &["differential"],
+        &["{target}/debug/differential", "replay", "--bootstrap", "{bootstrap}"]),
 ];
 
 /// How to get a program that a step asks for.

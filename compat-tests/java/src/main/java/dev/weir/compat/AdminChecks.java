@@ -43,15 +43,15 @@ final class AdminChecks {
     private AdminChecks() {}
 
     static void register(Map<String, Suite.Check> checks) {
-        checks.put("create_topic", AdminChecks::createTopic);
-        checks.put("create_topic_replication_factor_3", AdminChecks::replicationFactor3);
-        checks.put("delete_topic", AdminChecks::deleteTopic);
-        checks.put("create_partitions", AdminChecks::createPartitions);
-        checks.put("topic_configs", AdminChecks::topicConfigs);
-        checks.put("list_offsets", AdminChecks::listOffsets);
-        checks.put("delete_records", AdminChecks::deleteRecords);
-        checks.put("describe_log_dirs", AdminChecks::describeLogDirs);
-        checks.put("describe_cluster", AdminChecks::describeCluster);
+        checks.put("create-topic", AdminChecks::createTopic);
+        checks.put("create-topic-replication-factor-3", AdminChecks::replicationFactor3);
+        checks.put("delete-topic", AdminChecks::deleteTopic);
+        checks.put("create-partitions", AdminChecks::createPartitions);
+        checks.put("topic-configs", AdminChecks::topicConfigs);
+        checks.put("list-offsets", AdminChecks::listOffsets);
+        checks.put("delete-records", AdminChecks::deleteRecords);
+        checks.put("describe-log-dirs", AdminChecks::describeLogDirs);
+        checks.put("describe-cluster", AdminChecks::describeCluster);
     }
 
     private static void createTopic(Suite suite, Suite.Counts counts) throws Exception {
@@ -163,7 +163,8 @@ final class AdminChecks {
                 KafkaConsumer<byte[], byte[]> consumer = Clients.consumer(suite)) {
             ledger.produce(producer, suite.flights.first(500), counts);
             get(admin.createPartitions(Map.of(ledger.topic, NewPartitions.increaseTo(4))).all());
-            same(4, get(admin.describeTopics(List.of(ledger.topic)).allTopicNames()).get(ledger.topic).partitions().size(), "partitions");
+            Clients.eventually("there are 4 partitions", 5, () -> 4
+                    == get(admin.describeTopics(List.of(ledger.topic)).allTopicNames()).get(ledger.topic).partitions().size());
             expect(InvalidPartitionsException.class, admin.createPartitions(Map.of(ledger.topic, NewPartitions.increaseTo(4))).all());
             expect(InvalidPartitionsException.class, admin.createPartitions(Map.of(ledger.topic, NewPartitions.increaseTo(2))).all());
             expect(UnknownTopicOrPartitionException.class,

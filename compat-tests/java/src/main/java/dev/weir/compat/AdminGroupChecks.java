@@ -32,10 +32,10 @@ final class AdminGroupChecks {
     private AdminGroupChecks() {}
 
     static void register(Map<String, Suite.Check> checks) {
-        checks.put("groups_list_and_describe", AdminGroupChecks::listAndDescribe);
-        checks.put("groups_reset_offsets", AdminGroupChecks::resetOffsets);
-        checks.put("groups_remove_members", AdminGroupChecks::removeMembers);
-        checks.put("groups_topic_deletion", AdminGroupChecks::topicDeletion);
+        checks.put("groups-list-and-describe", AdminGroupChecks::listAndDescribe);
+        checks.put("groups-reset-offsets", AdminGroupChecks::resetOffsets);
+        checks.put("groups-remove-members", AdminGroupChecks::removeMembers);
+        checks.put("groups-topic-deletion", AdminGroupChecks::topicDeletion);
     }
 
     private static void listAndDescribe(Suite suite, Suite.Counts counts) throws Exception {

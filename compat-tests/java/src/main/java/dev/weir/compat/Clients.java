@@ -100,6 +100,7 @@ final class Clients {
             throw new AssertionError("expected " + kind.getSimpleName() + ", got an answer: " + answer);
         } catch (ExecutionException e) {
             if (kind.isInstance(e.getCause())) {
+                Suite.asserted();
                 return kind.cast(e.getCause());
             }
             throw new AssertionError("expected " + kind.getSimpleName() + ", got " + e.getCause(), e.getCause());
@@ -113,6 +114,12 @@ final class Clients {
     }
 
     static void same(Object expected, Object actual, String what) {
+        equal(expected, actual, what);
+        Suite.asserted();
+    }
+
+    /** {@link #same} for what is compared per record, and counted with the record. */
+    static void equal(Object expected, Object actual, String what) {
         if (!java.util.Objects.equals(expected, actual)) {
             throw new AssertionError(what + ": expected " + expected + ", got " + actual);
         }
@@ -127,6 +134,7 @@ final class Clients {
             }
             Thread.sleep(50);
         }
+        Suite.asserted();
     }
 
     private static void putAll(Properties config, String... settings) {

@@ -22,11 +22,11 @@ final class ConsumeChecks {
     private ConsumeChecks() {}
 
     static void register(Map<String, Suite.Check> checks) {
-        checks.put("seek_by_timestamp", ConsumeChecks::seekByTimestamp);
-        checks.put("commit_and_resume", ConsumeChecks::commitAndResume);
-        checks.put("read_committed", ConsumeChecks::readCommitted);
-        checks.put("offset_out_of_range", ConsumeChecks::offsetOutOfRange);
-        checks.put("pause_and_tail", ConsumeChecks::pauseAndTail);
+        checks.put("seek-by-timestamp", ConsumeChecks::seekByTimestamp);
+        checks.put("commit-and-resume", ConsumeChecks::commitAndResume);
+        checks.put("read-committed", ConsumeChecks::readCommitted);
+        checks.put("offset-out-of-range", ConsumeChecks::offsetOutOfRange);
+        checks.put("pause-and-tail", ConsumeChecks::pauseAndTail);
     }
 
     /** The one record at {@code offset}; the consumer keeps the assignment. */
@@ -104,7 +104,7 @@ final class ConsumeChecks {
                 while (seen < (resumed ? ledger.size() : half)) {
                     check(System.nanoTime() < deadline, "only " + seen + " records within 40 s");
                     for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(500))) {
-                        same(next.get(record.partition()), record.offset(), "next offset of partition " + record.partition());
+                        Clients.equal(next.get(record.partition()), record.offset(), "next offset of partition " + record.partition());
                         next.put(record.partition(), record.offset() + 1);
                         counts.consumed.incrementAndGet();
                         ledger.compare(record, counts);

@@ -28,10 +28,10 @@ final class GroupChecks {
     private GroupChecks() {}
 
     static void register(Map<String, Suite.Check> checks) {
-        checks.put("group_rebalance_and_death", GroupChecks::rebalanceAndDeath);
-        checks.put("static_membership", GroupChecks::staticMembership);
-        checks.put("cooperative_sticky", GroupChecks::cooperativeSticky);
-        checks.put("leave_hands_over_at_once", GroupChecks::leaveHandsOver);
+        checks.put("group-rebalance-and-death", GroupChecks::rebalanceAndDeath);
+        checks.put("static-membership", GroupChecks::staticMembership);
+        checks.put("cooperative-sticky", GroupChecks::cooperativeSticky);
+        checks.put("leave-hands-over-at-once", GroupChecks::leaveHandsOver);
     }
 
     /** Counts what a member was given and what was taken from it. */

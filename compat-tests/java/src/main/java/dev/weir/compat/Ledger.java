@@ -52,7 +52,7 @@ final class Ledger {
         if (!problems.isEmpty()) {
             throw new AssertionError(problems.size() + " of " + rows.size() + " records: " + problems.peek());
         }
-        Clients.same(before + rows.size(), size(), "acknowledged records");
+        Clients.equal(before + rows.size(), size(), "acknowledged records");
     }
 
     /** Sends one record and waits for its acknowledgement. */
@@ -85,7 +85,7 @@ final class Ledger {
         consumer.seekToBeginning(partitions);
         Map<TopicPartition, Long> ends = consumer.endOffsets(partitions);
         for (TopicPartition tp : partitions) {
-            Clients.same(acked.get(tp.partition()).lastKey() + 1, ends.get(tp), "end offset of " + tp);
+            Clients.equal(acked.get(tp.partition()).lastKey() + 1, ends.get(tp), "end offset of " + tp);
         }
         Map<Integer, Long> next = new HashMap<>();
         partitions.forEach(tp -> next.put(tp.partition(), acked.get(tp.partition()).firstKey()));
@@ -96,7 +96,7 @@ final class Ledger {
             Clients.check(System.nanoTime() < deadline, "consumed " + seen + " of " + wanted + " records within 60 s");
             for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofMillis(500))) {
                 counts.consumed.incrementAndGet();
-                Clients.same(next.get(record.partition()), record.offset(), "next offset of partition " + record.partition());
+                Clients.equal(next.get(record.partition()), record.offset(), "next offset of partition " + record.partition());
                 compare(record, counts);
                 Long following = acked.get(record.partition()).higherKey(record.offset());
                 next.put(record.partition(), following == null ? record.offset() + 1 : following);
@@ -104,7 +104,7 @@ final class Ledger {
             }
         }
         for (TopicPartition tp : partitions) {
-            Clients.same(ends.get(tp), consumer.position(tp), "position of " + tp);
+            Clients.equal(ends.get(tp), consumer.position(tp), "position of " + tp);
         }
     }
 
@@ -115,10 +115,10 @@ final class Ledger {
         Clients.check(expected != null, where + " was never acknowledged");
         Clients.check(Arrays.equals(expected.key(), record.key()), where + ": key differs");
         Clients.check(Arrays.equals(expected.value(), record.value()), where + ": value differs");
-        Clients.same(expected.timestamp(), record.timestamp(), where + ": timestamp");
+        Clients.equal(expected.timestamp(), record.timestamp(), where + ": timestamp");
         List<Header> headers = new ArrayList<>();
         record.headers().forEach(headers::add);
-        Clients.same(expected.headers(), headers, where + ": headers");
+        Clients.equal(expected.headers(), headers, where + ": headers");
         counts.compared.incrementAndGet();
     }
 

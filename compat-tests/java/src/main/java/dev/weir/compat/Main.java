@@ -23,16 +23,16 @@ public final class Main {
         Map<String, String> options = new LinkedHashMap<>();
         for (int i = 0; i < args.length; i += 2) {
             if (!args[i].startsWith("--") || i + 1 == args.length) {
-                System.err.println("usage: --bootstrap HOST:PORT [--data FILE] [--rows N] [--target weir|kafka] [--only CHECK]");
+                System.err.println("usage: --bootstrap HOST:PORT [--data FILE] [--rows N] [--broker weir|kafka] [--only CHECK]");
                 System.exit(2);
             }
             options.put(args[i].substring(2), args[i + 1]);
         }
         String bootstrap = option(options, "bootstrap", "WEIR_BOOTSTRAP", "127.0.0.1:9092");
-        String data = option(options, "data", "WEIR_DATA", System.getProperty("user.home") + "/.cache/weir/data/flights.jsonl");
+        String data = option(options, "data", "WEIR_DATA_FILE", System.getProperty("user.home") + "/.cache/weir/data/flights.jsonl");
         int rows = Integer.parseInt(option(options, "rows", "WEIR_ROWS", Integer.toString(DEFAULT_ROWS)));
-        String target = option(options, "target", "WEIR_TARGET", "weir");
-        Suite suite = new Suite(bootstrap, Flights.load(Path.of(data), rows), target.equals("kafka"));
+        String broker = option(options, "broker", "WEIR_BROKER", "weir");
+        Suite suite = new Suite(bootstrap, Flights.load(Path.of(data), rows), broker.equals("kafka"));
 
         Map<String, Suite.Check> checks = new LinkedHashMap<>();
         // The ones that wait longest come first, so that the others fill their pauses.

@@ -34,22 +34,22 @@ final class ProduceChecks {
 
     static void register(Map<String, Suite.Check> checks) {
         for (String codec : List.of("none", "gzip", "snappy", "lz4", "zstd")) {
-            checks.put("produce_" + codec, (suite, counts) -> roundTrip(suite, counts, codec,
+            checks.put("produce-" + codec, (suite, counts) -> roundTrip(suite, counts, codec,
                     "compression.type", codec, "enable.idempotence", "false", "linger.ms", "20", "batch.size", "65536"));
         }
-        checks.put("produce_acks_1", (suite, counts) -> roundTrip(suite, counts, "acks1",
+        checks.put("produce-acks-1", (suite, counts) -> roundTrip(suite, counts, "acks1",
                 "acks", "1", "enable.idempotence", "false", "linger.ms", "5"));
-        checks.put("produce_idempotent", (suite, counts) -> roundTrip(suite, counts, "idempotent",
+        checks.put("produce-idempotent", (suite, counts) -> roundTrip(suite, counts, "idempotent",
                 "enable.idempotence", "true", "max.in.flight.requests.per.connection", "5", "batch.size", "2000", "linger.ms", "0"));
-        checks.put("produce_acks_0", ProduceChecks::acksNone);
-        checks.put("broker_recompresses", ProduceChecks::brokerRecompresses);
-        checks.put("largest_record", ProduceChecks::largestRecord);
-        checks.put("raised_record_size", ProduceChecks::raisedRecordSize);
-        checks.put("unusual_records", ProduceChecks::unusualRecords);
-        checks.put("log_append_time", ProduceChecks::logAppendTime);
-        checks.put("timestamp_limits", ProduceChecks::timestampLimits);
-        checks.put("compacted_topic_needs_keys", ProduceChecks::compactedTopicNeedsKeys);
-        checks.put("auto_create", ProduceChecks::autoCreate);
+        checks.put("produce-acks-0", ProduceChecks::acksNone);
+        checks.put("broker-recompresses", ProduceChecks::brokerRecompresses);
+        checks.put("largest-record", ProduceChecks::largestRecord);
+        checks.put("raised-record-size", ProduceChecks::raisedRecordSize);
+        checks.put("unusual-records", ProduceChecks::unusualRecords);
+        checks.put("log-append-time", ProduceChecks::logAppendTime);
+        checks.put("timestamp-limits", ProduceChecks::timestampLimits);
+        checks.put("compacted-topic-needs-keys", ProduceChecks::compactedTopicNeedsKeys);
+        checks.put("auto-create", ProduceChecks::autoCreate);
     }
 
     private static void roundTrip(Suite suite, Suite.Counts counts, String name, String... settings) throws Exception {
