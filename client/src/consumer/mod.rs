@@ -139,7 +139,8 @@ impl Consumer {
         &self.client
     }
 
-    /// Waits for records, at most for `limit`; empty when there were none. Fails on errors that do not pass by
+    /// Waits for records, at most for `limit`; empty when there were none, or (early) when the position only moved past
+    /// something that is not for the caller. Fails on errors that do not pass by
     /// themselves, and on others once they lasted for the client's `retry_timeout`.
     pub async fn poll(&mut self, limit: Duration) -> Result<Vec<ConsumerRecord>> {
         let deadline = Instant::now() + limit;
@@ -169,14 +170,14 @@ impl Consumer {
         }
     }
 
-    /// Opens fetched data until a partition has something to hand out.
+    /// Opens what was fetched next. It may hold no records for the caller and still move the position.
     fn open_next(&mut self) -> Result<Option<Vec<ConsumerRecord>>> {
         let options = DecodeOptions {
             isolation: self.config.isolation,
             check_crcs: self.config.check_crcs,
             limits: self.config.decompress,
         };
-        while let Some(data) = self.waiting.pop_front() {
+        if let Some(data) = self.waiting.pop_front() {
             self.waiting_bytes -= data.bytes.len();
             let opened = offset_after(&data).and_then(|after| Ok((after, decode_records(&data, &options)?)));
             let (after, records) = match opened {
@@ -189,9 +190,7 @@ impl Consumer {
             if let Some(state) = self.partitions.get_mut(&(data.topic.clone(), data.partition)) {
                 state.position = Some(after);
             }
-            if !records.is_empty() {
-                return Ok(Some(records));
-            }
+            return Ok(Some(records));
         }
         Ok(None)
     }

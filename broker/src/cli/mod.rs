@@ -1,0 +1,198 @@
+//! The command line: everything `weir` does as a client, in the habits of rpk and kcat.
+//!
+//! | file | what |
+//! |---|---|
+//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `profile.rs`, `completion.rs` | one command group each |
+//! | `args.rs` | values of flags: offsets, times, sizes, durations |
+//! | `record_format.rs` | the `-f` language and JSON lines |
+//! | `output.rs` | tables, JSON, YAML |
+//! | `error.rs` | cause, setting, fix |
+//!
+//! `-o` means *output format* in commands that print tables (`topic`, `group`, `cluster`, `profile`) and *offset* in `consume`,
+//! as rpk and kcat users expect of each; `consume` prints records by `-f` or as JSON lines.
+//!
+//! It talks to brokers only through `weir_client`, so it works against any broker of the protocol. Results go to stdout, everything
+//! else to stderr. The exit code is 0 for success, 1 for failure, 130 if Ctrl-C ended a command that had not finished.
+
+mod args;
+mod cluster;
+mod completion;
+mod consume;
+mod error;
+mod group;
+mod output;
+mod produce;
+mod profile;
+mod progress;
+mod record_format;
+mod reset;
+mod signals;
+mod topic;
+
+use std::io::{IsTerminal, Write};
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use weir_client::{Client, ClientConfig, parse_brokers};
+
+pub use error::CliError;
+use profile::Profiles;
+use signals::Interrupt;
+
+/// Flags that every client command takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub struct GlobalArgs {
+    /// Brokers to ask first; the cluster names the rest [default: those of the profile, else 127.0.0.1:9092]
+    #[arg(
+        short = 'b',
+        long,
+        global = true,
+        value_name = "HOST:PORT,...",
+        env = "WEIR_BROKERS",
+        help_heading = "Client options"
+    )]
+    pub brokers: Option<String>,
+    /// Profile to use instead of the current one (see `weir profile`)
+    #[arg(long, global = true, value_name = "NAME", env = "WEIR_PROFILE", help_heading = "Client options")]
+    pub profile: Option<String>,
+    /// How long to wait for one answer of a broker, e.g. 500ms, 30s [default: that of the profile, else 30s]
+    #[arg(
+        long,
+        global = true,
+        value_name = "DURATION",
+        value_parser = args::parse_duration,
+        help_heading = "Client options"
+    )]
+    pub timeout: Option<Duration>,
+    /// File with profiles [default: weir/profiles.toml in the user's config folder]
+    #[arg(long, global = true, value_name = "FILE", env = "WEIR_PROFILES", help_heading = "Client options")]
+    pub profiles: Option<PathBuf>,
+    /// The user's config folder, as the XDG convention names it.
+    #[arg(long, global = true, env = "XDG_CONFIG_HOME", hide = true)]
+    pub xdg_config_home: Option<PathBuf>,
+    /// The user's home folder.
+    #[arg(long, global = true, env = "HOME", hide = true)]
+    pub home: Option<PathBuf>,
+}
+
+/// The client commands.
+#[derive(Debug, clap::Subcommand)]
+pub enum Command {
+    /// Create, list, describe, alter and delete topics
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Topic(topic::TopicArgs),
+    /// Write records read from standard input, one per line
+    Produce(produce::ProduceArgs),
+    /// Read records
+    Consume(consume::ConsumeArgs),
+    /// List, describe, reset and delete consumer groups
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Group(group::GroupArgs),
+    /// Show the cluster
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Cluster(cluster::ClusterArgs),
+    /// Keep brokers and settings under a name
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Profile(profile::ProfileArgs),
+    /// Print a completion script for a shell
+    Completion(completion::CompletionArgs),
+}
+
+/// Runs a client command and reports its error, if any, on stderr. `root` is the whole command line, for `completion`.
+pub async fn run(command: Command, globals: GlobalArgs, root: clap::Command) -> ExitCode {
+    let mut context = match Context::new(globals) {
+        Ok(context) => context,
+        Err(error) => return fail(&error, None),
+    };
+    let interrupt = Interrupt::listen();
+    let result = match command {
+        // These two end by themselves when interrupted: what was read or written so far is accounted for.
+        Command::Produce(args) => produce::run(&mut context, args, &interrupt).await,
+        Command::Consume(args) => consume::run(&mut context, args, &interrupt).await,
+        other => tokio::select! {
+            result = run_short(&mut context, other, root) => result,
+            () = interrupt.received() => Err(CliError::Interrupted),
+        },
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => fail(&error, Some(&context)),
+    }
+}
+
+async fn run_short(context: &mut Context, command: Command, root: clap::Command) -> Result<(), CliError> {
+    let mut out = std::io::stdout();
+    match command {
+        Command::Topic(args) => topic::run(context, args, &mut out).await,
+        Command::Group(args) => group::run(context, args, &mut out).await,
+        Command::Cluster(args) => cluster::run(context, args, &mut out).await,
+        Command::Profile(args) => profile::run(context, args, &mut out),
+        Command::Completion(args) => completion::run(args, root, &mut out),
+        Command::Produce(_) | Command::Consume(_) => Ok(()),
+    }
+}
+
+fn fail(error: &CliError, context: Option<&Context>) -> ExitCode {
+    let setting = context.filter(|_| error.is_about_brokers()).map(|context| {
+        let brokers: Vec<_> = context.client.bootstrap.iter().map(ToString::to_string).collect();
+        format!("--brokers {} ({})", brokers.join(","), context.brokers_from)
+    });
+    // Nobody is left to tell if stderr is gone.
+    let _ = error.report(setting.as_deref(), &mut std::io::stderr());
+    ExitCode::from(error.exit_code())
+}
+
+/// What a command needs beside its own flags.
+pub(crate) struct Context {
+    client: ClientConfig,
+    brokers_from: &'static str,
+    globals: GlobalArgs,
+    profiles: Profiles,
+}
+
+impl Context {
+    fn new(globals: GlobalArgs) -> Result<Self, CliError> {
+        let profiles = Profiles::load(&globals)?;
+        let profile = profiles.selected(globals.profile.as_deref())?;
+        let mut client = ClientConfig { client_id: "weir-cli".into(), ..ClientConfig::default() };
+        let from_profile = profile.and_then(|profile| profile.brokers.as_deref());
+        let (brokers, brokers_from) = match (globals.brokers.as_deref(), from_profile) {
+            (Some(brokers), _) => (Some(brokers), "flag or WEIR_BROKERS"),
+            (None, Some(brokers)) => (Some(brokers), "from the profile"),
+            (None, None) => (None, "the default"),
+        };
+        if let Some(brokers) = brokers {
+            client.bootstrap = parse_brokers(brokers)?;
+        }
+        let from_profile = profile.and_then(|profile| profile.timeout.as_deref()).map(args::parse_duration);
+        let from_profile = from_profile.transpose().map_err(|reason| CliError::Invalid {
+            setting: "timeout",
+            value: profile.and_then(|profile| profile.timeout.clone()).unwrap_or_default(),
+            reason,
+            fix: "write it as 500ms, 30s or 2m".into(),
+        })?;
+        if let Some(timeout) = globals.timeout.or(from_profile) {
+            client.request_timeout = timeout;
+            client.connect_timeout = timeout.min(client.connect_timeout);
+            client.retry_timeout = timeout;
+        }
+        Ok(Self { client, brokers_from, globals, profiles })
+    }
+
+    /// A client with the settings of flags and profile.
+    pub(crate) fn client(&self) -> Result<Client, CliError> {
+        Ok(Client::new(self.client.clone())?)
+    }
+}
+
+/// A remark for the person at the terminal; scripts that read stdout never see it.
+pub(crate) fn note(text: &str) {
+    // Nobody is left to tell if stderr is gone.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}
+
+/// Whether somebody looks at stderr.
+pub(crate) fn stderr_is_terminal() -> bool {
+    std::io::stderr().is_terminal()
+}
