@@ -4,7 +4,7 @@
 //! broker's log holds nothing else. When the suite is done the broker must still be alive, must not have panicked, and
 //! must end by itself on SIGTERM.
 //!
-//! Seen failing: with `weir` replaced by a script that exits after a second, and by one that prints "panicked at".
+//! Seen failing: the tests below replace `weir` by programs that die, panic and refuse to end.
 
 use crate::env::Env;
 use crate::process;
@@ -187,4 +187,75 @@ fn is_ready(http: SocketAddr) -> bool {
         Ok(String::from_utf8_lossy(&answer).into_owned())
     };
     ask().is_ok_and(|status| status.starts_with("HTTP/1.") && status.ends_with(" 200"))
+}
+
+#[cfg(test)]
+// The ban on plain writes is for product files.
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    /// A `weir` that answers /readyz, accepts Kafka connections, and does `extra` when it is told to end.
+    const SERVES: &str = r#"
+import http.server, signal, socket, sys, threading
+flag = lambda name: sys.argv[sys.argv.index(name) + 1].rsplit(":", 1)
+listener = socket.create_server((flag("--listen")[0], int(flag("--listen")[1])))
+class Ready(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200); self.end_headers()
+    def log_message(self, *_): pass
+server = http.server.HTTPServer((flag("--http")[0], int(flag("--http")[1])), Ready)
+signal.signal(signal.SIGTERM, lambda *_: EXTRA)
+server.serve_forever()
+"#;
+
+    fn env_with(name: &str, program: &str) -> Env {
+        let target = std::env::temp_dir().join(format!("xtask-broker-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(target.join("debug")).unwrap();
+        let path = target.join("debug/weir");
+        std::fs::write(&path, format!("#!/usr/bin/env python3\n{program}")).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+        let scratch = target.join("scratch");
+        Env { root: target.clone(), cache: target.clone(), target, scratch, ci: false }
+    }
+
+    fn outcome(name: &str, program: &str) -> Result<()> {
+        let env = env_with(name, program);
+        let result = Broker::start(&env, Kind::Weir, "step").and_then(Broker::finish);
+        std::fs::remove_dir_all(&env.target).unwrap();
+        result
+    }
+
+    #[test]
+    fn a_broker_that_serves_and_ends_when_asked_is_fine() {
+        outcome("fine", &SERVES.replace("EXTRA", "sys.exit(0)")).unwrap();
+    }
+
+    #[test]
+    fn a_broker_that_does_not_start_is_told_with_its_words() {
+        let error = outcome("dies", "print('no such folder'); raise SystemExit(2)").unwrap_err().to_string();
+        assert!(error.contains("exit status: 2") && error.contains("no such folder"), "{error}");
+    }
+
+    #[test]
+    fn a_panic_or_a_bad_end_is_a_failure() {
+        let panics = "(print('thread main panicked at x', flush=True), sys.exit(0))";
+        let error = outcome("panics", &SERVES.replace("EXTRA", panics)).unwrap_err().to_string();
+        assert!(error.contains("weir panicked"), "{error}");
+        let error = outcome("code", &SERVES.replace("EXTRA", "sys.exit(1)")).unwrap_err().to_string();
+        assert!(error.contains("exit code 0"), "{error}");
+    }
+
+    #[test]
+    fn a_broker_that_dies_during_the_suite_is_a_failure() {
+        let env = env_with("died", &SERVES.replace("EXTRA", "sys.exit(0)"));
+        let mut broker = Broker::start(&env, Kind::Weir, "step").unwrap();
+        let Running::Weir(child) = &mut broker.running else { panic!("weir was started") };
+        child.kill().unwrap();
+        std::thread::sleep(Duration::from_millis(200));
+        let error = broker.finish().unwrap_err().to_string();
+        assert!(error.contains("died during the suite"), "{error}");
+        std::fs::remove_dir_all(&env.target).unwrap();
+    }
 }

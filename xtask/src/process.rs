@@ -133,3 +133,59 @@ pub fn tail(log: &Path, lines: usize) -> String {
         .collect();
     shown.join("\n")
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn log(name: &str) -> std::path::PathBuf {
+        let path = std::env::temp_dir().join(format!("xtask-{}-{name}.log", std::process::id()));
+        let _ = std::fs::remove_file(&path);
+        path
+    }
+
+    fn bash(script: &str) -> Command {
+        let mut command = Command::new("bash");
+        command.args(["-c", script]);
+        command
+    }
+
+    #[test]
+    fn output_goes_to_the_log_and_lines_to_the_caller() {
+        let log = log("lines");
+        let mut lines = Vec::new();
+        let script = "echo one; echo oops >&2; printf two";
+        run(bash(script), &log, Duration::from_secs(10), |line| lines.push(line.to_string())).unwrap();
+        assert_eq!(lines, ["one", "two"]);
+        let text = tail(&log, 10);
+        assert!(text.contains("oops") && text.contains("$ bash -c"), "{text}");
+        std::fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn an_exit_code_is_a_failure() {
+        let log = log("code");
+        let error = run(bash("exit 3"), &log, Duration::from_secs(10), |_| {}).unwrap_err();
+        assert!(error.to_string().contains("exit status: 3"), "{error}");
+        std::fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn a_command_that_hangs_is_killed_with_its_children() {
+        let log = log("hang");
+        let started = Instant::now();
+        let mut pids = Vec::new();
+        // The background child holds the pipe open: without its death the run would last a minute.
+        let script = "sleep 61 & echo $!; echo $$; wait";
+        let error = run(bash(script), &log, Duration::from_secs(1), |line| pids.push(line.to_string())).unwrap_err();
+        assert!(error.to_string().contains("longer than 1 s"), "{error}");
+        assert!(started.elapsed() < Duration::from_secs(30));
+        let alive = |pid: &String| {
+            let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.contains("sleep") && !stat.contains(") Z")
+        };
+        assert_eq!(pids.len(), 2);
+        assert!(!pids.iter().any(alive));
+        std::fs::remove_file(log).unwrap();
+    }
+}
