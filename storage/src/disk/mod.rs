@@ -3,11 +3,13 @@
 //!
 //! What is durable when: file data after `sync_data`/`sync_all` of the file, names (create, rename, remove) after `sync_dir`
 //! of their folder. Until then a power cut may keep all, part or nothing of it.
+mod crash;
 mod os;
 
 use std::io;
 use std::sync::Arc;
 
+pub use crash::CrashDisk;
 pub use os::OsDisk;
 
 /// A data folder. Paths are relative to it, with `/` between names.

@@ -67,6 +67,14 @@ pub(super) struct Queue<T> {
     pub closed: bool,
 }
 
+/// A file made ahead of time; its header is written when it is put to use.
+#[derive(Default)]
+pub(super) struct Spare {
+    pub ready: Option<(u64, Arc<dyn DiskFile>)>,
+    /// Files up to this id are in use or were: a late request to prepare one of them must not touch it.
+    taken_through: u64,
+}
+
 pub(super) type CommitSink<T> = Box<dyn Fn(Vec<Committed<T>>) + Send>;
 
 /// State shared by submitters, the writer thread and the background thread.
@@ -77,8 +85,7 @@ pub(super) struct Shared<T> {
     pub wake: Condvar,
     pub refusal: ArcSwapOption<Refusal>,
     pub files: RwLock<BTreeMap<u64, Arc<WalFile>>>,
-    /// A file made ahead of time; its header is written when it is put to use.
-    pub spare: Mutex<Option<(u64, Arc<dyn DiskFile>)>>,
+    pub spare: Mutex<Spare>,
     /// Released files waiting to become the spare.
     pub recyclable: Mutex<Option<Arc<WalFile>>>,
     /// The last sequence known to be synced.
@@ -89,7 +96,8 @@ impl<T> Shared<T> {
     /// Takes the spare, or makes a file of `id` now. The directory entry is durable when this returns.
     pub fn take_file(&self, id: u64) -> io::Result<Arc<dyn DiskFile>> {
         let mut spare = self.spare.lock();
-        match spare.take() {
+        spare.taken_through = id;
+        match spare.ready.take() {
             Some((spare_id, file)) if spare_id == id => Ok(file),
             Some((spare_id, _)) => {
                 self.disk.remove(&file_path(spare_id))?;
@@ -102,8 +110,8 @@ impl<T> Shared<T> {
     /// Makes the spare with `id` unless there is one.
     pub fn prepare_spare(&self, id: u64) -> io::Result<()> {
         let mut spare = self.spare.lock();
-        if spare.is_none() && !self.files.read().contains_key(&id) {
-            *spare = Some((id, self.make_file(id)?));
+        if spare.ready.is_none() && id > spare.taken_through {
+            spare.ready = Some((id, self.make_file(id)?));
         }
         Ok(())
     }
@@ -180,7 +188,7 @@ impl<T: WalTag> LocalWal<T> {
             wake: Condvar::new(),
             refusal: ArcSwapOption::empty(),
             files: RwLock::new(recovered.files.into_iter().map(|f| (f.id, Arc::new(f))).collect()),
-            spare: Mutex::new(None),
+            spare: Mutex::default(),
             recyclable: Mutex::new(None),
             durable_through: AtomicU64::new(recovered.next_sequence.saturating_sub(1)),
         });

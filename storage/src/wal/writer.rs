@@ -281,7 +281,7 @@ impl<T: WalTag> Writer<T> {
         let written = file.write_at(0, &[&header.encode()]);
         if let Err(error) = written {
             // Keep the file for the next attempt: its directory entry is durable already.
-            *self.shared.spare.lock() = Some((id, file));
+            self.shared.spare.lock().ready = Some((id, file));
             return Err(error);
         }
         let active = Arc::new(WalFile {
