@@ -1,0 +1,116 @@
+//! The HTTP listener: `/metrics`, `/healthz`, `/readyz`, and `/` that lists them.
+//!
+//! Owns routes and what they answer. What there is to tell comes from an [`HttpState`], so this knows nothing of Kafka,
+//! groups or storage. Bounded: so many connections at once, each with a limit on silence; requests carry no body.
+mod connection;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+use crate::metrics::{GroupSample, Metrics};
+use connection::BoundedListener;
+
+/// How long answers in progress may take once the broker stops.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
+
+/// Prometheus' text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+const INDEX: &str = "weir\n\n\
+    /metrics  Prometheus metrics\n\
+    /healthz  200 while the process answers\n\
+    /readyz   200 while clients can produce and consume, else 503 and the reason\n";
+
+/// Whether clients can produce and consume.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Readiness {
+    Ready,
+    /// Not now: why, in a sentence for whoever looks after the broker.
+    NotReady {
+        reason: String,
+    },
+}
+
+/// What the broker tells the HTTP listener. The second implementation is the tests'.
+pub trait HttpState: Send + Sync + 'static {
+    /// Asked for `/readyz` and with each scrape.
+    fn readiness(&self) -> Readiness;
+
+    /// The consumer groups with their lag, computed now.
+    fn groups(&self) -> impl Future<Output = Vec<GroupSample>> + Send;
+
+    /// Called before each scrape: the place to set gauges that are cheaper to read than to keep.
+    fn sample(&self) {}
+}
+
+struct Shared<S> {
+    state: Arc<S>,
+    metrics: Metrics,
+}
+
+impl<S> Clone for Shared<S> {
+    fn clone(&self) -> Self {
+        Shared { state: self.state.clone(), metrics: self.metrics.clone() }
+    }
+}
+
+/// Serves until `shutdown`, then lets answers in progress finish for a second.
+pub async fn serve<S: HttpState>(
+    listener: TcpListener,
+    state: Arc<S>,
+    metrics: Metrics,
+    shutdown: CancellationToken,
+) -> io::Result<()> {
+    let app = router(Shared { state, metrics });
+    let stop = shutdown.clone();
+    let server = axum::serve(BoundedListener::new(listener), app)
+        .with_graceful_shutdown(async move { stop.cancelled().await })
+        .into_future();
+    let deadline = async {
+        shutdown.cancelled().await;
+        tokio::time::sleep(SHUTDOWN_GRACE).await;
+    };
+    tokio::select! {
+        result = server => result,
+        () = deadline => Ok(()),
+    }
+}
+
+fn router<S: HttpState>(shared: Shared<S>) -> Router {
+    Router::new()
+        .route("/", get(|| async { INDEX }))
+        .route("/metrics", get(scrape::<S>))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready::<S>))
+        .fallback(|| async { (StatusCode::NOT_FOUND, INDEX) })
+        .with_state(shared)
+}
+
+async fn scrape<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
+    shared.state.sample();
+    let groups = shared.state.groups().await;
+    let ready = shared.state.readiness() == Readiness::Ready;
+    let text = shared.metrics.render(ready, &groups);
+    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+}
+
+async fn ready<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
+    match shared.state.readiness() {
+        Readiness::Ready => "ready\n".into_response(),
+        Readiness::NotReady { reason } => {
+            (StatusCode::SERVICE_UNAVAILABLE, format!("not ready: {reason}\n")).into_response()
+        }
+    }
+}

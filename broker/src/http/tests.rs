@@ -1,0 +1,105 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use super::*;
+use crate::metrics::PartitionLag;
+
+#[derive(Default)]
+struct Fake {
+    full: AtomicBool,
+}
+
+impl HttpState for Fake {
+    fn readiness(&self) -> Readiness {
+        if self.full.load(Ordering::Relaxed) {
+            Readiness::NotReady { reason: "the disk is full".to_owned() }
+        } else {
+            Readiness::Ready
+        }
+    }
+
+    async fn groups(&self) -> Vec<GroupSample> {
+        let lag = PartitionLag { topic: "flights".to_owned(), partition: 3, records: 41, seconds: Some(2.0) };
+        vec![GroupSample { group: "etl".to_owned(), members: 1, lags: vec![lag] }]
+    }
+}
+
+struct Running {
+    address: std::net::SocketAddr,
+    state: Arc<Fake>,
+    shutdown: CancellationToken,
+    server: tokio::task::JoinHandle<io::Result<()>>,
+}
+
+async fn start() -> Running {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (state, shutdown) = (Arc::new(Fake::default()), CancellationToken::new());
+    let metrics = crate::metrics::tests::installed();
+    let server = tokio::spawn(serve(listener, state.clone(), metrics, shutdown.clone()));
+    Running { address, state, shutdown, server }
+}
+
+async fn get(address: std::net::SocketAddr, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nHost: weir\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    (head[9..12].parse().unwrap(), body.to_owned())
+}
+
+#[tokio::test]
+async fn each_path_answers_and_the_index_lists_them() {
+    let running = start().await;
+    let (status, index) = get(running.address, "/").await;
+    assert_eq!(status, 200);
+    for path in ["/metrics", "/healthz", "/readyz"] {
+        assert!(index.contains(path), "{path}");
+        assert_eq!(get(running.address, path).await.0, 200, "{path}");
+    }
+    assert_eq!(get(running.address, "/nothing").await.0, 404);
+    let (_, text) = get(running.address, "/metrics").await;
+    assert!(text.contains(r#"weir_group_lag_records{group="etl",topic="flights",partition="3"} 41"#), "{text}");
+    assert!(text.contains("weir_ready 1"), "{text}");
+}
+
+#[tokio::test]
+async fn readiness_is_lost_with_a_reason_while_health_stays() {
+    let running = start().await;
+    running.state.full.store(true, Ordering::Relaxed);
+    assert_eq!(get(running.address, "/readyz").await, (503, "not ready: the disk is full\n".to_owned()));
+    assert_eq!(get(running.address, "/healthz").await.0, 200);
+    running.state.full.store(false, Ordering::Relaxed);
+    assert_eq!(get(running.address, "/readyz").await.0, 200);
+}
+
+#[tokio::test]
+async fn a_silent_connection_does_not_hold_up_the_shutdown() {
+    let running = start().await;
+    let mut silent = TcpStream::connect(running.address).await.unwrap();
+    silent.write_all(b"GET / HTTP/1.1\r\nHost:").await.unwrap();
+    assert_eq!(get(running.address, "/healthz").await.0, 200);
+    running.shutdown.cancel();
+    let ended = tokio::time::timeout(Duration::from_secs(5), running.server).await;
+    assert!(ended.expect("the server ended in time").unwrap().is_ok());
+}
+
+#[tokio::test]
+async fn silent_connections_are_closed_and_make_room() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounded = BoundedListener::with_limits(listener, 1, Duration::from_millis(100));
+    let app = Router::new().route("/", axum::routing::get(|| async { "here\n" }));
+    let server = tokio::spawn(axum::serve(bounded, app).into_future());
+
+    let mut silent = TcpStream::connect(address).await.unwrap();
+    // The only slot is the silent one's: this is answered once that is closed.
+    let answered = tokio::time::timeout(Duration::from_secs(5), get(address, "/")).await;
+    assert_eq!(answered.expect("a slot became free"), (200, "here\n".to_owned()));
+    assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0, "the silent connection was closed");
+    server.abort();
+}

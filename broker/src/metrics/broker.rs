@@ -1,0 +1,161 @@
+//! Handles for the hot path: registered once, then each recording is an atomic add.
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use kafka_protocol::ResponseError;
+use kafka_protocol::messages::ApiKey;
+use metrics::{Counter, Gauge, Histogram};
+use parking_lot::RwLock;
+
+use super::tables::{connections, requests};
+
+/// API keys are small numbers; Kafka's highest is 92.
+const API_KEYS: usize = 128;
+
+/// Topics that are counted one by one; the rest go uncounted, so that a client that creates topics cannot fill the memory.
+const TOPICS_MAX: usize = 10_000;
+
+/// What the broker records. Make it after [`super::Metrics::install`], and share it.
+pub struct BrokerMetrics {
+    apis: Vec<OnceLock<ApiHandles>>,
+    /// Bytes of requests read from sockets.
+    pub bytes_in: Counter,
+    /// Bytes of responses written to sockets.
+    pub bytes_out: Counter,
+    /// Records produced and accepted.
+    pub records_in: Counter,
+    /// Records of the batches sent to fetchers.
+    pub records_out: Counter,
+    /// Bytes that requests and responses in progress hold.
+    pub inflight_bytes: Gauge,
+    /// The budget of [`BrokerMetrics::inflight_bytes`].
+    pub inflight_bytes_limit: Gauge,
+    connections: Gauge,
+    connections_accepted: Counter,
+    connections_refused: Counter,
+    topics: Option<RwLock<HashMap<String, TopicTraffic>>>,
+}
+
+struct ApiHandles {
+    requests: Counter,
+    seconds: Histogram,
+}
+
+/// Bytes of one topic; clones count into the same series.
+#[derive(Clone)]
+pub struct TopicTraffic {
+    /// Bytes of batches produced.
+    pub bytes_in: Counter,
+    /// Bytes of batches fetched.
+    pub bytes_out: Counter,
+}
+
+/// Counts as an open connection until it is dropped.
+pub struct OpenConnection {
+    gauge: Gauge,
+}
+
+impl Drop for OpenConnection {
+    fn drop(&mut self) {
+        self.gauge.decrement(1.0);
+    }
+}
+
+impl BrokerMetrics {
+    /// `per_topic`: count bytes by topic as well (`metrics.per.topic`).
+    #[must_use]
+    pub fn new(per_topic: bool) -> Arc<BrokerMetrics> {
+        let connections = metrics::gauge!(connections::CONNECTIONS.name);
+        connections.set(0.0);
+        Arc::new(BrokerMetrics {
+            apis: (0..API_KEYS).map(|_| OnceLock::new()).collect(),
+            bytes_in: metrics::counter!(requests::BYTES_IN.name),
+            bytes_out: metrics::counter!(requests::BYTES_OUT.name),
+            records_in: metrics::counter!(requests::RECORDS_IN.name),
+            records_out: metrics::counter!(requests::RECORDS_OUT.name),
+            inflight_bytes: metrics::gauge!(connections::INFLIGHT_BYTES.name),
+            inflight_bytes_limit: metrics::gauge!(connections::INFLIGHT_BYTES_LIMIT.name),
+            connections,
+            connections_accepted: metrics::counter!(connections::CONNECTIONS_ACCEPTED.name),
+            connections_refused: metrics::counter!(connections::CONNECTIONS_REFUSED.name),
+            topics: per_topic.then(RwLock::default),
+        })
+    }
+
+    /// A request was answered, or needs no answer, so long after its last byte arrived.
+    pub fn request_done(&self, api: ApiKey, elapsed: Duration) {
+        let Some(slot) = self.apis.get(api as usize) else { return };
+        // Series appear with the first request, so that APIs nobody calls do not fill every scrape.
+        let handles = slot.get_or_init(|| {
+            let name = format!("{api:?}");
+            ApiHandles {
+                requests: metrics::counter!(requests::REQUESTS.name, "api" => name.clone()),
+                seconds: metrics::histogram!(requests::REQUEST_SECONDS.name, "api" => name),
+            }
+        });
+        handles.requests.increment(1);
+        handles.seconds.record(elapsed.as_secs_f64());
+    }
+
+    /// A client was told this error, in whatever part of a response; 0 is no error.
+    pub fn request_error(&self, api: ApiKey, code: i16) {
+        if code != 0 {
+            let labels = [("api", format!("{api:?}")), ("error", error_name(code))];
+            metrics::counter!(requests::REQUEST_ERRORS.name, &labels).increment(1);
+        }
+    }
+
+    /// A connection was accepted; it is open until the result is dropped.
+    #[must_use]
+    pub fn connection_opened(&self) -> OpenConnection {
+        self.connections_accepted.increment(1);
+        self.connections.increment(1.0);
+        OpenConnection { gauge: self.connections.clone() }
+    }
+
+    /// A connection was closed at once because of a limit.
+    pub fn connection_refused(&self) {
+        self.connections_refused.increment(1);
+    }
+
+    /// The counters of a topic; `None` unless topics are counted one by one.
+    #[must_use]
+    pub fn topic(&self, name: &str) -> Option<TopicTraffic> {
+        let topics = self.topics.as_ref()?;
+        if let Some(known) = topics.read().get(name) {
+            return Some(known.clone());
+        }
+        let mut topics = topics.write();
+        if topics.len() >= TOPICS_MAX && !topics.contains_key(name) {
+            return None;
+        }
+        let traffic = topics.entry(name.to_owned()).or_insert_with(|| TopicTraffic {
+            bytes_in: metrics::counter!(requests::TOPIC_BYTES_IN.name, "topic" => name.to_owned()),
+            bytes_out: metrics::counter!(requests::TOPIC_BYTES_OUT.name, "topic" => name.to_owned()),
+        });
+        Some(traffic.clone())
+    }
+}
+
+/// Kafka's name of an error code: `UNKNOWN_TOPIC_OR_PARTITION` for 3.
+#[must_use]
+pub fn error_name(code: i16) -> String {
+    match ResponseError::try_from_code(code) {
+        Some(ResponseError::Unknown(code)) => format!("UNKNOWN_{code}"),
+        Some(error) => kafka_spelling(&format!("{error:?}")),
+        None => "NONE".to_owned(),
+    }
+}
+
+/// `UnknownTopicId` -> `UNKNOWN_TOPIC_ID`.
+fn kafka_spelling(camel: &str) -> String {
+    let mut spelled = String::with_capacity(camel.len() + 8);
+    for (index, c) in camel.chars().enumerate() {
+        if c.is_ascii_uppercase() && index > 0 {
+            spelled.push('_');
+        }
+        spelled.push(c.to_ascii_uppercase());
+    }
+    spelled
+}

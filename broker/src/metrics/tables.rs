@@ -1,0 +1,116 @@
+//! Every metric of the broker and of the storage engine. Add a metric here first; a test fails when code records one that
+//! is not declared, or a dashboard asks for one.
+
+/// Requests, by API.
+pub mod requests {
+    use crate::metrics::declare::{Kind, SECONDS, metrics_table};
+
+    metrics_table! { "Requests";
+        /// Requests answered, errors included.
+        REQUESTS = "weir_requests_total", Kind::Counter, Count, ["api"];
+        /// Errors told to clients, by Kafka's name of the error. A request about several partitions can carry several.
+        REQUEST_ERRORS = "weir_request_errors_total", Kind::Counter, Count, ["api", "error"];
+        /// Time from a request's last byte to its answer. A fetch waits for data, a join for the group: theirs include that.
+        REQUEST_SECONDS = "weir_request_seconds", SECONDS, Seconds, ["api"];
+        /// Bytes of requests read from clients.
+        BYTES_IN = "weir_bytes_in_total", Kind::Counter, Bytes, [];
+        /// Bytes of responses written to clients.
+        BYTES_OUT = "weir_bytes_out_total", Kind::Counter, Bytes, [];
+        /// Records produced and accepted.
+        RECORDS_IN = "weir_records_in_total", Kind::Counter, Count, [];
+        /// Records fetched: those of the batches that were sent, also those before the offset that was asked for.
+        RECORDS_OUT = "weir_records_out_total", Kind::Counter, Count, [];
+        /// Bytes of batches produced to a topic. Only with `metrics.per.topic = true`.
+        TOPIC_BYTES_IN = "weir_topic_bytes_in_total", Kind::Counter, Bytes, ["topic"];
+        /// Bytes of batches fetched from a topic. Only with `metrics.per.topic = true`.
+        TOPIC_BYTES_OUT = "weir_topic_bytes_out_total", Kind::Counter, Bytes, ["topic"];
+    }
+}
+
+/// Connections and memory budgets of the network layer.
+pub mod connections {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "Connections and memory budgets";
+        /// Open Kafka connections.
+        CONNECTIONS = "weir_connections", Kind::Gauge, Count, [];
+        /// Kafka connections accepted.
+        CONNECTIONS_ACCEPTED = "weir_connections_total", Kind::Counter, Count, [];
+        /// Kafka connections closed at once because of a limit on their number.
+        CONNECTIONS_REFUSED = "weir_connections_refused_total", Kind::Counter, Count, [];
+        /// Bytes that requests and responses in progress hold of their budget.
+        INFLIGHT_BYTES = "weir_inflight_bytes", Kind::Gauge, Bytes, [];
+        /// The budget of requests and responses in progress; connections wait when it is used up.
+        INFLIGHT_BYTES_LIMIT = "weir_inflight_bytes_limit", Kind::Gauge, Bytes, [];
+    }
+}
+
+/// Consumer groups; computed when they are asked for.
+pub mod groups {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "Consumer groups";
+        /// Members of a group.
+        GROUP_MEMBERS = "weir_group_members", Kind::Gauge, Count, ["group"];
+        /// Records between a group's committed offset and the end of the partition.
+        GROUP_LAG_RECORDS = "weir_group_lag_records", Kind::Gauge, Count, ["group", "topic", "partition"];
+        /// Age of the first record that a group has not committed; 0 when it has committed everything.
+        GROUP_LAG_SECONDS = "weir_group_lag_seconds", Kind::Gauge, Seconds, ["group", "topic", "partition"];
+    }
+}
+
+/// The storage engine; recorded in the crate `weir-storage`.
+pub mod storage {
+    use crate::metrics::declare::{BYTES, Kind, SECONDS, metrics_table};
+
+    metrics_table! { "Storage";
+        /// Time of one group commit of the write-ahead log, from its first batch to durable.
+        WAL_COMMIT_SECONDS = "weir_wal_commit_seconds", SECONDS, Seconds, [];
+        /// Bytes of one group commit.
+        WAL_COMMIT_BYTES = "weir_wal_commit_bytes", BYTES, Bytes, [];
+        /// Time of one fdatasync of the write-ahead log.
+        WAL_FSYNC_SECONDS = "weir_wal_fsync_seconds", SECONDS, Seconds, [];
+        /// Failed writes and syncs of the write-ahead log; each makes it abandon a file.
+        WAL_FAILURES = "weir_wal_failures_total", Kind::Counter, Count, [];
+        /// Size of all files of the write-ahead log.
+        WAL_BYTES = "weir_wal_bytes", Kind::Gauge, Bytes, [];
+        /// Bytes that merges wrote into segments and bundles.
+        MERGE_BYTES = "weir_merge_bytes_total", Kind::Counter, Bytes, [];
+        /// Merges that failed and will be tried again.
+        MERGE_FAILURES = "weir_merge_failures_total", Kind::Counter, Count, [];
+        /// Bytes of batches appended to partitions.
+        BYTES_INGESTED = "weir_storage_bytes_ingested_total", Kind::Counter, Bytes, [];
+        /// Bytes written to the device: write-ahead log, merges, checkpoints.
+        BYTES_WRITTEN = "weir_storage_bytes_written_total", Kind::Counter, Bytes, [];
+        /// Bytes written to the device for each byte appended, since the process started.
+        WRITE_AMPLIFICATION = "weir_write_amplification", Kind::Gauge, Ratio, [];
+        /// Newest data of all partitions that is kept in memory for readers.
+        TAIL_CACHE_BYTES = "weir_tail_cache_bytes", Kind::Gauge, Bytes, [];
+        /// Free space of the device under the data folder.
+        DISK_FREE_BYTES = "weir_disk_free_bytes", Kind::Gauge, Bytes, [];
+    }
+}
+
+/// The process.
+pub mod process {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "Process";
+        /// Always 1; the label tells the version.
+        BUILD_INFO = "weir_build_info", Kind::Gauge, Count, ["version"];
+        /// 1 while the broker is ready, 0 while it starts or refuses writes.
+        READY = "weir_ready", Kind::Gauge, Count, [];
+        /// When the process started, in seconds since 1970.
+        START_TIME = "weir_process_start_time_seconds", Kind::Gauge, Seconds, [];
+        /// Memory of the process that is in RAM.
+        RESIDENT_BYTES = "weir_process_resident_bytes", Kind::Gauge, Bytes, [];
+        /// Bytes that the allocator has handed out.
+        ALLOCATED_BYTES = "weir_process_allocated_bytes", Kind::Gauge, Bytes, [];
+        /// Open file descriptors, sockets included.
+        OPEN_FILES = "weir_process_open_files", Kind::Gauge, Count, [];
+    }
+}
+
+/// Everything, in the order of the documentation.
+pub const SUBSYSTEMS: &[crate::metrics::Subsystem] =
+    &[requests::TABLE, connections::TABLE, groups::TABLE, storage::TABLE, process::TABLE];
