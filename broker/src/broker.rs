@@ -1,5 +1,6 @@
 //! What every API handler gets: the broker as one value, and the facts about the request at hand.
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -7,6 +8,7 @@ use weir_protocol::ids::LeaderEpoch;
 use weir_storage::log::Storage;
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 
+use crate::api::fetch::session::SessionCache;
 use crate::producer_ids::ProducerIds;
 use crate::topics::Topics;
 
@@ -17,11 +19,18 @@ pub struct BrokerSettings {
     /// Largest fetch response, whatever the client asks for.
     pub fetch_max_bytes: usize,
     pub auto_create_topics_enable: bool,
+    /// Folder of everything the broker keeps, for DescribeLogDirs.
+    pub data_dir: PathBuf,
 }
 
 impl Default for BrokerSettings {
     fn default() -> Self {
-        BrokerSettings { node_id: 1, fetch_max_bytes: 55 << 20, auto_create_topics_enable: true }
+        BrokerSettings {
+            node_id: 1,
+            fetch_max_bytes: 55 << 20,
+            auto_create_topics_enable: true,
+            data_dir: PathBuf::from("."),
+        }
     }
 }
 
@@ -84,6 +93,7 @@ pub struct Broker {
     pub storage: Arc<Storage>,
     pub topics: Arc<Topics>,
     pub producer_ids: ProducerIds,
+    pub fetch_sessions: SessionCache,
     pub started: Instant,
 }
 

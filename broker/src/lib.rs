@@ -1,6 +1,8 @@
 //! The Weir broker: listeners, one file per Kafka API, groups, configuration, metrics, command line.
+pub mod api;
 pub mod broker;
 pub mod cli;
+pub mod error_code;
 pub mod http;
 pub mod metrics;
 pub mod producer_ids;

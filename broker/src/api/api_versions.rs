@@ -1,0 +1,110 @@
+//! ApiVersions (key 18): which APIs, versions and features this broker serves.
+//!
+//! Versions 0-4. KIP-35, KIP-482 (the response header is always v0), KIP-511 (client name and version), KIP-584 (features).
+//! Errors: INVALID_REQUEST (a client name or version that is not one), UNSUPPORTED_VERSION (in a v0 body, listing the range
+//! of this very API, so that a newer client can ask again).
+use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+
+use super::{SERVED, Versions};
+use crate::error_code::ErrorCode;
+
+pub const VERSIONS: Versions = Versions::new(ApiKey::ApiVersions, 0, 4);
+
+/// Lists what is served.
+pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse {
+    if version >= 3
+        && !(is_software_name(&request.client_software_name) && is_software_name(&request.client_software_version))
+    {
+        return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
+    }
+    // No feature is finalised: transaction.version 2 would make producers rely on EndTxn 5, group.version 1 on the
+    // consumer group heartbeat. Epoch 0 says that the empty list is known, not missing.
+    ApiVersionsResponse::default().with_api_keys(SERVED.iter().map(listed).collect()).with_finalized_features_epoch(0)
+}
+
+/// The body that answers a version this broker does not know. It is encoded as version 0, which every client can read.
+pub fn unsupported_version() -> ApiVersionsResponse {
+    ApiVersionsResponse::default()
+        .with_error_code(ErrorCode::UnsupportedVersion.code())
+        .with_api_keys(vec![listed(&VERSIONS)])
+}
+
+fn listed(versions: &Versions) -> ApiVersion {
+    ApiVersion::default()
+        .with_api_key(versions.key as i16)
+        .with_min_version(versions.advertised_min)
+        .with_max_version(versions.max)
+}
+
+/// Kafka's pattern: letters, digits, `-` and `.`, the first and last a letter or digit.
+fn is_software_name(name: &str) -> bool {
+    let inner = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || *b == b'.';
+    match name.as_bytes() {
+        [] => false,
+        [only] => only.is_ascii_alphanumeric(),
+        [first, middle @ .., last] => {
+            first.is_ascii_alphanumeric() && last.is_ascii_alphanumeric() && middle.iter().all(inner)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::BytesMut;
+    use kafka_protocol::protocol::{Encodable, StrBytes};
+
+    fn named(name: &'static str, version: &'static str) -> ApiVersionsRequest {
+        ApiVersionsRequest::default()
+            .with_client_software_name(StrBytes::from_static_str(name))
+            .with_client_software_version(StrBytes::from_static_str(version))
+    }
+
+    fn range_of(response: &ApiVersionsResponse, key: ApiKey) -> Option<(i16, i16)> {
+        let entry = response.api_keys.iter().find(|entry| entry.api_key == key as i16)?;
+        Some((entry.min_version, entry.max_version))
+    }
+
+    #[test]
+    fn produce_is_advertised_from_zero_for_librdkafka() {
+        let response = handle(4, &named("librdkafka", "2.12.0"));
+        assert_eq!(range_of(&response, ApiKey::Produce), Some((0, 13)));
+        assert_eq!(range_of(&response, ApiKey::Fetch), Some((4, 18)));
+    }
+
+    #[test]
+    fn what_is_not_served_is_not_listed() {
+        let response = handle(4, &named("a", "1"));
+        for key in [ApiKey::SaslHandshake, ApiKey::EndTxn, ApiKey::ConsumerGroupHeartbeat, ApiKey::ShareFetch] {
+            assert_eq!(range_of(&response, key), None, "{key:?}");
+        }
+    }
+
+    #[test]
+    fn client_names_are_checked_from_version_3_on() {
+        for bad in ["", "-a", "a-", "a b", "ä"] {
+            assert_eq!(handle(3, &named(bad, "1.0")).error_code, 42, "{bad:?}");
+            assert_eq!(handle(2, &named(bad, "1.0")).error_code, 0, "{bad:?}");
+        }
+        for good in ["a", "apache-kafka-java", "4.1.0", "kgo.v1-x"] {
+            assert_eq!(handle(3, &named(good, good)).error_code, 0, "{good:?}");
+        }
+    }
+
+    #[test]
+    fn newer_version_is_answered_with_a_v0_body_naming_the_range() {
+        let body = unsupported_version();
+        let mut out = BytesMut::new();
+        body.encode(&mut out, 0).unwrap();
+        assert_eq!(out.to_vec(), [0, 35, 0, 0, 0, 1, 0, 18, 0, 0, 0, 4]);
+    }
+
+    #[test]
+    fn every_version_encodes() {
+        for version in VERSIONS.min..=VERSIONS.max {
+            let response = handle(version, &named("a", "1"));
+            response.encode(&mut BytesMut::new(), version).unwrap();
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! DescribeConfigs (key 32): the configs of topics and of this broker, with where each value comes from.
+//!
+//! Versions 1-4. KIP-133, KIP-226 (sources and synonyms), KIP-569 (types and documentation, 3). Errors per resource:
+//! UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, INVALID_REQUEST (another broker, a kind without configs).
+use std::collections::HashSet;
+
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::describe_configs_request::{DescribeConfigsRequest, DescribeConfigsResource};
+use kafka_protocol::messages::describe_configs_response::{
+    DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
+};
+use thiserror::Error;
+
+use super::config_resource::{Resource, ResourceError, resource};
+use super::lookup::{self, LookupError};
+use super::{Versions, wire};
+use crate::broker::Broker;
+use crate::error_code::KafkaError;
+use crate::topic_config::{ConfigKind, DescribedConfig, TABLE};
+
+pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeConfigs, 1, 4);
+
+/// Where a value comes from, as the wire numbers it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// Set on the topic.
+    Topic = 1,
+    /// From the broker's configuration file, environment or flags.
+    StaticBroker = 4,
+    Default = 5,
+}
+
+/// Where the value of a topic config comes from.
+pub fn source_of(config: &DescribedConfig) -> Source {
+    if config.overridden { Source::Topic } else { Source::Default }
+}
+
+/// Why a resource is not described.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum DescribeConfigsError {
+    #[error(transparent)]
+    Resource(#[from] ResourceError),
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+}
+
+/// One config on its way to the wire.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub name: String,
+    pub value: String,
+    pub read_only: bool,
+    pub kind: ConfigKind,
+    pub documentation: String,
+    /// Name, value and source; the first is the one in force.
+    pub chain: Vec<(String, String, Source)>,
+}
+
+/// Describes resource by resource.
+pub fn handle(broker: &Broker, version: i16, request: DescribeConfigsRequest) -> DescribeConfigsResponse {
+    let shape = Shape {
+        version,
+        synonyms: request.include_synonyms,
+        documentation: version >= 3 && request.include_documentation,
+    };
+    let results = request.resources.into_iter().map(|wanted| {
+        let result = DescribeConfigsResult::default()
+            .with_resource_type(wanted.resource_type)
+            .with_resource_name(wanted.resource_name.clone());
+        match entries(broker, &wanted) {
+            Ok(entries) => result
+                .with_error_message(None)
+                .with_configs(entries.into_iter().map(|entry| shape.encode(entry)).collect()),
+            Err(error) => result.with_error_code(error.wire_code()).with_error_message(Some(wire(error.to_string()))),
+        }
+    });
+    DescribeConfigsResponse::default().with_results(results.collect())
+}
+
+fn entries(broker: &Broker, wanted: &DescribeConfigsResource) -> Result<Vec<Entry>, DescribeConfigsError> {
+    let all = match resource(wanted.resource_type, &wanted.resource_name, broker.node_id())? {
+        Resource::Topic(name) => {
+            let topic = lookup::topic_named(broker, &name)?;
+            topic.configs.describe().iter().map(topic_entry).collect()
+        }
+        Resource::Broker => broker_entries(broker),
+        // Nothing is set for all brokers at run time.
+        Resource::AllBrokers => Vec::new(),
+    };
+    // An empty list means every config here: kafka-python and some consoles send it where they mean null.
+    let keys: Option<HashSet<&str>> = wanted
+        .configuration_keys
+        .as_ref()
+        .filter(|keys| !keys.is_empty())
+        .map(|keys| keys.iter().map(|key| key.as_str()).collect());
+    Ok(match keys {
+        None => all,
+        Some(keys) => all.into_iter().filter(|entry| keys.contains(entry.name.as_str())).collect(),
+    })
+}
+
+fn topic_entry(config: &DescribedConfig) -> Entry {
+    let definition = config.definition;
+    let mut chain = Vec::new();
+    if config.overridden {
+        chain.push((definition.name.to_owned(), config.value.clone(), Source::Topic));
+    }
+    let broker_name = definition.broker_synonym.unwrap_or(definition.name);
+    chain.push((broker_name.to_owned(), definition.default.to_owned(), Source::Default));
+    Entry {
+        name: definition.name.to_owned(),
+        value: config.value.clone(),
+        read_only: false,
+        kind: definition.allowed.kind(),
+        documentation: definition.documentation.to_owned(),
+        chain,
+    }
+}
+
+/// The broker's own settings, and the topic defaults by their broker names. All are read from the configuration at start.
+fn broker_entries(broker: &Broker) -> Vec<Entry> {
+    let own = [
+        ("node.id", broker.node_id().to_string(), ConfigKind::Int, "Number of this broker."),
+        ("broker.id", broker.node_id().to_string(), ConfigKind::Int, "Number of this broker, by its old name."),
+        (
+            "num.partitions",
+            broker.topics.default_partitions().to_string(),
+            ConfigKind::Int,
+            "Partitions of a new topic.",
+        ),
+        (
+            "auto.create.topics.enable",
+            broker.settings.auto_create_topics_enable.to_string(),
+            ConfigKind::Boolean,
+            "Whether topics are created when clients mention them.",
+        ),
+        (
+            "fetch.max.bytes",
+            broker.settings.fetch_max_bytes.to_string(),
+            ConfigKind::Int,
+            "Largest fetch response, whatever the client asks for.",
+        ),
+        (
+            "log.dirs",
+            broker.settings.data_dir.display().to_string(),
+            ConfigKind::String,
+            "Folder of everything the broker keeps.",
+        ),
+    ];
+    let own = own.into_iter().map(|(name, value, kind, documentation)| Entry {
+        name: name.to_owned(),
+        read_only: true,
+        kind,
+        documentation: documentation.to_owned(),
+        chain: vec![(name.to_owned(), value.clone(), Source::StaticBroker)],
+        value,
+    });
+    let defaults = TABLE.iter().filter_map(|definition| {
+        let name = definition.broker_synonym?;
+        Some(Entry {
+            name: name.to_owned(),
+            value: definition.default.to_owned(),
+            read_only: true,
+            kind: definition.allowed.kind(),
+            documentation: definition.documentation.to_owned(),
+            chain: vec![(name.to_owned(), definition.default.to_owned(), Source::Default)],
+        })
+    });
+    own.chain(defaults).collect()
+}
+
+struct Shape {
+    version: i16,
+    synonyms: bool,
+    documentation: bool,
+}
+
+impl Shape {
+    fn encode(&self, entry: Entry) -> DescribeConfigsResourceResult {
+        let source = entry.chain.first().map_or(Source::Default, |(_, _, source)| *source);
+        let mut result = DescribeConfigsResourceResult::default()
+            .with_name(wire(entry.name))
+            .with_value(Some(wire(entry.value)))
+            .with_read_only(entry.read_only)
+            .with_config_source(source as i8);
+        if self.synonyms {
+            let synonyms = entry.chain.into_iter().map(|(name, value, source)| {
+                DescribeConfigsSynonym::default()
+                    .with_name(wire(name))
+                    .with_value(Some(wire(value)))
+                    .with_source(source as i8)
+            });
+            result = result.with_synonyms(synonyms.collect());
+        }
+        if self.version >= 3 {
+            result = result.with_config_type(entry.kind as i8);
+        }
+        let documentation = self.documentation.then(|| wire(entry.documentation));
+        if self.version >= 3 { result.with_documentation(documentation) } else { result }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::topic_config::TopicConfigs;
+
+    #[test]
+    fn value_in_force_comes_first_and_its_default_after_it() {
+        let configs = TopicConfigs::parse([("retention.ms", Some("77"))]).unwrap();
+        let entries: Vec<Entry> = configs.describe().iter().map(topic_entry).collect();
+        let entry = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap();
+        let names: Vec<&str> = entry("retention.ms").chain.iter().map(|(name, _, _)| name.as_str()).collect();
+        assert_eq!(names, ["retention.ms", "log.retention.ms"]);
+        assert_eq!(entry("retention.ms").chain[0].2, Source::Topic);
+        assert_eq!(entry("cleanup.policy").chain, [("log.cleanup.policy".into(), "delete".into(), Source::Default)]);
+    }
+
+    #[test]
+    fn types_and_documentation_come_with_version_3() {
+        use bytes::BytesMut;
+        use kafka_protocol::protocol::Encodable;
+        for version in VERSIONS.min..=VERSIONS.max {
+            for flag in [false, true] {
+                let shape = Shape { version, synonyms: flag, documentation: version >= 3 && flag };
+                let configs = TopicConfigs::default().describe();
+                let configs = configs.iter().map(|config| shape.encode(topic_entry(config))).collect();
+                let result = DescribeConfigsResult::default().with_configs(configs);
+                let response = DescribeConfigsResponse::default().with_results(vec![result]);
+                response.encode(&mut BytesMut::new(), version).unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,135 @@
+//! Fetch (key 1): record batches from an offset on, as they are stored.
+//!
+//! Versions 4-18. KIP-74 (size limits, at least one batch), KIP-98 (isolation), KIP-227 (sessions), KIP-320 (epochs),
+//! KIP-392 (preferred replica: never named), KIP-516 (topic ids from 13 on), KIP-595 (diverging epoch), KIP-903, KIP-951.
+//! Errors, whole request: FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH, FETCH_SESSION_TOPIC_ID_ERROR; one
+//! partition: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, OFFSET_OUT_OF_RANGE, FENCED_LEADER_EPOCH,
+//! UNKNOWN_LEADER_EPOCH, UNSUPPORTED_COMPRESSION_TYPE (zstd before version 10), KAFKA_STORAGE_ERROR.
+//!
+//! Three steps: `session` says which partitions are wanted, `read` waits for data and collects chunks within the size limits,
+//! `encode` puts the chunks between encoded fields without copying them.
+use bytes::Bytes;
+use kafka_protocol::messages::{ApiKey, FetchRequest};
+use weir_storage::log::AbortedTransaction;
+
+use super::lookup::TopicRef;
+use super::{Versions, given};
+use crate::broker::Broker;
+use crate::error_code::KafkaError;
+
+pub mod encode;
+pub mod read;
+pub mod session;
+
+use session::{FetchSessionError, PartitionRef, SessionRequest, Wanted};
+
+pub const VERSIONS: Versions = Versions::new(ApiKey::Fetch, 4, 18);
+
+/// First version that names topics by id.
+const TOPIC_IDS_SINCE: i16 = 13;
+
+/// What one partition answers.
+#[derive(Debug, Clone)]
+pub struct FetchedPartition {
+    pub key: PartitionRef,
+    pub error_code: i16,
+    pub high_watermark: i64,
+    pub last_stable: i64,
+    pub log_start: i64,
+    /// None for read_uncommitted readers.
+    pub aborted: Option<Vec<AbortedTransaction>>,
+    pub records: Vec<Bytes>,
+    /// (epoch, end offset) when the reader's last epoch ended before its position.
+    pub diverging: Option<(i32, i64)>,
+}
+
+impl FetchedPartition {
+    /// An answer without data; ends unknown.
+    pub fn new(key: PartitionRef) -> Self {
+        FetchedPartition {
+            key,
+            error_code: 0,
+            high_watermark: -1,
+            last_stable: -1,
+            log_start: -1,
+            aborted: Some(Vec::new()),
+            records: Vec::new(),
+            diverging: None,
+        }
+    }
+
+    pub fn failed(key: PartitionRef, error: &dyn KafkaError) -> Self {
+        FetchedPartition { error_code: error.wire_code(), ..FetchedPartition::new(key) }
+    }
+
+    pub fn records_bytes(&self) -> usize {
+        self.records.iter().map(Bytes::len).sum()
+    }
+
+    /// Neither an error nor a diverging epoch.
+    pub fn is_plain(&self) -> bool {
+        self.error_code == 0 && self.diverging.is_none()
+    }
+}
+
+/// A whole response.
+#[derive(Debug)]
+pub struct FetchAnswer {
+    pub throttle_time_ms: i32,
+    pub error_code: i16,
+    pub session_id: i32,
+    pub partitions: Vec<FetchedPartition>,
+}
+
+impl FetchAnswer {
+    fn refused(error: FetchSessionError) -> Self {
+        FetchAnswer { throttle_time_ms: 0, error_code: error.wire_code(), session_id: 0, partitions: Vec::new() }
+    }
+}
+
+/// Serves one fetch; waits up to `max_wait_ms` while there is less than `min_bytes`. Returns the parts of the body.
+pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> Vec<Bytes> {
+    let plan = read::Plan::new(&request, broker.settings.fetch_max_bytes);
+    let answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
+        Err(error) => {
+            tracing::debug!(%error, "fetch session refused");
+            FetchAnswer::refused(error)
+        }
+        Ok(context) => {
+            let mut partitions = read::read(broker, version, &plan, context.wanted()).await;
+            let session_id = broker.fetch_sessions.finish(broker.now_ms(), context, &mut partitions);
+            FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id, partitions }
+        }
+    };
+    encode::encode(version, answer)
+}
+
+/// The request in terms of sessions. A partition named twice counts once, with what was said last.
+fn session_request(version: i16, request: FetchRequest) -> SessionRequest {
+    let uses_topic_ids = version >= TOPIC_IDS_SINCE;
+    let mut wanted = session::WantedPartitions::new();
+    for topic in request.topics {
+        let name = if uses_topic_ids { TopicRef::Id(topic.topic_id) } else { TopicRef::name(&topic.topic) };
+        for partition in topic.partitions {
+            let key = PartitionRef { topic: name.clone(), partition: partition.partition };
+            let want = Wanted {
+                current_epoch: given(partition.current_leader_epoch),
+                offset: partition.fetch_offset,
+                last_fetched_epoch: given(partition.last_fetched_epoch),
+                max_bytes: partition.partition_max_bytes,
+            };
+            wanted.insert(key, want);
+        }
+    }
+    let forgotten = request.forgotten_topics_data.into_iter().flat_map(|topic| {
+        let name = if uses_topic_ids { TopicRef::Id(topic.topic_id) } else { TopicRef::name(&topic.topic) };
+        topic.partitions.into_iter().map(move |partition| PartitionRef { topic: name.clone(), partition })
+    });
+    SessionRequest {
+        session_id: request.session_id,
+        session_epoch: request.session_epoch,
+        uses_topic_ids,
+        forgotten: forgotten.collect(),
+        wanted,
+    }
+}

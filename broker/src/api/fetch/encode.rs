@@ -1,0 +1,181 @@
+//! Encodes a FetchResponse around record bytes that are never copied.
+//!
+//! The answer is a list of parts: encoded fields, then the record chunks as storage handed them out, then fields again.
+//! A test compares the joined parts with the protocol crate's encoder for every version.
+use bytes::{BufMut, Bytes, BytesMut};
+
+use super::{FetchAnswer, FetchedPartition};
+use crate::api::lookup::TopicRef;
+
+/// First version with compact lengths and tagged fields.
+const FLEXIBLE: i16 = 12;
+
+/// The response body as parts to be written one after the other.
+pub fn encode(version: i16, answer: FetchAnswer) -> Vec<Bytes> {
+    let mut out = Parts::new(version, estimate(&answer));
+    out.buf.put_i32(answer.throttle_time_ms);
+    if version >= 7 {
+        out.buf.put_i16(answer.error_code);
+        out.buf.put_i32(answer.session_id);
+    }
+    let topics = group_by_topic(answer.partitions);
+    out.array_len(topics.len());
+    for (topic, partitions) in topics {
+        out.topic(&topic);
+        out.array_len(partitions.len());
+        for partition in partitions {
+            out.partition(partition);
+        }
+        out.no_tags();
+    }
+    out.no_tags();
+    out.finish()
+}
+
+/// Consecutive partitions of one topic share an entry; a topic met again gets another one, as in Kafka's own responses.
+fn group_by_topic(partitions: Vec<FetchedPartition>) -> Vec<(TopicRef, Vec<FetchedPartition>)> {
+    let mut topics: Vec<(TopicRef, Vec<FetchedPartition>)> = Vec::new();
+    for partition in partitions {
+        match topics.last_mut() {
+            Some((topic, list)) if *topic == partition.key.topic => list.push(partition),
+            _ => topics.push((partition.key.topic.clone(), vec![partition])),
+        }
+    }
+    topics
+}
+
+/// Bytes of everything but records, roughly: one allocation in the usual case.
+fn estimate(answer: &FetchAnswer) -> usize {
+    let partitions: usize = answer.partitions.iter().map(|p| 64 + p.aborted.as_ref().map_or(0, |a| a.len() * 17)).sum();
+    let names: usize = answer
+        .partitions
+        .iter()
+        .map(|p| match &p.key.topic {
+            TopicRef::Name(name) => name.len() + 8,
+            TopicRef::Id(_) => 20,
+        })
+        .sum();
+    16 + partitions + names
+}
+
+struct Parts {
+    version: i16,
+    buf: BytesMut,
+    parts: Vec<Bytes>,
+}
+
+impl Parts {
+    fn new(version: i16, capacity: usize) -> Self {
+        Parts { version, buf: BytesMut::with_capacity(capacity), parts: Vec::new() }
+    }
+
+    fn flexible(&self) -> bool {
+        self.version >= FLEXIBLE
+    }
+
+    fn varint(&mut self, mut value: u32) {
+        while value >= 0x80 {
+            self.buf.put_u8(value as u8 | 0x80);
+            value >>= 7;
+        }
+        self.buf.put_u8(value as u8);
+    }
+
+    fn array_len(&mut self, len: usize) {
+        if self.flexible() {
+            self.varint(len as u32 + 1);
+        } else {
+            self.buf.put_i32(len as i32);
+        }
+    }
+
+    fn no_tags(&mut self) {
+        if self.flexible() {
+            self.buf.put_u8(0);
+        }
+    }
+
+    fn topic(&mut self, topic: &TopicRef) {
+        match topic {
+            TopicRef::Id(id) => self.buf.put_slice(id.as_bytes()),
+            TopicRef::Name(name) if self.flexible() => {
+                self.varint(name.len() as u32 + 1);
+                self.buf.put_slice(name.as_bytes());
+            }
+            TopicRef::Name(name) => {
+                self.buf.put_i16(name.len() as i16);
+                self.buf.put_slice(name.as_bytes());
+            }
+        }
+    }
+
+    fn partition(&mut self, p: FetchedPartition) {
+        self.buf.put_i32(p.key.partition);
+        self.buf.put_i16(p.error_code);
+        self.buf.put_i64(p.high_watermark);
+        self.buf.put_i64(p.last_stable);
+        if self.version >= 5 {
+            self.buf.put_i64(p.log_start);
+        }
+        self.aborted(&p);
+        if self.version >= 11 {
+            self.buf.put_i32(-1); // preferred read replica: every partition is read from its leader
+        }
+        self.records(p.records);
+        self.partition_tags(p.diverging);
+    }
+
+    fn aborted(&mut self, p: &FetchedPartition) {
+        match &p.aborted {
+            None if self.flexible() => self.buf.put_u8(0),
+            None => self.buf.put_i32(-1),
+            Some(list) => {
+                self.array_len(list.len());
+                for transaction in list {
+                    self.buf.put_i64(transaction.producer_id.0);
+                    self.buf.put_i64(transaction.first_offset.0);
+                    self.no_tags();
+                }
+            }
+        }
+    }
+
+    fn records(&mut self, chunks: Vec<Bytes>) {
+        let len: usize = chunks.iter().map(Bytes::len).sum();
+        if self.flexible() {
+            self.varint(len as u32 + 1);
+        } else {
+            self.buf.put_i32(len as i32);
+        }
+        if len > 0 {
+            self.parts.push(self.buf.split().freeze());
+            self.parts.extend(chunks.into_iter().filter(|chunk| !chunk.is_empty()));
+        }
+    }
+
+    fn partition_tags(&mut self, diverging: Option<(i32, i64)>) {
+        if !self.flexible() {
+            return;
+        }
+        match diverging {
+            None => self.buf.put_u8(0),
+            Some((epoch, end_offset)) => {
+                self.buf.put_slice(&[1, 0, 13]); // one tag, number 0, 4 + 8 + 1 bytes
+                self.buf.put_i32(epoch);
+                self.buf.put_i64(end_offset);
+                self.buf.put_u8(0);
+            }
+        }
+    }
+
+    fn finish(mut self) -> Vec<Bytes> {
+        if !self.buf.is_empty() {
+            self.parts.push(self.buf.freeze());
+        }
+        self.parts
+    }
+}
+
+#[cfg(test)]
+#[path = "encode_tests.rs"]
+mod tests;

@@ -1,0 +1,215 @@
+//! Waits for data and reads it within the size limits of a fetch.
+//!
+//! A long poll never spins: it registers one waiter with every partition, looks again, and sleeps until an append or the
+//! deadline wakes it. Only then are bytes read, once.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use kafka_protocol::messages::FetchRequest;
+use thiserror::Error;
+use tokio::time::Instant;
+use weir_protocol::ids::{LeaderEpoch, Offset};
+use weir_protocol::records::{BatchHeader, Compression, HEADER_LEN};
+use weir_storage::log::{DataWaiter, LogOffsets, Partition, ReadLimit, ReadOutcome, ReadRequest};
+
+use super::FetchedPartition;
+use super::session::{PartitionRef, Wanted, WantedPartitions};
+use crate::api::lookup::{self, check_epoch};
+use crate::broker::Broker;
+use crate::error_code::{ErrorCode, KafkaError};
+
+/// First version whose clients know zstd.
+const ZSTD_SINCE: i16 = 10;
+
+/// Limits of one fetch, clamped to ours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    pub max_wait: Duration,
+    pub min_bytes: usize,
+    pub max_bytes: usize,
+    pub limit: ReadLimit,
+}
+
+impl Plan {
+    pub fn new(request: &FetchRequest, broker_max_bytes: usize) -> Plan {
+        let max_bytes = size(request.max_bytes).min(broker_max_bytes);
+        Plan {
+            max_wait: Duration::from_millis(u64::try_from(request.max_wait_ms).unwrap_or(0)),
+            min_bytes: size(request.min_bytes).min(max_bytes),
+            max_bytes,
+            limit: if request.isolation_level == 1 { ReadLimit::LastStable } else { ReadLimit::HighWatermark },
+        }
+    }
+}
+
+/// Negative sizes of the wire mean nothing.
+fn size(wire: i32) -> usize {
+    usize::try_from(wire).unwrap_or(0)
+}
+
+/// The client's codec support is older than the data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
+#[error("the records are compressed with zstd, which Fetch version {version} does not know (needs {ZSTD_SINCE})")]
+pub struct ZstdUnsupported {
+    pub version: i16,
+}
+
+/// One partition of the fetch, found or answered already.
+enum Target<'a> {
+    Open { key: &'a PartitionRef, wanted: &'a Wanted, partition: Arc<Partition> },
+    Answered(FetchedPartition),
+}
+
+/// Reads every wanted partition in order.
+pub async fn read(broker: &Broker, version: i16, plan: &Plan, wanted: &WantedPartitions) -> Vec<FetchedPartition> {
+    let targets: Vec<Target<'_>> = wanted.iter().map(|(key, wanted)| open(broker, key, wanted)).collect();
+    wait_for_data(&targets, plan).await;
+    let mut left = plan.max_bytes;
+    let mut nothing_yet = true;
+    let mut answers = Vec::with_capacity(targets.len());
+    for target in targets {
+        let answer = match target {
+            Target::Answered(answer) => answer,
+            Target::Open { key, wanted, partition } => {
+                let request = ReadRequest {
+                    offset: Offset(wanted.offset),
+                    max_bytes: left.min(size(wanted.max_bytes)),
+                    at_least_one: nothing_yet,
+                    limit: plan.limit,
+                };
+                read_one(version, key, &partition, request).await
+            }
+        };
+        let bytes = answer.records_bytes();
+        nothing_yet &= bytes == 0;
+        left = left.saturating_sub(bytes);
+        answers.push(answer);
+    }
+    answers
+}
+
+fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Target<'a> {
+    let found = lookup::topic(broker, &key.topic).and_then(|topic| lookup::partition(broker, &topic, key.partition));
+    let partition = match found {
+        Ok(partition) => partition,
+        Err(error) => return Target::Answered(FetchedPartition::failed(key.clone(), &error)),
+    };
+    if let Err(error) = check_epoch(wanted.current_epoch, partition.current_epoch().0) {
+        return Target::Answered(FetchedPartition::failed(key.clone(), &error));
+    }
+    if let Some(diverging) = diverging(&partition, wanted) {
+        let ends = partition.offsets();
+        let answer = FetchedPartition { diverging: Some(diverging), ..with_ends(key.clone(), &ends) };
+        return Target::Answered(answer);
+    }
+    Target::Open { key, wanted, partition }
+}
+
+/// The end of the reader's last epoch, if it lies before the reader's position: the reader holds records that are gone.
+fn diverging(partition: &Partition, wanted: &Wanted) -> Option<(i32, i64)> {
+    let (epoch, end) = partition.epoch_end(LeaderEpoch(wanted.last_fetched_epoch?))?;
+    (end.0 < wanted.offset).then_some((epoch.0, end.0))
+}
+
+fn with_ends(key: PartitionRef, ends: &LogOffsets) -> FetchedPartition {
+    FetchedPartition {
+        high_watermark: ends.high_watermark.0,
+        last_stable: ends.last_stable.0,
+        log_start: ends.log_start.0,
+        ..FetchedPartition::new(key)
+    }
+}
+
+async fn read_one(
+    version: i16,
+    key: &PartitionRef,
+    partition: &Arc<Partition>,
+    request: ReadRequest,
+) -> FetchedPartition {
+    let outcome = match partition.read(request).await {
+        Ok(outcome) => outcome,
+        Err(error) => {
+            if error.error_code() == ErrorCode::KafkaStorageError {
+                tracing::error!(partition = %partition.key(), %error, "fetch cannot read stored data");
+            }
+            return FetchedPartition::failed(key.clone(), &error);
+        }
+    };
+    if version < ZSTD_SINCE && holds_zstd(&outcome.chunks) {
+        return FetchedPartition::failed(key.clone(), &ZstdUnsupported { version });
+    }
+    answered(key, outcome, request.limit)
+}
+
+fn answered(key: &PartitionRef, outcome: ReadOutcome, limit: ReadLimit) -> FetchedPartition {
+    let aborted = match limit {
+        ReadLimit::HighWatermark => None,
+        ReadLimit::LastStable => Some(outcome.aborted),
+    };
+    FetchedPartition { aborted, records: outcome.chunks, ..with_ends(key.clone(), &outcome.offsets) }
+}
+
+/// Looks at the header of each batch. A header may be a chunk of its own, with the body in the next ones.
+fn holds_zstd(chunks: &[Bytes]) -> bool {
+    let mut body_left = 0usize;
+    for chunk in chunks {
+        let mut at = body_left.min(chunk.len());
+        body_left -= at;
+        while chunk.len() - at >= HEADER_LEN {
+            let Ok(header) = BatchHeader::parse(&chunk[at..]) else { return false };
+            if header.attributes.compression() == Compression::Zstd {
+                return true;
+            }
+            let here = header.total_len().min(chunk.len() - at);
+            body_left = header.total_len() - here;
+            at += here;
+        }
+    }
+    false
+}
+
+/// Returns when `min_bytes` can be read, when something must be answered at once, or at the deadline.
+async fn wait_for_data(targets: &[Target<'_>], plan: &Plan) {
+    let deadline = Instant::now() + plan.max_wait;
+    while !is_ready(targets, plan) && Instant::now() < deadline {
+        let waiter = DataWaiter::new();
+        for target in targets {
+            if let Target::Open { partition, .. } = target {
+                partition.register(&waiter);
+            }
+        }
+        // What was appended before the registration wakes nobody.
+        if is_ready(targets, plan) || tokio::time::timeout_at(deadline, waiter.notified()).await.is_err() {
+            return;
+        }
+    }
+}
+
+fn is_ready(targets: &[Target<'_>], plan: &Plan) -> bool {
+    let mut found = 0;
+    if plan.min_bytes == 0 || targets.is_empty() {
+        return true;
+    }
+    for target in targets {
+        let Target::Open { wanted, partition, .. } = target else { return true };
+        if is_out_of_range(&partition.offsets(), wanted.offset) {
+            return true;
+        }
+        let enough = (plan.min_bytes - found).min(size(wanted.max_bytes).max(1));
+        found += partition.available_bytes(Offset(wanted.offset), plan.limit, enough).min(enough);
+        if found >= plan.min_bytes {
+            return true;
+        }
+    }
+    false
+}
+
+/// Offsets between the high watermark and the log end exist, they are only not readable yet.
+fn is_out_of_range(ends: &LogOffsets, offset: i64) -> bool {
+    offset < ends.log_start.0 || offset > ends.log_end.0
+}
+
+#[cfg(test)]
+#[path = "read_tests.rs"]
+mod tests;

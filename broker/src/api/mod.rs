@@ -1,0 +1,115 @@
+//! One file per Kafka API. Each opens with its purpose, versions, KIPs and errors, then has `VERSIONS`, `handle()` and the
+//! pure functions below it that tests call directly.
+//!
+//! Owns the meaning of requests and responses. Never frames, sockets, files or record formats.
+use kafka_protocol::messages::ApiKey;
+use kafka_protocol::protocol::StrBytes;
+
+pub mod alter_configs;
+pub mod api_versions;
+pub mod authorized;
+pub mod config_resource;
+pub mod create_partitions;
+pub mod create_topics;
+pub mod delete_records;
+pub mod delete_topics;
+pub mod describe_acls;
+pub mod describe_cluster;
+pub mod describe_configs;
+pub mod describe_log_dirs;
+pub mod describe_topic_partitions;
+pub mod fetch;
+pub mod find_coordinator;
+pub mod incremental_alter_configs;
+pub mod init_producer_id;
+pub mod list_config_resources;
+pub mod list_offsets;
+pub mod lookup;
+pub mod metadata;
+pub mod offset_for_leader_epoch;
+pub mod produce;
+
+/// The versions of one API that this broker serves. They feed ApiVersions and docs/generated/apis.md.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Versions {
+    pub key: ApiKey,
+    /// Oldest version that is decoded and answered.
+    pub min: i16,
+    /// Newest version that is decoded and answered: what the protocol crate's structs hold, not what it claims.
+    pub max: i16,
+    /// Oldest version that ApiVersions lists; below `min` only where a client misbehaves otherwise.
+    pub advertised_min: i16,
+}
+
+impl Versions {
+    pub(crate) const fn new(key: ApiKey, min: i16, max: i16) -> Versions {
+        Versions { key, min, max, advertised_min: min }
+    }
+
+    /// Whether a request of this version is decoded.
+    #[must_use]
+    pub fn serves(&self, version: i16) -> bool {
+        (self.min..=self.max).contains(&version)
+    }
+}
+
+/// Every API this broker serves, by API key.
+pub const SERVED: &[Versions] = &[
+    produce::VERSIONS,
+    fetch::VERSIONS,
+    list_offsets::VERSIONS,
+    metadata::VERSIONS,
+    find_coordinator::VERSIONS,
+    api_versions::VERSIONS,
+    create_topics::VERSIONS,
+    delete_topics::VERSIONS,
+    delete_records::VERSIONS,
+    init_producer_id::VERSIONS,
+    offset_for_leader_epoch::VERSIONS,
+    describe_acls::VERSIONS,
+    describe_configs::VERSIONS,
+    alter_configs::VERSIONS,
+    describe_log_dirs::VERSIONS,
+    create_partitions::VERSIONS,
+    incremental_alter_configs::VERSIONS,
+    describe_cluster::VERSIONS,
+    list_config_resources::VERSIONS,
+    describe_topic_partitions::VERSIONS,
+];
+
+/// What is served of `key`; None = the API is unknown here and a request for it closes the connection.
+#[must_use]
+pub fn versions_of(key: i16) -> Option<&'static Versions> {
+    SERVED.iter().find(|versions| versions.key as i16 == key)
+}
+
+/// A string of ours for the wire.
+pub(crate) fn wire(text: impl Into<String>) -> StrBytes {
+    StrBytes::from_string(text.into())
+}
+
+/// Wire sentinels to options: -1 means "not given" wherever this is used.
+pub(crate) fn given(value: i32) -> Option<i32> {
+    (value >= 0).then_some(value)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn served_apis_are_listed_once_in_order_of_their_keys() {
+        assert!(SERVED.windows(2).all(|pair| (pair[0].key as i16) < (pair[1].key as i16)));
+    }
+
+    #[test]
+    fn no_version_is_claimed_that_the_crates_structs_cannot_decode() {
+        for versions in SERVED {
+            let claimed = versions.key.valid_versions();
+            assert!(versions.min >= claimed.min && versions.max <= claimed.max, "{:?}", versions.key);
+            assert!(versions.advertised_min <= versions.min, "{:?}", versions.key);
+        }
+        // These three claim one version more than they can decode.
+        assert_eq!(init_producer_id::VERSIONS.max, 5);
+    }
+}

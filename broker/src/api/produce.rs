@@ -1,0 +1,227 @@
+//! Produce (key 0): one record batch for each partition.
+//!
+//! Versions 3-13; advertised from 0, because librdkafka turns compression off for brokers that do not list 0 (0-2 close the
+//! connection). KIP-98 (idempotence), KIP-110 (zstd), KIP-467 (record errors, 8), KIP-516 (topic ids, 13), KIP-890, KIP-951.
+//! Errors: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION (internal topics), INVALID_REQUIRED_ACKS,
+//! CORRUPT_MESSAGE, INVALID_RECORD, INVALID_TIMESTAMP, MESSAGE_TOO_LARGE, UNSUPPORTED_COMPRESSION_TYPE,
+//! OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH,
+//! INVALID_TXN_STATE, KAFKA_STORAGE_ERROR, NOT_ENOUGH_REPLICAS (overload), REQUEST_TIMED_OUT.
+//!
+//! Two phases, so that one connection's requests keep their order without waiting for the disk: [`submit`] validates and queues,
+//! and is awaited before the next request of the connection starts; [`Submitted::finish`] waits for the outcome.
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::BytesMut;
+use kafka_protocol::messages::produce_response::{
+    BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
+};
+use kafka_protocol::messages::{ApiKey, TopicName};
+use thiserror::Error;
+use weir_protocol::ids::Timestamp;
+use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic};
+use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, PendingAppend};
+
+use super::lookup::{self, LookupError, TopicRef};
+use super::{Versions, wire};
+use crate::broker::Broker;
+use crate::error_code::KafkaError;
+use crate::topics::Topic;
+
+pub mod validate;
+
+use validate::{Depth, Rules, ValidateError};
+
+pub const VERSIONS: Versions = Versions { advertised_min: 0, ..Versions::new(ApiKey::Produce, 3, 13) };
+
+/// First version that names topics by id.
+pub const TOPIC_IDS_SINCE: i16 = 13;
+
+/// First version with `record_errors` and messages.
+const RECORD_ERRORS_SINCE: i16 = 8;
+
+/// Why a partition's batch was not appended, or its outcome is unknown.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ProduceError {
+    #[error("acks={acks} is not one of -1 (all), 0, 1")]
+    InvalidRequiredAcks { acks: i16 },
+    #[error(transparent)]
+    Lookup(#[from] LookupError),
+    #[error("`{topic}` is an internal topic, clients may not write to it")]
+    InternalTopic { topic: String },
+    #[error(transparent)]
+    Invalid(#[from] ValidateError),
+    #[error(transparent)]
+    Append(#[from] AppendError),
+    #[error("not durable within the request's timeout of {timeout_ms} ms; it may still become so")]
+    TimedOut { timeout_ms: i32 },
+    #[error("a validation thread ended without an answer")]
+    ValidationLost,
+}
+
+/// A request whose batches are queued.
+pub struct Submitted {
+    version: i16,
+    acks: Acks,
+    timeout_ms: i32,
+    topics: Vec<(TopicRef, Vec<(i32, Result<(), ProduceError>)>)>,
+    outcome: AppendFuture,
+}
+
+/// What to do with the connection afterwards.
+#[derive(Debug)]
+pub enum Outcome {
+    Respond(ProduceResponse),
+    /// acks=0: nothing is sent. After an error the connection is closed, which is all the client can notice.
+    Silent {
+        failed: bool,
+    },
+}
+
+/// Validates every batch and queues the sound ones. Their order against later submits is fixed when this returns.
+pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame) -> Submitted {
+    let level = required_acks(request.acks);
+    let now = Timestamp(broker.wall_clock_ms());
+    let mut queue = Vec::new();
+    let mut topics = Vec::with_capacity(request.topics.len());
+    for ProduceTopic { topic, partitions } in request.topics {
+        let topic = TopicRef::from(topic);
+        let found = writable(broker, &topic);
+        let mut slots = Vec::with_capacity(partitions.len());
+        for ProducePartition { index, records } in partitions {
+            let admitted = match (&level, &found) {
+                (Err(error), _) | (_, Err(error)) => Err(error.clone()),
+                (Ok(_), Ok(topic)) => admit(broker, version, topic, index.0, records, now).await,
+            };
+            slots.push((index.0, admitted.map(|append| queue.push(append))));
+        }
+        topics.push((topic, slots));
+    }
+    let level = level.unwrap_or(AckLevel::Written);
+    let outcome: AppendFuture = if queue.is_empty() {
+        Box::pin(std::future::ready(Vec::new()))
+    } else {
+        broker.storage.submit(queue, level).await
+    };
+    Submitted { version, acks: request.acks, timeout_ms: request.timeout_ms, topics, outcome }
+}
+
+fn required_acks(acks: Acks) -> Result<AckLevel, ProduceError> {
+    match acks {
+        Acks::All => Ok(AckLevel::Durable),
+        Acks::None | Acks::Leader => Ok(AckLevel::Written),
+        Acks::Invalid(acks) => Err(ProduceError::InvalidRequiredAcks { acks }),
+    }
+}
+
+fn writable(broker: &Broker, topic: &TopicRef) -> Result<Arc<Topic>, ProduceError> {
+    let topic = lookup::topic(broker, topic)?;
+    if topic.is_internal() {
+        return Err(ProduceError::InternalTopic { topic: topic.name.clone() });
+    }
+    Ok(topic)
+}
+
+async fn admit(
+    broker: &Broker,
+    version: i16,
+    topic: &Topic,
+    index: i32,
+    batch: Option<BytesMut>,
+    now: Timestamp,
+) -> Result<PendingAppend, ProduceError> {
+    let partition = lookup::partition(broker, topic, index)?;
+    let rules = Rules::of(&topic.settings);
+    let batch = batch.unwrap_or_default();
+    let (header, depth) = validate::shallow(version, &batch, &rules, now)?;
+    let (batch, header) = match depth {
+        Depth::Shallow => (batch, header),
+        Depth::Records { costly: false } => validate::deep(batch, header, &rules, now)?,
+        Depth::Records { costly: true } => {
+            let work = tokio::task::spawn_blocking(move || validate::deep(batch, header, &rules, now));
+            work.await.map_err(|_| ProduceError::ValidationLost)??
+        }
+    };
+    Ok(PendingAppend { partition, batch, header, origin: AppendOrigin::Client })
+}
+
+impl Submitted {
+    /// Waits for the outcome, at most as long as the request allows.
+    pub async fn finish(self) -> Outcome {
+        let Submitted { version, acks, timeout_ms, topics, outcome } = self;
+        let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+        let mut results = match acks {
+            // Nobody waits for these; a slow disk is not an error.
+            Acks::None => Ok(outcome.await.into_iter()),
+            _ => match tokio::time::timeout(limit, outcome).await {
+                Ok(results) => Ok(results.into_iter()),
+                Err(_) => Err(ProduceError::TimedOut { timeout_ms }),
+            },
+        };
+        let mut failed = false;
+        let mut responses = Vec::with_capacity(topics.len());
+        for (topic, slots) in topics {
+            let mut partitions = Vec::with_capacity(slots.len());
+            for (index, admitted) in slots {
+                let result = admitted.and_then(|()| match &mut results {
+                    Ok(results) => results.next().ok_or(AppendError::ShuttingDown)?.map_err(ProduceError::from),
+                    Err(timed_out) => Err(timed_out.clone()),
+                });
+                if let Err(error) = &result {
+                    failed = true;
+                    log_refusal(&topic, index, error);
+                }
+                partitions.push(answer(version, index, result));
+            }
+            responses.push(topic_response(topic, partitions));
+        }
+        if acks == Acks::None {
+            return Outcome::Silent { failed };
+        }
+        Outcome::Respond(ProduceResponse::default().with_responses(responses))
+    }
+}
+
+fn log_refusal(topic: &TopicRef, partition: i32, error: &ProduceError) {
+    match error {
+        ProduceError::Append(AppendError::DiskFull | AppendError::LogUnavailable { .. })
+        | ProduceError::ValidationLost => {
+            tracing::error!(?topic, partition, %error, "produce refused");
+        }
+        _ => tracing::debug!(?topic, partition, %error, "produce refused"),
+    }
+}
+
+fn topic_response(topic: TopicRef, partitions: Vec<PartitionProduceResponse>) -> TopicProduceResponse {
+    let response = TopicProduceResponse::default().with_partition_responses(partitions);
+    match topic {
+        TopicRef::Name(name) => response.with_name(TopicName(wire(&*name))),
+        TopicRef::Id(id) => response.with_topic_id(id),
+    }
+}
+
+fn answer(version: i16, index: i32, result: Result<Appended, ProduceError>) -> PartitionProduceResponse {
+    let response = PartitionProduceResponse::default().with_index(index);
+    let error = match result {
+        Ok(appended) => {
+            let stamped = appended.log_append_time.map_or(-1, |time| time.0);
+            let response = response.with_base_offset(appended.base_offset.0).with_log_append_time_ms(stamped);
+            return if version >= 5 { response.with_log_start_offset(appended.log_start.0) } else { response };
+        }
+        Err(error) => error,
+    };
+    let response = response.with_error_code(error.wire_code()).with_base_offset(-1);
+    if version < RECORD_ERRORS_SINCE {
+        return response;
+    }
+    let refused = match &error {
+        ProduceError::Invalid(error) => error.refused(),
+        _ => &[],
+    };
+    let record_errors = refused.iter().map(|record| {
+        BatchIndexAndErrorMessage::default()
+            .with_batch_index(record.index)
+            .with_batch_index_error_message(Some(wire(record.reason.as_str())))
+    });
+    response.with_record_errors(record_errors.collect()).with_error_message(Some(wire(error.to_string())))
+}

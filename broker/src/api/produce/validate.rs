@@ -1,0 +1,239 @@
+//! What a batch must fulfil before it gets an offset, beyond its header and CRC.
+//!
+//! Records are opened only where something depends on them: plain batches always (it is cheap, and a malformed record would
+//! stop every consumer), compressed ones for compacted topics, timestamp bounds that the header cannot decide, and another
+//! `compression.type`. No IO, no clock: the time is an argument.
+use bytes::BytesMut;
+use thiserror::Error;
+use weir_protocol::ids::Timestamp;
+use weir_protocol::records::{
+    BatchError, BatchHeader, Compression, DecodeError, DecompressLimits, RecordSummary, RewriteError, ValidationLimits,
+    decode, recompress, set_max_timestamp, validate_produced, walk_records,
+};
+
+use crate::topic_config::TopicSettings;
+
+/// At most so many records are named in an answer.
+const RECORD_ERRORS_MAX: usize = 1000;
+
+/// First Produce version whose clients may send zstd.
+const ZSTD_SINCE: i16 = 7;
+
+/// The settings of a topic that decide about a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rules {
+    /// `max.message.bytes`.
+    pub max_batch_bytes: usize,
+    /// `compression.type` with its level; None = whatever the producer chose.
+    pub compression: Option<(Compression, Option<i32>)>,
+    /// `cleanup.policy` has `compact`: every record needs a key.
+    pub keys_required: bool,
+    /// `message.timestamp.type=LogAppendTime`: the producer's timestamps are replaced, so they are not checked.
+    pub log_append_time: bool,
+    /// `message.timestamp.before.max.ms`; None = unlimited.
+    pub before_max_ms: Option<i64>,
+    /// `message.timestamp.after.max.ms`; None = unlimited.
+    pub after_max_ms: Option<i64>,
+}
+
+impl Rules {
+    pub fn of(settings: &TopicSettings) -> Rules {
+        Rules {
+            max_batch_bytes: settings.max_message_bytes,
+            compression: settings.compression,
+            keys_required: settings.compacted,
+            log_append_time: settings.log_append_time,
+            before_max_ms: settings.timestamp_before_max_ms,
+            after_max_ms: settings.timestamp_after_max_ms,
+        }
+    }
+
+    /// The codec and level to write with, if the batch has another codec.
+    fn other_codec(&self, codec: Compression) -> Option<(Compression, Option<i32>)> {
+        self.compression.filter(|(wanted, _)| *wanted != codec)
+    }
+}
+
+/// A record that the topic refuses.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RefusedRecord {
+    pub index: i32,
+    pub reason: String,
+}
+
+/// Why a batch is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ValidateError {
+    #[error("the partition has no record batch; a produce request carries exactly one for each partition")]
+    NoBatch,
+    #[error(transparent)]
+    Batch(#[from] BatchError),
+    #[error("zstd needs Produce version {ZSTD_SINCE}, the request has {version}")]
+    ZstdTooEarly { version: i16 },
+    #[error(transparent)]
+    Records(#[from] DecodeError),
+    #[error("{} record(s) without a key; the topic is compacted, each record needs one", refused.len())]
+    NullKeys { refused: Vec<RefusedRecord> },
+    #[error("{} record(s) outside of message.timestamp.before.max.ms and message.timestamp.after.max.ms", refused.len())]
+    Timestamps { refused: Vec<RefusedRecord> },
+    #[error("the batch cannot be written with the topic's compression.type: {0}")]
+    Recompress(RewriteError),
+    #[error("transactions are not served yet; unset `transactional.id`")]
+    Transactional,
+}
+
+impl ValidateError {
+    /// The records to blame, for `record_errors`.
+    pub fn refused(&self) -> &[RefusedRecord] {
+        match self {
+            ValidateError::NullKeys { refused } | ValidateError::Timestamps { refused } => refused,
+            _ => &[],
+        }
+    }
+}
+
+/// What is left to do with a batch whose header and CRC are sound.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Depth {
+    /// Append it as it is.
+    Shallow,
+    /// Read its records. `costly` = they are compressed, so not on the connection's thread.
+    Records { costly: bool },
+}
+
+/// The checks that cost one CRC pass.
+pub fn shallow(
+    version: i16,
+    batch: &[u8],
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(BatchHeader, Depth), ValidateError> {
+    if batch.is_empty() {
+        return Err(ValidateError::NoBatch);
+    }
+    let limits = ValidationLimits { max_batch_bytes: rules.max_batch_bytes, ..ValidationLimits::default() };
+    let header = validate_produced(batch, &limits)?;
+    if header.attributes.is_transactional() {
+        return Err(ValidateError::Transactional);
+    }
+    let codec = header.attributes.compression();
+    if codec == Compression::Zstd && version < ZSTD_SINCE {
+        return Err(ValidateError::ZstdTooEarly { version });
+    }
+    Ok((header, depth(&header, rules, now)))
+}
+
+fn depth(header: &BatchHeader, rules: &Rules, now: Timestamp) -> Depth {
+    let codec = header.attributes.compression();
+    let other_codec = rules.other_codec(codec).is_some();
+    if codec == Compression::None {
+        return Depth::Records { costly: other_codec };
+    }
+    if rules.keys_required || other_codec || !header_settles_timestamps(header, rules, now) {
+        return Depth::Records { costly: true };
+    }
+    Depth::Shallow
+}
+
+/// The header knows the newest timestamp, not the oldest one.
+fn header_settles_timestamps(header: &BatchHeader, rules: &Rules, now: Timestamp) -> bool {
+    let too_new = rules.after_max_ms.is_some_and(|after| header.max_timestamp > now.0.saturating_add(after));
+    rules.log_append_time || (rules.before_max_ms.is_none() && !too_new)
+}
+
+/// The checks that read the records; recompresses if the topic asks for another codec. Returns the batch to append.
+pub fn deep(
+    mut batch: BytesMut,
+    header: BatchHeader,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(BytesMut, BatchHeader), ValidateError> {
+    let summary = walk_records(&batch, &DecompressLimits::default())?;
+    if rules.keys_required && summary.first_null_key.is_some() {
+        return Err(ValidateError::NullKeys { refused: records_without_key(&batch)? });
+    }
+    if !rules.log_append_time && !within_bounds(&summary, rules, now) {
+        let refused = records_out_of_time(&batch, rules, now)?;
+        if !refused.is_empty() {
+            return Err(ValidateError::Timestamps { refused });
+        }
+    }
+    let header = if summary.max_timestamp.0 == header.max_timestamp {
+        header
+    } else {
+        // Time look-ups and retention trust this field.
+        set_max_timestamp(&mut batch, summary.max_timestamp);
+        BatchHeader::parse(&batch)?
+    };
+    match rules.other_codec(header.attributes.compression()) {
+        Some((wanted, level)) => rewrite(&batch, wanted, level, rules),
+        None => Ok((batch, header)),
+    }
+}
+
+fn rewrite(
+    batch: &[u8],
+    wanted: Compression,
+    level: Option<i32>,
+    rules: &Rules,
+) -> Result<(BytesMut, BatchHeader), ValidateError> {
+    let rewritten = recompress(batch, wanted, level, &DecompressLimits::default());
+    let batch = BytesMut::from(rewritten.map_err(ValidateError::Recompress)?);
+    if batch.len() > rules.max_batch_bytes {
+        return Err(BatchError::TooLarge { bytes: batch.len(), limit: rules.max_batch_bytes }.into());
+    }
+    let header = BatchHeader::parse(&batch)?;
+    Ok((batch, header))
+}
+
+fn within_bounds(summary: &RecordSummary, rules: &Rules, now: Timestamp) -> bool {
+    out_of_time(summary.min_timestamp.0, rules, now).is_none()
+        && out_of_time(summary.max_timestamp.0, rules, now).is_none()
+}
+
+/// Why this timestamp is refused. -1 stands for "none" and passes.
+fn out_of_time(timestamp: i64, rules: &Rules, now: Timestamp) -> Option<String> {
+    let age = now.0.saturating_sub(timestamp);
+    if timestamp == -1 {
+        None
+    } else if let Some(before) = rules.before_max_ms.filter(|before| age > *before) {
+        Some(format!("timestamp {timestamp} is {age} ms old, message.timestamp.before.max.ms is {before}"))
+    } else if let Some(after) = rules.after_max_ms.filter(|after| age.saturating_neg() > *after) {
+        let ahead = age.saturating_neg();
+        Some(format!("timestamp {timestamp} is {ahead} ms in the future, message.timestamp.after.max.ms is {after}"))
+    } else {
+        None
+    }
+}
+
+fn records_without_key(batch: &[u8]) -> Result<Vec<RefusedRecord>, ValidateError> {
+    refuse(batch, |_, record| {
+        record.key.is_none().then(|| "compacted topic cannot accept a record without key".to_owned())
+    })
+}
+
+fn records_out_of_time(batch: &[u8], rules: &Rules, now: Timestamp) -> Result<Vec<RefusedRecord>, ValidateError> {
+    refuse(batch, |header, record| out_of_time(record.timestamp(header).0, rules, now))
+}
+
+fn refuse(
+    batch: &[u8],
+    reason: impl Fn(&BatchHeader, &weir_protocol::records::Record<'_>) -> Option<String>,
+) -> Result<Vec<RefusedRecord>, ValidateError> {
+    let decoded = decode(batch, &DecompressLimits::default())?;
+    let mut refused = Vec::new();
+    for (index, record) in (0..).zip(decoded.records()) {
+        let record = record.map_err(DecodeError::from)?;
+        if let Some(reason) = reason(&decoded.header, &record) {
+            refused.push(RefusedRecord { index, reason });
+            if refused.len() == RECORD_ERRORS_MAX {
+                break;
+            }
+        }
+    }
+    Ok(refused)
+}
+
+#[cfg(test)]
+#[path = "validate_tests.rs"]
+mod tests;

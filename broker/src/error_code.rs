@@ -1,0 +1,317 @@
+//! The one place where the broker's errors become Kafka error codes.
+//!
+//! Each domain error has an exhaustive match here, without a `_` arm: a new variant does not compile until somebody has
+//! decided what clients are told. A snapshot test lists variant -> code -> retriable.
+use weir_protocol::records::{BatchError, CompressError, DecodeError, RecordError, RewriteError};
+use weir_storage::log::{AppendError, ReadError};
+
+use crate::api::alter_configs::AlterConfigsError;
+use crate::api::config_resource::ResourceError;
+use crate::api::create_partitions::CreatePartitionsError;
+use crate::api::create_topics::{AssignmentError, CreateTopicError};
+use crate::api::delete_records::DeleteRecordsError;
+use crate::api::delete_topics::DeleteTopicError;
+use crate::api::describe_configs::DescribeConfigsError;
+use crate::api::fetch::read::ZstdUnsupported;
+use crate::api::fetch::session::FetchSessionError;
+use crate::api::find_coordinator::UnknownCoordinatorType;
+use crate::api::init_producer_id::InitProducerIdError;
+use crate::api::lookup::{EpochError, LookupError};
+use crate::api::produce::ProduceError;
+use crate::api::produce::validate::ValidateError;
+use crate::topic_config::TopicConfigError;
+use crate::topics::TopicError;
+
+/// Kafka's error codes, by Kafka's names.
+pub use kafka_protocol::ResponseError as ErrorCode;
+
+/// The code of "no error".
+pub const NONE: i16 = 0;
+
+/// An error that a client can be told.
+pub trait KafkaError: std::error::Error {
+    /// The code that makes clients do the right thing: retry, refresh metadata, rejoin, or give up.
+    fn error_code(&self) -> ErrorCode;
+
+    /// The code as it goes over the wire.
+    fn wire_code(&self) -> i16 {
+        self.error_code().code()
+    }
+}
+
+impl KafkaError for LookupError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            LookupError::UnknownTopic { .. } | LookupError::UnknownPartition { .. } => {
+                ErrorCode::UnknownTopicOrPartition
+            }
+            LookupError::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
+        }
+    }
+}
+
+impl KafkaError for EpochError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            EpochError::Fenced { .. } => ErrorCode::FencedLeaderEpoch,
+            EpochError::Unknown { .. } => ErrorCode::UnknownLeaderEpoch,
+        }
+    }
+}
+
+impl KafkaError for FetchSessionError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            FetchSessionError::NotFound { .. } => ErrorCode::FetchSessionIdNotFound,
+            FetchSessionError::EpochMismatch { .. } => ErrorCode::InvalidFetchSessionEpoch,
+            FetchSessionError::TopicNaming { .. } => ErrorCode::FetchSessionTopicIdError,
+        }
+    }
+}
+
+impl KafkaError for AppendError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            AppendError::OutOfOrderSequence { .. } => ErrorCode::OutOfOrderSequenceNumber,
+            AppendError::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
+            // Clients take this one for a success, which it is: the batch was stored before.
+            AppendError::DuplicateTooOld { .. } => ErrorCode::DuplicateSequenceNumber,
+            AppendError::DiskFull | AppendError::LogUnavailable { .. } => ErrorCode::KafkaStorageError,
+            // Retriable everywhere and not a reason to refresh metadata.
+            AppendError::Overloaded { .. } => ErrorCode::NotEnoughReplicas,
+            AppendError::PartitionDeleted(_) => ErrorCode::UnknownTopicOrPartition,
+            AppendError::ShuttingDown => ErrorCode::NotLeaderOrFollower,
+        }
+    }
+}
+
+impl KafkaError for ReadError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
+            ReadError::Corrupt { .. } | ReadError::Io { .. } => ErrorCode::KafkaStorageError,
+            ReadError::PartitionDeleted(_) => ErrorCode::UnknownTopicOrPartition,
+        }
+    }
+}
+
+impl KafkaError for BatchError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            BatchError::TooShort { .. }
+            | BatchError::BadLength { .. }
+            | BatchError::UnknownMagic { .. }
+            | BatchError::CrcMismatch { .. } => ErrorCode::CorruptMessage,
+
+            BatchError::UnknownCompression { .. } => ErrorCode::UnsupportedCompressionType,
+            BatchError::OldMagic { .. }
+            | BatchError::TrailingBytes { .. }
+            | BatchError::CountMismatch { .. }
+            | BatchError::ProducerFields { .. }
+            | BatchError::ControlBatch => ErrorCode::InvalidRecord,
+            BatchError::BrokerOnlyAttributes { .. } => ErrorCode::InvalidTimestamp,
+            BatchError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+        }
+    }
+}
+
+impl KafkaError for DecodeError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            DecodeError::Batch(error) => error.error_code(),
+            DecodeError::Compress(CompressError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
+            DecodeError::Compress(CompressError::Malformed { .. } | CompressError::Encoder { .. }) => {
+                ErrorCode::CorruptMessage
+            }
+            DecodeError::Record(
+                RecordError::Truncated { .. }
+                | RecordError::VarintTooLong { .. }
+                | RecordError::NegativeLength { .. }
+                | RecordError::TooManyHeaders { .. }
+                | RecordError::TooManyRecords { .. }
+                | RecordError::TrailingBytes { .. }
+                | RecordError::OffsetDelta { .. },
+            ) => ErrorCode::InvalidRecord,
+        }
+    }
+}
+
+impl KafkaError for ValidateError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ValidateError::NoBatch | ValidateError::NullKeys { .. } => ErrorCode::InvalidRecord,
+            ValidateError::Batch(error) => error.error_code(),
+            ValidateError::ZstdTooEarly { .. } => ErrorCode::UnsupportedCompressionType,
+            ValidateError::Records(error) => error.error_code(),
+            ValidateError::Timestamps { .. } => ErrorCode::InvalidTimestamp,
+            ValidateError::Recompress(RewriteError::Decode(error)) => error.error_code(),
+            ValidateError::Recompress(RewriteError::Compress(_) | RewriteError::Build(_)) => ErrorCode::CorruptMessage,
+            ValidateError::Transactional => ErrorCode::InvalidTxnState,
+        }
+    }
+}
+
+impl KafkaError for ProduceError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ProduceError::InvalidRequiredAcks { .. } => ErrorCode::InvalidRequiredAcks,
+            ProduceError::Lookup(error) => error.error_code(),
+            ProduceError::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            ProduceError::Invalid(error) => error.error_code(),
+            ProduceError::Append(error) => error.error_code(),
+            ProduceError::TimedOut { .. } => ErrorCode::RequestTimedOut,
+            ProduceError::ValidationLost => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
+impl KafkaError for UnknownCoordinatorType {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::InvalidRequest
+    }
+}
+
+impl KafkaError for InitProducerIdError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            InitProducerIdError::EmptyTransactionalId | InitProducerIdError::HalfAnIdentity { .. } => {
+                ErrorCode::InvalidRequest
+            }
+            InitProducerIdError::Transactional { .. } => ErrorCode::UnsupportedVersion,
+            InitProducerIdError::NotRecorded { .. } => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
+impl KafkaError for ZstdUnsupported {
+    fn error_code(&self) -> ErrorCode {
+        ErrorCode::UnsupportedCompressionType
+    }
+}
+
+impl KafkaError for AssignmentError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            AssignmentError::Repeated { .. }
+            | AssignmentError::NotConsecutive { .. }
+            | AssignmentError::NoBroker { .. }
+            | AssignmentError::UnknownBroker { .. }
+            | AssignmentError::RepeatedBroker { .. }
+            | AssignmentError::WrongCount { .. } => ErrorCode::InvalidReplicaAssignment,
+        }
+    }
+}
+
+impl KafkaError for CreateTopicError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            CreateTopicError::NamedTwice { .. } | CreateTopicError::CountsWithAssignment => ErrorCode::InvalidRequest,
+            CreateTopicError::ReplicationFactor { .. } => ErrorCode::InvalidReplicationFactor,
+            CreateTopicError::PartitionCount { .. } => ErrorCode::InvalidPartitions,
+            CreateTopicError::Assignment(error) => error.error_code(),
+            CreateTopicError::Config(error) => error.error_code(),
+            CreateTopicError::Topic(error) => error.error_code(),
+        }
+    }
+}
+
+impl KafkaError for CreatePartitionsError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            CreatePartitionsError::NamedTwice { .. } => ErrorCode::InvalidRequest,
+            CreatePartitionsError::Lookup(error) => error.error_code(),
+            CreatePartitionsError::NotAnIncrease { .. } => ErrorCode::InvalidPartitions,
+            CreatePartitionsError::Assignment(error) => error.error_code(),
+            CreatePartitionsError::Topic(error) => error.error_code(),
+        }
+    }
+}
+
+impl KafkaError for DeleteTopicError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            DeleteTopicError::NamedTwice | DeleteTopicError::NameAndId | DeleteTopicError::Unnamed => {
+                ErrorCode::InvalidRequest
+            }
+            DeleteTopicError::Lookup(error) => error.error_code(),
+            DeleteTopicError::Topic(error) => error.error_code(),
+        }
+    }
+}
+
+impl KafkaError for DeleteRecordsError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            DeleteRecordsError::Lookup(error) => error.error_code(),
+            DeleteRecordsError::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            DeleteRecordsError::CompactedOnly { .. } => ErrorCode::PolicyViolation,
+            DeleteRecordsError::NegativeOffset { .. } => ErrorCode::OffsetOutOfRange,
+            DeleteRecordsError::Log(error) => error.error_code(),
+            DeleteRecordsError::TimedOut { .. } => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+impl KafkaError for TopicError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            TopicError::InvalidName { .. } | TopicError::Collides { .. } | TopicError::Internal { .. } => {
+                ErrorCode::InvalidTopicException
+            }
+            TopicError::AlreadyExists { .. } => ErrorCode::TopicAlreadyExists,
+            TopicError::Unknown { .. } => ErrorCode::UnknownTopicOrPartition,
+            TopicError::UnknownId { .. } => ErrorCode::UnknownTopicId,
+            TopicError::InvalidPartitions { .. } | TopicError::PartitionsNotGrown { .. } => {
+                ErrorCode::InvalidPartitions
+            }
+            TopicError::TooManyPartitions => ErrorCode::PolicyViolation,
+            TopicError::Config(error) => error.error_code(),
+            TopicError::Metadata(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl KafkaError for TopicConfigError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            TopicConfigError::Unknown { .. }
+            | TopicConfigError::Invalid { .. }
+            | TopicConfigError::NoValue { .. }
+            | TopicConfigError::NotAList { .. }
+            | TopicConfigError::NotSupported { .. }
+            | TopicConfigError::LagOrder { .. } => ErrorCode::InvalidConfig,
+        }
+    }
+}
+
+impl KafkaError for ResourceError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ResourceError::InvalidTopic { .. } => ErrorCode::InvalidTopicException,
+            ResourceError::OtherBroker { .. }
+            | ResourceError::NoConfigs { .. }
+            | ResourceError::NamedTwice { .. }
+            | ResourceError::ConfigTwice { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl KafkaError for DescribeConfigsError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            DescribeConfigsError::Resource(error) => error.error_code(),
+            DescribeConfigsError::Lookup(error) => error.error_code(),
+        }
+    }
+}
+
+impl KafkaError for AlterConfigsError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            AlterConfigsError::Resource(error) => error.error_code(),
+            AlterConfigsError::BrokerSettings | AlterConfigsError::UnknownOperation { .. } => ErrorCode::InvalidRequest,
+            AlterConfigsError::Config(error) => error.error_code(),
+            AlterConfigsError::Topic(error) => error.error_code(),
+        }
+    }
+}
