@@ -2,6 +2,7 @@
 pub mod api;
 pub mod broker;
 pub mod cli;
+pub mod config;
 pub mod error_code;
 pub mod http;
 pub mod metrics;

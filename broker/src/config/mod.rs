@@ -1,0 +1,270 @@
+//! The broker's configuration: file, environment, flags, in this order; the later wins.
+//!
+//! Owns names, types, defaults and checks of every setting, and is the only place that reads the environment. Topic
+//! settings are a table of their own ([`crate::topic_config`]); their broker-level defaults are set here.
+mod command;
+pub(crate) mod declare;
+mod docs;
+mod listeners;
+mod load;
+mod settings;
+#[cfg(test)]
+mod tests;
+pub(crate) mod values;
+
+use std::collections::BTreeMap;
+
+use thiserror::Error;
+
+pub use command::{ConfigCommand, ServeArgs, checked, shown};
+pub use declare::{Section, SettingInfo};
+pub use docs::render as render_docs;
+pub use listeners::{AddressList, HostPort, Listener, NamedAddress};
+pub use load::{LoadError, Overrides, load, variable};
+pub use settings::{
+    GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, StorageSettings, TopicsSettings,
+};
+pub use values::{ByteCount, DurabilitySetting, LogFormat, SettingValue, ValueError};
+
+use crate::topic_config::{TABLE, TopicConfigDef, TopicConfigError, TopicConfigs};
+
+/// Where a value was set.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// The configuration file.
+    File,
+    /// An environment variable.
+    Environment(String),
+    /// A flag of the command line.
+    Flag(String),
+}
+
+/// Why the configuration is refused.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum ConfigProblem {
+    /// No such setting.
+    #[error("unknown setting `{key}`{}", nearest.as_ref().map(|n| format!("; did you mean `{n}`?")).unwrap_or_default())]
+    Unknown {
+        /// What was given.
+        key: String,
+        /// The nearest that exists.
+        nearest: Option<String>,
+    },
+    /// The value has the wrong form.
+    #[error("setting `{key}`: {error}")]
+    Value {
+        /// The setting.
+        key: String,
+        /// What is wrong.
+        error: ValueError,
+    },
+    /// A topic default that topics would refuse.
+    #[error("setting `{key}`: {error}")]
+    TopicDefault {
+        /// The broker's name of the setting.
+        key: String,
+        /// What is wrong.
+        error: TopicConfigError,
+    },
+    /// Values that do not go together, or are out of bounds.
+    #[error("setting `{key}`: {problem}. {fix}")]
+    Unsound {
+        /// The setting.
+        key: &'static str,
+        /// What is wrong.
+        problem: String,
+        /// What to do.
+        fix: String,
+    },
+}
+
+/// All settings of the broker.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Config {
+    /// Who this broker is and where it listens.
+    pub node: NodeSettings,
+    /// Limits of connections and requests.
+    pub net: NetSettings,
+    /// Memory budgets.
+    pub memory: MemorySettings,
+    /// The storage engine.
+    pub storage: StorageSettings,
+    /// Creation of topics.
+    pub topics: TopicsSettings,
+    /// Consumer groups.
+    pub groups: GroupSettings,
+    /// Logging and metrics.
+    pub observe: ObserveSettings,
+    /// Defaults of topic settings that were set for this broker, by topic setting name.
+    pub topic_defaults: BTreeMap<String, String>,
+    /// Environment variables with our prefix that are no settings.
+    pub ignored_variables: Vec<String>,
+    /// What was set, and where.
+    pub sources: BTreeMap<String, Source>,
+}
+
+impl Config {
+    /// Every setting with its value, in the order of the documentation.
+    #[must_use]
+    pub fn infos(&self) -> Vec<SettingInfo> {
+        let sections = [
+            self.node.infos(),
+            self.net.infos(),
+            self.memory.infos(),
+            self.storage.infos(),
+            self.topics.infos(),
+            self.groups.infos(),
+            self.observe.infos(),
+        ];
+        sections.concat()
+    }
+
+    /// Sets one setting by its dotted name.
+    pub fn set(&mut self, key: &str, text: &str, source: Source) -> Result<(), ConfigProblem> {
+        let result = (self.node.set(key, text))
+            .or_else(|| self.net.set(key, text))
+            .or_else(|| self.memory.set(key, text))
+            .or_else(|| self.storage.set(key, text))
+            .or_else(|| self.topics.set(key, text))
+            .or_else(|| self.groups.set(key, text))
+            .or_else(|| self.observe.set(key, text));
+        match result {
+            Some(Ok(())) => {}
+            Some(Err(error)) => return Err(ConfigProblem::Value { key: key.to_owned(), error }),
+            None => self.set_topic_default(key, text)?,
+        }
+        self.sources.insert(key.to_owned(), source);
+        Ok(())
+    }
+
+    fn set_topic_default(&mut self, key: &str, text: &str) -> Result<(), ConfigProblem> {
+        let Some(def) = topic_config_of(key) else {
+            let all = self.keys();
+            let nearest = nearest(key, all.iter().map(String::as_str)).map(|(_, name)| name);
+            return Err(ConfigProblem::Unknown { key: key.to_owned(), nearest });
+        };
+        TopicConfigs::default()
+            .set(def.name, text)
+            .map_err(|error| ConfigProblem::TopicDefault { key: key.to_owned(), error })?;
+        self.topic_defaults.insert(def.name.to_owned(), text.trim().to_owned());
+        Ok(())
+    }
+
+    /// Every name that [`Config::set`] knows.
+    #[must_use]
+    pub fn keys(&self) -> Vec<String> {
+        let own = self.infos().into_iter().map(|info| info.key.to_owned());
+        own.chain(TABLE.iter().filter_map(|def| def.broker_synonym.map(str::to_owned))).collect()
+    }
+
+    /// Checks what single values cannot tell.
+    pub fn validate(&self) -> Result<(), ConfigProblem> {
+        let unsound = |key, problem: &str, fix: &str| {
+            Err(ConfigProblem::Unsound { key, problem: problem.to_owned(), fix: fix.to_owned() })
+        };
+        if self.node.data_dir.trim().is_empty() {
+            return unsound("data.dir", "the data folder is empty", "Name a folder, such as ./weir-data");
+        }
+        if self.node.node_id < 0 {
+            return unsound("node.id", "node ids are not negative", "Use 1");
+        }
+        if self.net.request_max.0 < 1024 || self.net.request_max.0 > i32::MAX as u64 {
+            return unsound("socket.request.max.bytes", "out of bounds", "Use 1KiB to 2047MiB");
+        }
+        if self.memory.requests < self.net.request_max {
+            let fix = "Raise it, or lower socket.request.max.bytes";
+            return unsound("memory.requests.bytes", "smaller than the largest request", fix);
+        }
+        if self.memory.responses.0 < 1 << 20 || self.memory.write.0 < 1 << 20 {
+            return unsound("memory.responses.bytes", "this and memory.write.bytes need 1MiB at least", "Raise them");
+        }
+        if self.net.requests_max == 0 || self.net.max_connections == 0 || self.net.max_connections_per_ip == 0 {
+            return unsound("max.connections.total", "limits of 0 would refuse everything", "Use 1 or more");
+        }
+        if self.storage.wal_file.0 < 1 << 20 || self.storage.wal_max.0 < self.storage.wal_file.0.saturating_mul(2) {
+            let fix = "Use a wal.file.bytes of 1MiB or more, and at least twice that for wal.max.bytes";
+            return unsound("wal.max.bytes", "the write-ahead log needs room for two files", fix);
+        }
+        let partitions = 1..=self.topics.partitions_per_topic_max;
+        if !partitions.contains(&self.topics.num_partitions) || !partitions.contains(&self.groups.offsets_partitions) {
+            let fix = "Use 1 to topic.partitions.max, for offsets.topic.num.partitions too";
+            return unsound("num.partitions", "out of bounds", fix);
+        }
+        if self.groups.min_session_timeout > self.groups.max_session_timeout {
+            let fix = "Keep it below group.max.session.timeout.ms";
+            return unsound("group.min.session.timeout.ms", "above the maximum", fix);
+        }
+        self.listeners().map(|_| ())
+    }
+
+    /// The listeners with what is advertised for them.
+    pub fn listeners(&self) -> Result<Vec<Listener>, ConfigProblem> {
+        let unsound = |key, problem: String, fix: String| Err(ConfigProblem::Unsound { key, problem, fix });
+        let (listeners, advertised) = (&self.node.listeners.0, &self.node.advertised_listeners.0);
+        if listeners.is_empty() {
+            let fix = "Use kafka://127.0.0.1:9092".to_owned();
+            return unsound("listeners", "no listener".to_owned(), fix);
+        }
+        if let Some(stray) = advertised.iter().find(|a| !listeners.iter().any(|l| l.name == a.name)) {
+            let fix = format!("Add {}://HOST:PORT to listeners, or name one of them", stray.name);
+            return unsound("advertised.listeners", format!("there is no listener named `{}`", stray.name), fix);
+        }
+        let mut resolved = Vec::with_capacity(listeners.len());
+        for listener in listeners {
+            let bind = listener.address.clone();
+            if !bind.is_loopback() && !self.node.insecure {
+                let fix = format!(
+                    "Listen on 127.0.0.1:{}, or set insecure = true (flag --insecure) where the network is trusted",
+                    bind.port
+                );
+                let problem = format!("{bind} can be reached from other machines and nothing authenticates clients");
+                return unsound("listeners", problem, fix);
+            }
+            let told = advertised.iter().find(|a| a.name == listener.name).map(|a| a.address.clone());
+            if let Some(told) = told.as_ref().filter(|told| told.is_unspecified() || told.port == 0) {
+                let fix = "Name the host and port that clients connect to".to_owned();
+                return unsound("advertised.listeners", format!("clients cannot connect to {told}"), fix);
+            }
+            resolved.push(Listener { name: listener.name.clone(), bind, advertised: told });
+        }
+        Ok(resolved)
+    }
+
+    /// Settings of the storage engine.
+    #[must_use]
+    pub fn storage_config(&self) -> weir_storage::log::StorageConfig {
+        use weir_storage::log::{Durability, StorageConfig};
+        let (storage, memory) = (&self.storage, &self.memory);
+        let ms = |duration: std::time::Duration| duration.as_millis() as u64;
+        StorageConfig {
+            durability: match storage.durability {
+                DurabilitySetting::Fsync => Durability::Fsync,
+                DurabilitySetting::Os => Durability::Os,
+            },
+            wal_file_bytes: storage.wal_file.0,
+            wal_max_bytes: storage.wal_max.0,
+            wal_max_age_ms: ms(storage.wal_max_age),
+            merge_partition_bytes: storage.merge_partition.0,
+            tail_cache_bytes: memory.tail_cache.0,
+            write_buffer_bytes: memory.write.0,
+            commit_max_bytes: storage.wal_commit_max.0,
+            os_sync_interval_ms: ms(storage.os_sync_interval).max(1),
+            housekeeping_interval_ms: ms(storage.housekeeping_interval).max(1),
+            producer_id_expiration_ms: ms(storage.producer_id_expiration),
+            ..StorageConfig::default()
+        }
+    }
+}
+
+/// The topic setting whose default this broker setting is.
+fn topic_config_of(key: &str) -> Option<&'static TopicConfigDef> {
+    TABLE.iter().find(|def| def.broker_synonym == Some(key))
+}
+
+/// The most similar name and how similar it is, if it may be what was meant.
+fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<(f64, String)> {
+    let name = name.to_ascii_lowercase();
+    let scored = known.map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate));
+    let (similarity, best) = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;
+    (similarity > 0.75).then(|| (similarity, best.to_owned()))
+}

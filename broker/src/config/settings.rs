@@ -1,0 +1,173 @@
+//! Every setting of the broker, grouped by subsystem. The doc comments are the user's documentation.
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
+
+use super::declare::settings;
+use super::listeners::{AddressList, HostPort, NamedAddress};
+use super::values::{ByteCount, DurabilitySetting, LogFormat};
+
+const fn minutes(count: u64) -> Duration {
+    Duration::from_secs(count * 60)
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, port))
+}
+
+fn default_listener() -> AddressList {
+    let address = HostPort { host: "127.0.0.1".to_owned(), port: 9092 };
+    AddressList(vec![NamedAddress { name: "kafka".to_owned(), address }])
+}
+
+settings! {
+    "Node and addresses",
+    /// Who this broker is and where it listens.
+    NodeSettings {
+        /// Folder of everything the broker keeps. Flag `--data-dir`.
+        "data.dir" => data_dir: String = "./weir-data".to_owned();
+        /// Number of this broker in its cluster.
+        "node.id" => node_id: i32 = 1;
+        /// Where Kafka clients connect: `NAME://HOST:PORT`, several separated by commas (or a TOML list). Port 0 lets the
+        /// system choose; the choice is printed. Flag `--listen`.
+        "listeners" => listeners: AddressList = default_listener();
+        /// What clients are told to connect to, by listener name, where that differs: for example
+        /// `inside://weir:9092,outside://localhost:19092` for a broker in a container.
+        "advertised.listeners" => advertised_listeners: AddressList = AddressList::default();
+        /// Allows listeners that other machines can reach without authentication. Flag `--insecure`.
+        "insecure" => insecure: bool = false;
+        /// Where metrics (`/metrics`) and health (`/healthz`, `/readyz`) are served. Flag `--http`.
+        "http.listen" => http_listen: SocketAddr = loopback(9644);
+        /// Address of the Schema Registry. Reserved: nothing listens there yet. Flag `--registry`.
+        "registry.listen" => registry_listen: SocketAddr = loopback(8081);
+        /// How long a shutdown waits for requests in progress.
+        "shutdown.timeout" => shutdown_timeout: Duration = Duration::from_secs(5);
+    }
+}
+
+settings! {
+    "Connections and requests",
+    /// Limits of what clients may ask for.
+    NetSettings {
+        /// Open connections; more are closed at once.
+        "max.connections.total" => max_connections: usize = 10_000;
+        /// Open connections of one IP address.
+        "max.connections.per.ip" => max_connections_per_ip: usize = 10_000;
+        /// A connection without a request for so long is closed.
+        "connections.max.idle.ms" => connections_max_idle: Duration = minutes(10);
+        /// Largest request; a larger one closes the connection.
+        "socket.request.max.bytes" => request_max: ByteCount = ByteCount::mib(100);
+        /// Requests of one connection that are in progress or wait for their turn to be answered; reading stops above it.
+        "connection.requests.max" => requests_max: usize = 64;
+        /// A request whose bytes stop arriving for so long closes the connection.
+        "request.stall.timeout" => stall_timeout: Duration = Duration::from_secs(30);
+        /// Most bytes one fetch may return, whatever the client asks for.
+        "fetch.max.bytes" => fetch_max: ByteCount = ByteCount::mib(55);
+        /// Longest time a fetch may wait for data, whatever the client asks for.
+        "fetch.wait.max" => fetch_wait_max: Duration = minutes(5);
+        /// Fetch sessions that are remembered; clients without one send all their partitions each time.
+        "max.incremental.fetch.session.cache.slots" => fetch_sessions_max: usize = 1_000;
+    }
+}
+
+settings! {
+    "Memory",
+    /// Budgets; work waits or is refused rather than exceed them.
+    MemorySettings {
+        /// Requests being read or processed, all connections together.
+        "memory.requests.bytes" => requests: ByteCount = ByteCount::mib(256);
+        /// Fetched data on its way to clients, all connections together.
+        "memory.responses.bytes" => responses: ByteCount = ByteCount::mib(256);
+        /// Batches accepted but not yet durable.
+        "memory.write.bytes" => write: ByteCount = ByteCount::mib(64);
+        /// Newest data of all partitions, kept for readers at the end of the log.
+        "memory.tail.cache.bytes" => tail_cache: ByteCount = ByteCount::mib(128);
+    }
+}
+
+settings! {
+    "Storage",
+    /// The write-ahead log and what becomes of it.
+    StorageSettings {
+        /// What acks=all waits for: `fsync` = the device has it (survives a power cut), `os` = the operating system has it
+        /// (survives a kill of the process). Flag `--durability`.
+        "durability" => durability: DurabilitySetting = DurabilitySetting::Fsync;
+        /// Size at which a file of the write-ahead log is closed and the next begins.
+        "wal.file.bytes" => wal_file: ByteCount = ByteCount::mib(64);
+        /// Size of the write-ahead log above which its oldest data is moved to segments.
+        "wal.max.bytes" => wal_max: ByteCount = ByteCount::mib(512);
+        /// Age at which data of the write-ahead log is moved to segments.
+        "wal.max.age" => wal_max_age: Duration = minutes(10);
+        /// Largest group of batches written and synced at once.
+        "wal.commit.max.bytes" => wal_commit_max: ByteCount = ByteCount::mib(8);
+        /// With `durability = "os"`: time between syncs in the background.
+        "wal.os.sync.interval" => os_sync_interval: Duration = Duration::from_secs(1);
+        /// Data of one partition at which it gets a segment of its own; less shares a file with others.
+        "merge.partition.bytes" => merge_partition: ByteCount = ByteCount::mib(32);
+        /// How often retention, compaction and merging are looked at.
+        "log.retention.check.interval.ms" => housekeeping_interval: Duration = Duration::from_secs(1);
+        /// A producer's sequence numbers are forgotten after so long without a write.
+        "producer.id.expiration.ms" => producer_id_expiration: Duration = minutes(24 * 60);
+    }
+}
+
+settings! {
+    "Topics",
+    /// Creation of topics. Defaults of topic settings are set under the broker's names of the topic table below.
+    TopicsSettings {
+        /// A topic that a client asks for is created if the client allows it.
+        "auto.create.topics.enable" => auto_create: bool = true;
+        /// Clients may delete topics.
+        "delete.topic.enable" => delete_enable: bool = true;
+        /// Partitions of a topic that is created without a number.
+        "num.partitions" => num_partitions: i32 = 1;
+        /// Accepted as in Kafka; there is one replica.
+        "default.replication.factor" => default_replication_factor: i32 = 1;
+        /// Most partitions a topic may have.
+        "topic.partitions.max" => partitions_per_topic_max: i32 = 100_000;
+        /// Most partitions of all topics together.
+        "partitions.max" => partitions_max: usize = 1_000_000;
+    }
+}
+
+settings! {
+    "Consumer groups",
+    /// The coordinator of classic consumer groups and their offsets.
+    GroupSettings {
+        /// How long the first rebalance of an empty group waits for more members.
+        "group.initial.rebalance.delay.ms" => initial_rebalance_delay: Duration = Duration::from_secs(3);
+        /// Shortest session timeout a member may ask for.
+        "group.min.session.timeout.ms" => min_session_timeout: Duration = Duration::from_secs(6);
+        /// Longest session timeout a member may ask for.
+        "group.max.session.timeout.ms" => max_session_timeout: Duration = minutes(30);
+        /// Most members of one group.
+        "group.max.size" => max_size: usize = 10_000;
+        /// Offsets of a group expire so many minutes after its last member left.
+        "offsets.retention.minutes" => offsets_retention_minutes: u32 = 7 * 24 * 60;
+        /// How often expired offsets are looked for.
+        "offsets.retention.check.interval.ms" => offsets_retention_check: Duration = minutes(10);
+        /// Partitions of `__consumer_offsets`; fixed once the topic exists.
+        "offsets.topic.num.partitions" => offsets_partitions: i32 = 50;
+        /// Segment size of `__consumer_offsets`.
+        "offsets.topic.segment.bytes" => offsets_segment: ByteCount = ByteCount::mib(100);
+        /// Largest text a client may keep with an offset.
+        "offset.metadata.max.bytes" => offset_metadata_max: usize = 4096;
+        /// A commit that is not durable within this time is answered with a timeout.
+        "offsets.commit.timeout.ms" => offsets_commit_timeout: Duration = Duration::from_secs(5);
+    }
+}
+
+settings! {
+    "Logging and metrics",
+    /// What the broker tells about itself.
+    ObserveSettings {
+        /// Least important lines to log: `error`, `warn`, `info`, `debug`, `trace`, also by module
+        /// (`info,weir::net=debug`).
+        "logging.level" => log_level: String = "info".to_owned();
+        /// `text` for people, `json` for machines.
+        "logging.format" => log_format: LogFormat = LogFormat::Text;
+        /// Adds metrics for each topic; with many topics they are many.
+        "metrics.topics" => per_topic: bool = false;
+        /// How often the lag of consumer groups is measured.
+        "metrics.group.lag.interval" => group_lag_interval: Duration = Duration::from_secs(10);
+    }
+}

@@ -1,0 +1,117 @@
+use super::load::{load_from, variable};
+use super::*;
+
+fn flags(pairs: &[(&str, &str)]) -> Overrides {
+    let flags = pairs.iter().map(|(k, v)| ("--set".to_owned(), (*k).to_owned(), (*v).to_owned())).collect();
+    Overrides { file: None, flags }
+}
+
+fn environment(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn file(text: &str) -> (tempfile::TempDir, Overrides) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("weir.toml");
+    std::io::Write::write_all(&mut std::fs::File::create(&path).unwrap(), text.as_bytes()).unwrap();
+    (dir, Overrides { file: Some(path), flags: Vec::new() })
+}
+
+#[test]
+fn defaults_are_sound_and_read_back_as_shown() {
+    let config = load_from(&Overrides::default(), &[]).unwrap();
+    assert_eq!(config, Config::default());
+    assert_eq!(config.node.listeners.show(), "kafka://127.0.0.1:9092");
+    let mut again = Config::default();
+    for info in config.infos() {
+        again.set(info.key, &info.shown, Source::File).unwrap();
+        assert!(
+            info.doc.ends_with('.') || info.doc.ends_with(").") || info.doc.ends_with("`."),
+            "{}: {}",
+            info.key,
+            info.doc
+        );
+    }
+    again.sources.clear();
+    assert_eq!(again, config);
+}
+
+#[test]
+fn names_are_unique_and_none_is_the_beginning_of_another() {
+    let mut keys = Config::default().keys();
+    keys.sort();
+    for pair in keys.windows(2) {
+        assert_ne!(pair[0], pair[1]);
+        assert!(!pair[1].starts_with(&format!("{}.", pair[0])), "{} could not be written beside {}", pair[0], pair[1]);
+    }
+    let mut variables: Vec<_> = keys.iter().map(|key| variable(key)).collect();
+    variables.dedup();
+    assert_eq!(variables.len(), keys.len());
+}
+
+#[test]
+fn flags_win_over_environment_which_wins_over_the_file() {
+    let (_dir, mut overrides) = file(
+        "data.dir = \"/a\"\nlisteners = [\"in://127.0.0.1:1\", \"out://127.0.0.1:2\"]\nlog.retention.ms = 5\n\
+         [wal]\nfile.bytes = \"2MiB\"\nmax.bytes = 8_388_608\n",
+    );
+    overrides.flags = flags(&[("node.id", "3")]).flags;
+    let config = load_from(&overrides, &environment(&[("WEIR_DATA_DIR", "/b"), ("WEIR_NODE_ID", "2")])).unwrap();
+    assert_eq!((config.node.data_dir.as_str(), config.node.node_id), ("/b", 3));
+    assert_eq!((config.storage.wal_file, config.storage.wal_max), (ByteCount::mib(2), ByteCount::mib(8)));
+    assert_eq!(config.topic_defaults["retention.ms"], "5");
+    assert_eq!(config.listeners().unwrap().len(), 2);
+    assert_eq!(config.sources["wal.file.bytes"], Source::File);
+    assert_eq!(config.sources["data.dir"], Source::Environment("WEIR_DATA_DIR".to_owned()));
+}
+
+#[test]
+fn unknown_settings_name_the_nearest_and_their_place() {
+    let (_dir, overrides) = file("[node]\nidd = 4\n");
+    let error = load_from(&overrides, &[]).unwrap_err().to_string();
+    assert!(error.contains("weir.toml: unknown setting `node.idd`; did you mean `node.id`?"), "{error}");
+    let error = load_from(&Overrides::default(), &environment(&[("WEIR_DATADIR", "x")])).unwrap_err().to_string();
+    assert!(error.contains("environment variable WEIR_DATADIR") && error.contains("`data.dir`"), "{error}");
+    let other = environment(&[("WEIR_SERVICE_HOST", "10.0.0.1"), ("WEIR_PORT", "tcp://10.0.0.1:9092")]);
+    assert_eq!(load_from(&Overrides::default(), &other).unwrap().ignored_variables.len(), 2);
+    let error = load_from(&flags(&[("log.retention.mss", "5")]), &[]).unwrap_err().to_string();
+    assert!(error.contains("did you mean `log.retention.ms`?"), "{error}");
+    let error = load_from(&flags(&[("log.cleanup.policy", "deleet")]), &[]).unwrap_err().to_string();
+    assert!(error.contains("log.cleanup.policy") && error.contains("delete"), "{error}");
+}
+
+#[test]
+fn reachable_listener_without_authentication_is_refused_unless_insecure() {
+    let open = [("listeners", "0.0.0.0:9092")];
+    let error = load_from(&flags(&open), &[]).unwrap_err().to_string();
+    assert!(error.contains("nothing authenticates") && error.contains("--insecure"), "{error}");
+    let config = load_from(&flags(&[open[0], ("insecure", "true")]), &[]).unwrap();
+    assert!(config.listeners().unwrap()[0].bind.is_unspecified());
+}
+
+#[test]
+fn advertised_listeners_must_match_and_be_connectable() {
+    for (advertised, problem) in [("out://h:1", "no listener named `out`"), ("kafka://0.0.0.0:1", "cannot connect")] {
+        let error = load_from(&flags(&[("advertised.listeners", advertised)]), &[]).unwrap_err().to_string();
+        assert!(error.contains(problem), "{error}");
+    }
+    let config = load_from(&flags(&[("advertised.listeners", "kafka://weir.example:9092")]), &[]).unwrap();
+    assert_eq!(config.listeners().unwrap()[0].advertised.as_ref().unwrap().host, "weir.example");
+}
+
+#[test]
+fn settings_out_of_bounds_are_refused_with_a_fix() {
+    for (key, value) in [
+        ("data.dir", ""),
+        ("node.id", "-1"),
+        ("socket.request.max.bytes", "1"),
+        ("socket.request.max.bytes", "1GiB"),
+        ("memory.write.bytes", "0"),
+        ("max.connections.total", "0"),
+        ("wal.max.bytes", "64MiB"),
+        ("num.partitions", "0"),
+        ("group.min.session.timeout.ms", "1h"),
+    ] {
+        assert!(load_from(&flags(&[(key, value)]), &[]).is_err(), "{key}={value}");
+    }
+}

@@ -1,0 +1,291 @@
+//! The types of settings: how each is written, shown, and told to Kafka's tools.
+use std::fmt;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use thiserror::Error;
+
+/// Why a value was not taken. The caller adds the setting's name.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+#[error("`{value}` is not {expected}")]
+pub struct ValueError {
+    /// What was given.
+    pub value: String,
+    /// What would have been right, with an example.
+    pub expected: String,
+}
+
+impl ValueError {
+    pub(crate) fn new(value: &str, expected: impl Into<String>) -> ValueError {
+        ValueError { value: value.to_owned(), expected: expected.into() }
+    }
+}
+
+/// A type that a setting can have.
+pub trait SettingValue: Sized {
+    /// Name of the type in the documentation.
+    const KIND: &'static str;
+    /// Reads what a user wrote.
+    fn parse(text: &str) -> Result<Self, ValueError>;
+    /// As a user would write it.
+    fn show(&self) -> String;
+    /// As Kafka's tools expect it: durations in milliseconds, sizes in bytes.
+    fn wire(&self) -> String {
+        self.show()
+    }
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ByteCount(pub u64);
+
+impl ByteCount {
+    /// So many mebibytes.
+    #[must_use]
+    pub const fn mib(count: u64) -> ByteCount {
+        ByteCount(count << 20)
+    }
+
+    /// As an in-memory size; saturates on machines with small addresses.
+    #[must_use]
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl fmt::Display for ByteCount {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.show())
+    }
+}
+
+const BYTE_UNITS: &[(&str, u64)] = &[
+    ("gib", 1 << 30),
+    ("mib", 1 << 20),
+    ("kib", 1 << 10),
+    ("gb", 1_000_000_000),
+    ("mb", 1_000_000),
+    ("kb", 1_000),
+    ("g", 1 << 30),
+    ("m", 1 << 20),
+    ("k", 1 << 10),
+    ("b", 1),
+    ("", 1),
+];
+
+const TIME_UNITS: &[(&str, u64)] =
+    &[("ms", 1), ("s", 1_000), ("min", 60_000), ("m", 60_000), ("h", 3_600_000), ("d", 86_400_000), ("", 1)];
+
+/// A number with one of the units; fractions are allowed (`1.5GiB`).
+fn quantity(text: &str, units: &[(&str, u64)]) -> Option<u64> {
+    let text = text.trim();
+    let split = text.find(|c: char| !(c.is_ascii_digit() || c == '.' || c == '_')).unwrap_or(text.len());
+    let (number, unit) = text.split_at(split);
+    let unit = unit.trim().to_ascii_lowercase();
+    let factor = units.iter().find(|(name, _)| *name == unit)?.1;
+    let number = number.replace('_', "");
+    if let Ok(whole) = number.parse::<u64>() {
+        return whole.checked_mul(factor);
+    }
+    let value = number.parse::<f64>().ok()? * factor as f64;
+    (value.is_finite() && value >= 0.0 && value < 9e18).then_some(value as u64)
+}
+
+/// The largest unit that divides `value` exactly.
+fn in_units(value: u64, units: &[(&'static str, u64)]) -> String {
+    for (name, factor) in units {
+        if value != 0 && value.is_multiple_of(*factor) {
+            return format!("{}{name}", value / factor);
+        }
+    }
+    value.to_string()
+}
+
+impl SettingValue for ByteCount {
+    const KIND: &'static str = "bytes";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        quantity(text, BYTE_UNITS)
+            .map(ByteCount)
+            .ok_or_else(|| ValueError::new(text, "a size such as 1048576, 64MiB or 1.5GiB"))
+    }
+
+    fn show(&self) -> String {
+        in_units(self.0, &[("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)])
+    }
+
+    fn wire(&self) -> String {
+        self.0.to_string()
+    }
+}
+
+impl SettingValue for Duration {
+    const KIND: &'static str = "duration";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        quantity(text, TIME_UNITS).map(Duration::from_millis).ok_or_else(|| {
+            ValueError::new(text, "a duration such as 500ms, 10s, 5min, 7d (a plain number is milliseconds)")
+        })
+    }
+
+    fn show(&self) -> String {
+        let millis = self.as_millis() as u64;
+        let units = [("d", 86_400_000), ("h", 3_600_000), ("min", 60_000), ("s", 1_000), ("ms", 1)];
+        if millis == 0 { "0ms".to_owned() } else { in_units(millis, &units) }
+    }
+
+    fn wire(&self) -> String {
+        self.as_millis().to_string()
+    }
+}
+
+impl SettingValue for bool {
+    const KIND: &'static str = "boolean";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        match text.trim().to_ascii_lowercase().as_str() {
+            "true" | "yes" | "on" | "1" => Ok(true),
+            "false" | "no" | "off" | "0" => Ok(false),
+            _ => Err(ValueError::new(text, "true or false")),
+        }
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+macro_rules! whole_number {
+    ($($ty:ty),*) => {$(
+        impl SettingValue for $ty {
+            const KIND: &'static str = "number";
+
+            fn parse(text: &str) -> Result<Self, ValueError> {
+                text.trim().replace('_', "").parse().map_err(|_| {
+                    ValueError::new(text, format!("a whole number from {} to {}", <$ty>::MIN, <$ty>::MAX))
+                })
+            }
+
+            fn show(&self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+whole_number!(i32, u32, u64, usize);
+
+impl SettingValue for String {
+    const KIND: &'static str = "text";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        Ok(text.to_owned())
+    }
+
+    fn show(&self) -> String {
+        self.clone()
+    }
+}
+
+impl SettingValue for SocketAddr {
+    const KIND: &'static str = "address";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let numeric = text.trim().replace("localhost:", "127.0.0.1:");
+        let numeric = numeric.strip_prefix(':').map_or(numeric.clone(), |port| format!("0.0.0.0:{port}"));
+        numeric.parse().map_err(|_| ValueError::new(text, "an IP address with a port, such as 127.0.0.1:9644"))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
+    }
+}
+
+/// Lists a fixed set of words a setting can be.
+macro_rules! word_setting {
+    ($(#[doc = $doc:literal])* $name:ident { $($(#[doc = $vdoc:literal])* $variant:ident = $word:literal),* $(,)? }) => {
+        $(#[doc = $doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $name {
+            $($(#[doc = $vdoc])* $variant,)*
+        }
+
+        impl SettingValue for $name {
+            const KIND: &'static str = concat!($("`", $word, "` "),*);
+
+            fn parse(text: &str) -> Result<Self, ValueError> {
+                match text.trim().to_ascii_lowercase().as_str() {
+                    $($word => Ok($name::$variant),)*
+                    _ => Err(ValueError::new(text, format!("one of {}", [$($word),*].join(", ")))),
+                }
+            }
+
+            fn show(&self) -> String {
+                match self {
+                    $($name::$variant => $word.to_owned(),)*
+                }
+            }
+        }
+    };
+}
+
+word_setting! {
+    /// What "durable" means for an acknowledgement with acks=all.
+    DurabilitySetting {
+        /// Synced to the device.
+        Fsync = "fsync",
+        /// Written to the operating system.
+        Os = "os",
+    }
+}
+
+word_setting! {
+    /// How log lines look.
+    LogFormat {
+        /// For people.
+        Text = "text",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_and_durations_take_units_and_round_trip() {
+        for (text, bytes) in
+            [("64MiB", 64 << 20), ("1.5GiB", 3 << 29), ("10", 10), ("1 kb", 1000), ("2k", 2048), ("1_000", 1000)]
+        {
+            let parsed = ByteCount::parse(text).unwrap();
+            assert_eq!(parsed.0, bytes, "{text}");
+            assert_eq!(ByteCount::parse(&parsed.show()).unwrap(), parsed);
+        }
+        for (text, millis) in
+            [("10s", 10_000), ("500", 500), ("7d", 604_800_000), ("1.5h", 5_400_000), ("0", 0), ("2min", 120_000)]
+        {
+            let parsed = Duration::parse(text).unwrap();
+            assert_eq!(parsed.as_millis(), millis, "{text}");
+            assert_eq!(Duration::parse(&parsed.show()).unwrap(), parsed);
+            assert_eq!(parsed.wire(), millis.to_string());
+        }
+    }
+
+    #[test]
+    fn bad_values_say_what_is_expected() {
+        for text in ["", "x", "-5", "10 parsecs", "99999999999999999999", "1e400"] {
+            assert!(ByteCount::parse(text).is_err(), "{text}");
+            assert!(Duration::parse(text).is_err(), "{text}");
+        }
+        let error = Duration::parse("10 parsecs").unwrap_err();
+        assert!(error.to_string().contains("`10 parsecs` is not a duration such as 500ms"));
+        assert!(DurabilitySetting::parse("maybe").unwrap_err().to_string().contains("fsync, os"));
+    }
+
+    #[test]
+    fn addresses_accept_localhost_and_a_bare_port() {
+        assert_eq!(SocketAddr::parse("localhost:1").unwrap().to_string(), "127.0.0.1:1");
+        assert_eq!(SocketAddr::parse(":1").unwrap().to_string(), "0.0.0.0:1");
+        assert!(SocketAddr::parse("example.org:1").is_err());
+    }
+}
