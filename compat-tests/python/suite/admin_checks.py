@@ -5,7 +5,7 @@ Seen failing: with a changed expected value (`retention.ms` after the alter) and
 
 import time
 
-from suite.checks import Context, read_until
+from suite.checks import Context, read_until, wait_until_led
 from suite.records import Oracle
 from suite.report import Check
 
@@ -142,6 +142,7 @@ def delete_topic(check: Check, ctx: Context) -> None:
     check.raises("delete again", UNKNOWN_TOPIC_OR_PARTITION, lambda: client.delete_topic(name))
     # The same name again is another, empty topic.
     client.create_topic(name, 1, 1, {"retention.ms": "-1"})
+    wait_until_led(client, name, 1)
     check.equal("watermarks of the new topic", client.watermarks(name, 0), (0, 0))
     again, rows = Oracle(), ctx.rows[50:120]
     again.acked(check, rows, client.produce(name, rows))
