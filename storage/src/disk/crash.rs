@@ -1,92 +1,85 @@
-//! A simulated disk that loses what was not synced. Tests run the whole product on it and cut the power.
+//! A simulated disk that loses what was not synced. Tests run the product's storage on it and cut the power.
 //!
-//! Model, after what ext4 and XFS promise and no more:
+//! The model is what ext4 and XFS promise and no more:
 //! - Writes and length changes of a file are volatile until `sync_data`/`sync_all` of that file succeeds. At a power cut
-//!   each volatile write survives as a whole, not at all, or in some of its 512-byte sectors; lengths likewise.
+//!   each volatile write survives on its own: whole, not at all, in some of its 512-byte sectors, or as zeros of its length.
 //! - Names are volatile until `sync_dir` of their folder: a created file may vanish, a removed one come back, a rename show
-//!   the old or the new name, never both and never neither.
+//!   the old or the new name, never both and never neither. Changes of one folder survive up to some point in their order.
 //! - A failed sync leaves the data of that file readable, but no later sync makes it durable (the "fsyncgate" behaviour):
 //!   only data written again is.
+//! - The operation under way when the power goes fails for its caller and may have been done.
+//! - A full disk takes the part of a write that still fits.
 //!
-//! Everything random comes from the seed; the order of operations is the caller's.
-use std::collections::BTreeMap;
+//! Everything random comes from the seed of [`CrashDisk::after_power_cut`]; the order of operations is the caller's.
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, folder_of};
+use content::{Change, Content};
+use random::Random;
 
-const SECTOR: u64 = 512;
+mod content;
+mod random;
+#[cfg(test)]
+mod tests;
+
+const EIO: i32 = 5;
 const ENOSPC: i32 = 28;
 
-/// SplitMix64: small, seeded, good enough to pick survivors.
-#[derive(Debug, Clone)]
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, n: u64) -> u64 {
-        self.next() % n.max(1)
-    }
-}
-
-#[derive(Debug, Clone)]
-enum Change {
-    Write { position: u64, bytes: Vec<u8> },
-    SetLen(u64),
-}
-
-#[derive(Debug, Clone, Default)]
-struct Content {
-    bytes: Vec<u8>,
-}
-
-impl Content {
-    fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Write { position, bytes } => {
-                let end = *position as usize + bytes.len();
-                if self.bytes.len() < end {
-                    self.bytes.resize(end, 0);
-                }
-                self.bytes[*position as usize..end].copy_from_slice(bytes);
-            }
-            Change::SetLen(len) => self.bytes.resize(*len as usize, 0),
-        }
-    }
-
-    /// Applies some sectors of a write.
-    fn apply_torn(&mut self, position: u64, bytes: &[u8], random: &mut Random) {
-        let mut at = 0;
-        while at < bytes.len() {
-            let sector_end = (position + at as u64) / SECTOR * SECTOR + SECTOR;
-            let end = ((sector_end - position) as usize).min(bytes.len());
-            if random.below(2) == 0 {
-                self.apply(&Change::Write { position: position + at as u64, bytes: bytes[at..end].to_vec() });
-            }
-            at = end;
-        }
-    }
+/// What becomes of a change at a power cut.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// Not synced yet.
+    Volatile,
+    /// A sync of it failed: no later one makes it durable.
+    Lost,
+    /// Synced, behind a lost one.
+    Kept,
 }
 
 #[derive(Debug, Default)]
 struct File {
+    path: String,
     /// What readers see.
     current: Content,
     /// What a power cut cannot take.
     durable: Content,
-    /// Not yet synced, in order.
-    volatile: Vec<Change>,
-    /// A sync of these failed: no later sync makes them durable.
-    lost: Vec<Change>,
+    /// Younger than `durable`, in order.
+    pending: Vec<(Change, Fate)>,
+}
+
+impl File {
+    fn change(&mut self, change: Change) {
+        self.current.apply(&change);
+        self.pending.push((change, Fate::Volatile));
+    }
+
+    fn end_sync(&mut self, failed: bool) {
+        let fate = if failed { Fate::Lost } else { Fate::Kept };
+        for (_, f) in &mut self.pending {
+            if *f == Fate::Volatile {
+                *f = fate;
+            }
+        }
+        let kept = self.pending.iter().take_while(|(_, fate)| *fate == Fate::Kept).count();
+        for (change, _) in self.pending.drain(..kept) {
+            self.durable.apply(&change);
+        }
+    }
+
+    fn after_power_cut(&self, random: &mut Random) -> File {
+        let mut content = self.durable.clone();
+        for (change, fate) in &self.pending {
+            match fate {
+                Fate::Kept => content.apply(change),
+                Fate::Volatile | Fate::Lost => content.apply_some(change, random),
+            }
+        }
+        File { path: self.path.clone(), current: content.clone(), durable: content, pending: Vec::new() }
+    }
 }
 
 type FileId = u64;
@@ -101,8 +94,12 @@ enum NameChange {
 impl NameChange {
     fn apply(&self, names: &mut BTreeMap<String, FileId>) {
         match self {
-            NameChange::Link(name, id) => drop(names.insert(name.clone(), *id)),
-            NameChange::Unlink(name) => drop(names.remove(name)),
+            NameChange::Link(name, id) => {
+                names.insert(name.clone(), *id);
+            }
+            NameChange::Unlink(name) => {
+                names.remove(name);
+            }
             NameChange::Rename(from, to) => {
                 if let Some(id) = names.remove(from) {
                     names.insert(to.clone(), id);
@@ -111,15 +108,11 @@ impl NameChange {
         }
     }
 
-    fn dir(&self) -> &str {
+    fn folder(&self) -> &str {
         match self {
-            NameChange::Link(name, _) | NameChange::Unlink(name) | NameChange::Rename(_, name) => dir_of(name),
+            NameChange::Link(name, _) | NameChange::Unlink(name) | NameChange::Rename(name, _) => folder_of(name),
         }
     }
-}
-
-fn dir_of(path: &str) -> &str {
-    path.rsplit_once('/').map_or("", |(dir, _)| dir)
 }
 
 #[derive(Default)]
@@ -132,10 +125,31 @@ struct Faults {
     off: bool,
 }
 
+/// Whether the caller of an operation hears of its end.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Power {
+    On,
+    Failing,
+}
+
+impl Power {
+    fn end<T>(self, result: T) -> io::Result<T> {
+        match self {
+            Power::On => Ok(result),
+            Power::Failing => Err(power_is_off()),
+        }
+    }
+}
+
+fn power_is_off() -> io::Error {
+    io::Error::other("the power is off")
+}
+
 #[derive(Default)]
 struct State {
     files: BTreeMap<FileId, File>,
     next_file: FileId,
+    folders: BTreeSet<String>,
     names: BTreeMap<String, FileId>,
     durable_names: BTreeMap<String, FileId>,
     volatile_names: Vec<NameChange>,
@@ -146,57 +160,79 @@ struct State {
 }
 
 impl State {
-    /// Counts an operation; fails once the power is off.
-    fn operate(&mut self) -> io::Result<()> {
-        if let Some(fuse) = &mut self.faults.fuse {
-            if *fuse == 0 {
-                self.faults.off = true;
-            }
-            *fuse = fuse.saturating_sub(1);
-        }
+    fn begin(&mut self) -> io::Result<Power> {
         if self.faults.off {
-            return Err(io::Error::other("the power is off"));
+            return Err(power_is_off());
         }
         self.operations += 1;
-        Ok(())
+        match &mut self.faults.fuse {
+            Some(0) => {
+                self.faults.off = true;
+                return Ok(Power::Failing);
+            }
+            Some(fuse) => *fuse -= 1,
+            None => {}
+        }
+        Ok(Power::On)
     }
 
-    /// Fails with ENOSPC when a file cannot grow by so much.
-    fn grow(&mut self, bytes: u64) -> io::Result<()> {
-        match &mut self.faults.free_bytes {
-            Some(free) if *free < bytes => Err(io::Error::from_raw_os_error(ENOSPC)),
-            Some(free) => {
-                *free -= bytes;
-                Ok(())
-            }
-            None => Ok(()),
-        }
+    fn find(&self, path: &str) -> io::Result<FileId> {
+        self.names.get(path).copied().ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn file(&mut self, id: FileId) -> io::Result<&mut File> {
+        self.files.get_mut(&id).ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+
+    fn check_folder(&self, dir: &str) -> io::Result<()> {
+        if dir.is_empty() || self.folders.contains(dir) { Ok(()) } else { Err(io::ErrorKind::NotFound.into()) }
     }
 
     fn change_name(&mut self, change: NameChange) {
         change.apply(&mut self.names);
         self.volatile_names.push(change);
     }
+
+    fn give_back(&mut self, bytes: u64) {
+        if let Some(free) = &mut self.faults.free_bytes {
+            *free += bytes;
+        }
+    }
+
+    /// Takes space for growth, or as much as there is.
+    fn take_space(&mut self, wanted: u64) -> u64 {
+        match &mut self.faults.free_bytes {
+            None => wanted,
+            Some(free) => {
+                let taken = wanted.min(*free);
+                *free -= taken;
+                taken
+            }
+        }
+    }
+
+    /// Whether this sync is to fail.
+    fn count_sync(&mut self, path: &str) -> bool {
+        self.syncs += 1;
+        let by_count = self.faults.fail_syncs > 0;
+        self.faults.fail_syncs = self.faults.fail_syncs.saturating_sub(1);
+        by_count || self.faults.fail_syncs_of.as_ref().is_some_and(|part| path.contains(part))
+    }
 }
 
-/// See the module.
-#[derive(Clone)]
+/// See the module. Clones are the same disk.
+#[derive(Clone, Default)]
 pub struct CrashDisk {
     state: Arc<Mutex<State>>,
 }
 
-impl Default for CrashDisk {
-    fn default() -> Self {
-        CrashDisk::new()
-    }
-}
-
 impl CrashDisk {
+    /// An empty disk with the power on.
     pub fn new() -> CrashDisk {
-        CrashDisk { state: Arc::default() }
+        CrashDisk::default()
     }
 
-    /// The power goes when so many more operations were done.
+    /// The power goes in the operation after so many more.
     pub fn power_cut_after(&self, operations: u64) {
         self.state.lock().faults.fuse = Some(operations);
     }
@@ -209,11 +245,12 @@ impl CrashDisk {
         self.state.lock().faults.off
     }
 
-    /// Operations done so far.
+    /// Operations begun so far, reads too.
     pub fn operations(&self) -> u64 {
         self.state.lock().operations
     }
 
+    /// Syncs of files and folders so far.
     pub fn syncs(&self) -> u64 {
         self.state.lock().syncs
     }
@@ -222,12 +259,12 @@ impl CrashDisk {
         self.state.lock().bytes_written
     }
 
-    /// The next `n` syncs of files fail.
+    /// The next `n` syncs of files and folders fail.
     pub fn fail_next_syncs(&self, n: u64) {
         self.state.lock().faults.fail_syncs = n;
     }
 
-    /// Syncs of files whose path contains `part` fail until `None` is given.
+    /// Syncs of files and folders whose path contains `part` fail until `None` is given.
     pub fn fail_syncs_of(&self, part: Option<&str>) {
         self.state.lock().faults.fail_syncs_of = part.map(str::to_owned);
     }
@@ -240,75 +277,86 @@ impl CrashDisk {
     /// Damages a file, as a worn-out device would.
     pub fn flip_bit(&self, path: &str, position: u64) -> io::Result<()> {
         let mut state = self.state.lock();
-        let id = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        let file = state.files.get_mut(&id).ok_or(io::ErrorKind::NotFound)?;
-        for content in [&mut file.current, &mut file.durable] {
-            if let Some(byte) = content.bytes.get_mut(position as usize) {
-                *byte ^= 0x10;
+        let id = state.find(path)?;
+        let file = state.file(id)?;
+        file.current.flip_bit(position);
+        file.durable.flip_bit(position);
+        for (change, _) in &mut file.pending {
+            if let Change::Write { position: from, bytes } = change
+                && let Some(at) = position.checked_sub(*from)
+                && at < bytes.len() as u64
+            {
+                let mut damaged = bytes.to_vec();
+                damaged[at as usize] ^= 0x10;
+                *bytes = damaged.into();
             }
         }
         Ok(())
     }
 
-    /// What is on the disk when the power comes back; another seed gives another legal outcome.
+    /// What is on the disk when the power comes back; another seed gives another legal outcome. This disk stays off.
     pub fn after_power_cut(&self, seed: u64) -> CrashDisk {
-        self.power_cut_now();
-        let state = self.state.lock();
-        let mut random = Random(seed);
-        let mut names = state.durable_names.clone();
-        // Journalled in order: a prefix of the name changes of each folder survives.
-        let mut cut_of: BTreeMap<String, bool> = BTreeMap::new();
+        let mut state = self.state.lock();
+        state.faults.off = true;
+        let mut random = Random::new(seed);
+        let mut left: BTreeMap<&str, u64> = BTreeMap::new();
         for change in &state.volatile_names {
-            let cut = cut_of.entry(change.dir().to_owned()).or_insert(false);
-            *cut |= random.below(3) == 0;
-            if !*cut {
+            *left.entry(change.folder()).or_default() += 1;
+        }
+        for survivors in left.values_mut() {
+            *survivors = random.below(*survivors + 1);
+        }
+        let mut names = state.durable_names.clone();
+        for change in &state.volatile_names {
+            if let Some(survivors) = left.get_mut(change.folder())
+                && *survivors > 0
+            {
+                *survivors -= 1;
                 change.apply(&mut names);
             }
         }
         let mut files = BTreeMap::new();
-        for (id, file) in &state.files {
-            let mut content = file.durable.clone();
-            // Volatile and lost changes survive independently, in their order.
-            for change in file.lost.iter().chain(&file.volatile) {
-                match random.below(3) {
-                    0 => {}
-                    1 => content.apply(change),
-                    _ => match change {
-                        Change::Write { position, bytes } => content.apply_torn(*position, bytes, &mut random),
-                        Change::SetLen(_) => content.apply(change),
-                    },
-                }
+        for (name, id) in &names {
+            if let Some(file) = state.files.get(id) {
+                files.insert(*id, File { path: name.clone(), ..file.after_power_cut(&mut random) });
             }
-            files.insert(*id, File { current: content.clone(), durable: content, ..File::default() });
         }
-        let next = State { files, next_file: state.next_file, durable_names: names.clone(), names, ..State::default() };
+        let next = State {
+            files,
+            next_file: state.next_file,
+            folders: state.folders.clone(),
+            durable_names: names.clone(),
+            names,
+            ..State::default()
+        };
         CrashDisk { state: Arc::new(Mutex::new(next)) }
     }
 
-    fn handle(&self, id: FileId, path: &str) -> Arc<dyn DiskFile> {
-        Arc::new(CrashFile { state: self.state.clone(), id, path: path.to_owned() })
+    fn handle(&self, id: FileId) -> Arc<dyn DiskFile> {
+        Arc::new(CrashFile { state: self.state.clone(), id })
     }
 }
 
 impl Disk for CrashDisk {
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
-        state.operate()?;
-        if state.names.contains_key(path) {
+        let power = state.begin()?;
+        state.check_folder(folder_of(path))?;
+        if state.names.contains_key(path) || state.folders.contains(path) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
         let id = state.next_file;
         state.next_file += 1;
-        state.files.insert(id, File::default());
+        state.files.insert(id, File { path: path.to_owned(), ..File::default() });
         state.change_name(NameChange::Link(path.to_owned(), id));
-        Ok(self.handle(id, path))
+        power.end(self.handle(id))
     }
 
     fn open(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let mut state = self.state.lock();
-        state.operate()?;
-        let id = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        Ok(self.handle(id, path))
+        let power = state.begin()?;
+        let id = state.find(path)?;
+        power.end(self.handle(id))
     }
 
     fn open_read(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
@@ -317,53 +365,75 @@ impl Disk for CrashDisk {
 
     fn rename(&self, from: &str, to: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate()?;
-        if !state.names.contains_key(from) {
-            return Err(io::ErrorKind::NotFound.into());
+        let power = state.begin()?;
+        let id = state.find(from)?;
+        if folder_of(from) != folder_of(to) {
+            return Err(io::Error::new(io::ErrorKind::Unsupported, "a rename stays within its folder"));
         }
+        if from == to {
+            return power.end(());
+        }
+        if let Some(replaced) = state.names.get(to).copied() {
+            let freed = state.file(replaced)?.current.len();
+            state.give_back(freed);
+        }
+        state.file(id)?.path = to.to_owned();
         state.change_name(NameChange::Rename(from.to_owned(), to.to_owned()));
-        Ok(())
+        power.end(())
     }
 
     fn remove(&self, path: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate()?;
-        let id = *state.names.get(path).ok_or(io::ErrorKind::NotFound)?;
-        let freed = state.files.get(&id).map_or(0, |f| f.current.bytes.len() as u64);
-        if let Some(free) = &mut state.faults.free_bytes {
-            *free += freed;
-        }
+        let power = state.begin()?;
+        let id = state.find(path)?;
+        let freed = state.file(id)?.current.len();
+        state.give_back(freed);
         state.change_name(NameChange::Unlink(path.to_owned()));
-        Ok(())
+        power.end(())
     }
 
     fn list(&self, dir: &str) -> io::Result<Vec<String>> {
         let mut state = self.state.lock();
-        state.operate()?;
-        let names = state.names.keys().filter(|path| dir_of(path) == dir);
-        Ok(names.map(|path| path.rsplit('/').next().unwrap_or(path).to_owned()).collect())
+        let power = state.begin()?;
+        state.check_folder(dir)?;
+        let paths = state.names.keys().chain(&state.folders).filter(|path| folder_of(path) == dir);
+        let names = paths.map(|path| path.rsplit('/').next().unwrap_or(path).to_owned()).collect();
+        power.end(names)
     }
 
-    fn create_dir_all(&self, _path: &str) -> io::Result<()> {
-        self.state.lock().operate() // folders are there once named; OsDisk syncs them
+    fn create_dir_all(&self, path: &str) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let power = state.begin()?;
+        let mut dir = path;
+        while !dir.is_empty() {
+            state.folders.insert(dir.to_owned());
+            dir = folder_of(dir);
+        }
+        power.end(())
     }
 
     fn sync_dir(&self, dir: &str) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate()?;
-        let changes = std::mem::take(&mut state.volatile_names);
-        for change in changes {
-            if change.dir() == dir {
-                change.apply(&mut state.durable_names);
-            } else {
-                state.volatile_names.push(change);
+        let power = state.begin()?;
+        state.check_folder(dir)?;
+        if state.count_sync(dir) {
+            return Err(io::Error::from_raw_os_error(EIO));
+        }
+        if power == Power::On {
+            for change in std::mem::take(&mut state.volatile_names) {
+                if change.folder() == dir {
+                    change.apply(&mut state.durable_names);
+                } else {
+                    state.volatile_names.push(change);
+                }
             }
         }
-        Ok(())
+        power.end(())
     }
 
     fn exists(&self, path: &str) -> bool {
-        self.state.lock().names.contains_key(path)
+        let state = self.state.lock();
+        state.names.contains_key(path) || state.folders.contains(path)
     }
 
     fn free_bytes(&self) -> io::Result<u64> {
@@ -374,87 +444,82 @@ impl Disk for CrashDisk {
 struct CrashFile {
     state: Arc<Mutex<State>>,
     id: FileId,
-    path: String,
 }
 
 impl CrashFile {
-    fn change(&self, change: Change) -> io::Result<()> {
-        let mut state = self.state.lock();
-        state.operate()?;
-        let len = state.files.get(&self.id).map_or(0, |f| f.current.bytes.len() as u64);
-        let end = match &change {
-            Change::Write { position, bytes } => position + bytes.len() as u64,
-            Change::SetLen(len) => *len,
-        };
-        state.grow(end.saturating_sub(len))?;
-        if let Change::Write { bytes, .. } = &change {
-            state.bytes_written += bytes.len() as u64;
-        }
-        if let Some(file) = state.files.get_mut(&self.id) {
-            file.current.apply(&change);
-            file.volatile.push(change);
-        }
-        Ok(())
-    }
-
     fn sync(&self) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate()?;
-        state.syncs += 1;
-        let by_path = state.faults.fail_syncs_of.as_ref().is_some_and(|part| self.path.contains(part));
-        let fails = by_path || state.faults.fail_syncs > 0;
-        state.faults.fail_syncs = state.faults.fail_syncs.saturating_sub(1);
-        let Some(file) = state.files.get_mut(&self.id) else { return Ok(()) };
-        let volatile = std::mem::take(&mut file.volatile);
-        if fails {
-            file.lost.extend(volatile);
-            return Err(io::Error::from_raw_os_error(5));
+        let power = state.begin()?;
+        let path = state.file(self.id)?.path.clone();
+        let failed = state.count_sync(&path);
+        if power == Power::On {
+            state.file(self.id)?.end_sync(failed);
         }
-        for change in volatile {
-            // What was lost before must not come back over what is durable now.
-            if let Change::Write { position, bytes } = &change {
-                let range = *position..position + bytes.len() as u64;
-                file.lost.retain(|lost| match lost {
-                    Change::Write { position, bytes } => {
-                        range.end <= *position || position + bytes.len() as u64 <= range.start
-                    }
-                    Change::SetLen(_) => true,
-                });
+        if failed { Err(io::Error::from_raw_os_error(EIO)) } else { power.end(()) }
+    }
+
+    fn change_len(&self, len: impl FnOnce(u64) -> u64) -> io::Result<()> {
+        let mut state = self.state.lock();
+        let power = state.begin()?;
+        let now = state.file(self.id)?.current.len();
+        let len = len(now);
+        if len < now {
+            state.give_back(now - len);
+        } else {
+            let taken = state.take_space(len - now);
+            if taken < len - now {
+                state.give_back(taken);
+                return Err(io::Error::from_raw_os_error(ENOSPC));
             }
-            file.durable.apply(&change);
         }
-        Ok(())
+        if len != now {
+            state.file(self.id)?.change(Change::SetLen(len));
+        }
+        power.end(())
     }
 }
 
 impl DiskFile for CrashFile {
     fn write_at(&self, position: u64, buffers: &[&[u8]]) -> io::Result<()> {
-        self.change(Change::Write { position, bytes: buffers.concat() })
+        let mut state = self.state.lock();
+        let power = state.begin()?;
+        let mut bytes = buffers.concat();
+        if bytes.is_empty() {
+            return power.end(());
+        }
+        let now = state.file(self.id)?.current.len();
+        let wanted = (position + bytes.len() as u64).saturating_sub(now);
+        let missing = wanted - state.take_space(wanted);
+        bytes.truncate(bytes.len().saturating_sub(missing as usize));
+        state.bytes_written += bytes.len() as u64;
+        if !bytes.is_empty() {
+            state.file(self.id)?.change(Change::Write { position, bytes: bytes.into() });
+        }
+        if missing > 0 { Err(io::Error::from_raw_os_error(ENOSPC)) } else { power.end(()) }
     }
 
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()> {
         let mut state = self.state.lock();
-        state.operate()?;
-        let file = state.files.get(&self.id).ok_or(io::ErrorKind::NotFound)?;
-        let end = position as usize + buffer.len();
-        let bytes = file.current.bytes.get(position as usize..end).ok_or(io::ErrorKind::UnexpectedEof)?;
-        buffer.copy_from_slice(bytes);
-        Ok(())
+        let power = state.begin()?;
+        if !state.file(self.id)?.current.read(position, buffer) {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        power.end(())
     }
 
     fn len(&self) -> io::Result<u64> {
         let mut state = self.state.lock();
-        state.operate()?;
-        Ok(state.files.get(&self.id).map_or(0, |f| f.current.bytes.len() as u64))
+        let power = state.begin()?;
+        let len = state.file(self.id)?.current.len();
+        power.end(len)
     }
 
     fn set_len(&self, len: u64) -> io::Result<()> {
-        self.change(Change::SetLen(len))
+        self.change_len(|_| len)
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        let now = self.len()?;
-        if now < len { self.change(Change::SetLen(len)) } else { Ok(()) }
+        self.change_len(|now| now.max(len))
     }
 
     fn sync_data(&self) -> io::Result<()> {
@@ -463,86 +528,5 @@ impl DiskFile for CrashFile {
 
     fn sync_all(&self) -> io::Result<()> {
         self.sync()
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn read(disk: &CrashDisk, path: &str) -> Option<Vec<u8>> {
-        let file = disk.open(path).ok()?;
-        let mut buf = vec![0; file.len().ok()? as usize];
-        file.read_at(0, &mut buf).ok()?;
-        Some(buf)
-    }
-
-    #[test]
-    fn synced_data_always_survives_and_the_rest_only_sometimes() {
-        let mut outcomes = std::collections::BTreeSet::new();
-        for seed in 0..200 {
-            let disk = CrashDisk::new();
-            let file = disk.create("d/a").unwrap();
-            file.write_at(0, &[&[1; 1000]]).unwrap();
-            file.sync_data().unwrap();
-            disk.sync_dir("d").unwrap();
-            file.write_at(1000, &[&[2; 1000]]).unwrap();
-            let after = read(&disk.after_power_cut(seed), "d/a").unwrap();
-            assert_eq!(after[..1000], [1; 1000]);
-            let survived = after[1000..].iter().filter(|b| **b == 2).count();
-            outcomes.insert(match survived {
-                0 => "none",
-                1000 => "all",
-                _ => "torn",
-            });
-        }
-        assert_eq!(outcomes.into_iter().collect::<Vec<_>>(), ["all", "none", "torn"]);
-    }
-
-    #[test]
-    fn an_unsynced_rename_shows_the_old_or_the_new_name_and_never_neither() {
-        let (mut old, mut new) = (0, 0);
-        for seed in 0..100 {
-            let disk = CrashDisk::new();
-            disk.create("d/a").unwrap().sync_all().unwrap();
-            disk.sync_dir("d").unwrap();
-            disk.rename("d/a", "d/b").unwrap();
-            let after = disk.after_power_cut(seed);
-            match (after.exists("d/a"), after.exists("d/b")) {
-                (true, false) => old += 1,
-                (false, true) => new += 1,
-                other => panic!("{other:?}"),
-            }
-        }
-        assert!(old > 0 && new > 0);
-    }
-
-    #[test]
-    fn what_a_failed_sync_left_is_not_made_durable_by_a_later_one() {
-        let mut lost = 0;
-        for seed in 0..100 {
-            let disk = CrashDisk::new();
-            let file = disk.create("d/a").unwrap();
-            disk.sync_dir("d").unwrap();
-            file.write_at(0, &[b"x"]).unwrap();
-            disk.fail_next_syncs(1);
-            assert!(file.sync_data().is_err());
-            file.sync_data().unwrap();
-            assert_eq!(read(&disk, "d/a").unwrap(), b"x", "it is still read back");
-            lost += u64::from(read(&disk.after_power_cut(seed), "d/a").unwrap() != b"x");
-        }
-        assert!(lost > 0);
-    }
-
-    #[test]
-    fn a_full_disk_refuses_growth_only() {
-        let disk = CrashDisk::new();
-        let file = disk.create("d/a").unwrap();
-        file.allocate(100).unwrap();
-        disk.set_free_bytes(Some(10));
-        file.write_at(0, &[&[1; 100]]).unwrap();
-        assert_eq!(file.write_at(95, &[&[1; 100]]).unwrap_err().raw_os_error(), Some(ENOSPC));
-        disk.set_free_bytes(None);
-        file.write_at(95, &[&[1; 100]]).unwrap();
     }
 }

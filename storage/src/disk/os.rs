@@ -5,7 +5,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Disk, DiskFile};
+use super::{Disk, DiskFile, folder_of};
 
 /// The kernel's limit of buffers in one vectored write.
 const IOV_MAX: usize = 1024;
@@ -22,7 +22,13 @@ impl OsDisk {
     /// Makes the folder if needed and takes its lock; fails with `WouldBlock` while another process has it.
     pub fn open(root: impl Into<PathBuf>) -> io::Result<OsDisk> {
         let root = root.into();
-        std::fs::create_dir_all(&root)?;
+        if !root.is_dir() {
+            std::fs::create_dir_all(&root)?;
+            let absolute = std::path::absolute(&root)?;
+            if let Some(parent) = absolute.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
         Ok(OsDisk { root, _lock: lock })
@@ -71,19 +77,12 @@ impl Disk for OsDisk {
     }
 
     fn create_dir_all(&self, path: &str) -> io::Result<()> {
-        let full = self.path(path);
-        if full.is_dir() {
-            return Ok(());
-        }
-        std::fs::create_dir_all(&full)?;
-        // The new names must survive, up to the root.
-        let mut dir = full.as_path();
-        while let Some(parent) = dir.parent() {
-            File::open(parent)?.sync_all()?;
-            if parent == self.root {
-                break;
-            }
-            dir = parent;
+        std::fs::create_dir_all(self.path(path))?;
+        // The names must survive, up to the root; also those that a process made which died before it came here.
+        let mut dir = path.trim_matches('/');
+        while !dir.is_empty() {
+            dir = folder_of(dir);
+            self.sync_dir(dir)?;
         }
         Ok(())
     }
@@ -136,10 +135,15 @@ impl DiskFile for OsFile {
     }
 
     fn allocate(&self, len: u64) -> io::Result<()> {
-        match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
-            // Some file systems cannot reserve; then a full disk is met at the write.
-            Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => self.0.set_len(len),
-            other => Ok(other?),
+        loop {
+            match rustix::fs::fallocate(&self.0, rustix::fs::FallocateFlags::empty(), 0, len) {
+                Err(rustix::io::Errno::INTR) => {}
+                // Some file systems cannot reserve; then a full disk is met at the write.
+                Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::NOSYS) => {
+                    return if self.len()? < len { self.set_len(len) } else { Ok(()) };
+                }
+                other => return Ok(other?),
+            }
         }
     }
 
