@@ -8,7 +8,7 @@ suite through it and writes one JSON line per (client, API, version):
     {"client": "kafkajs", "api": 1, "version": 11, "request": "<hex of the frame without its length>"}
 
 Of several requests of a kind the shortest is kept, so the file stays small. Other clients' lines in the file stay. Needs
-the installations of `cargo xtask test --only install-python,install-node,install-java,data`. Recorded once and committed;
+the installations of `cargo xtask test --only install-python,install-node,install-java,install-go,data`. Recorded once and committed;
 compat-tests/tests/golden_requests.rs decodes and encodes every line.
 """
 
@@ -37,8 +37,7 @@ def suites() -> dict[str, list[str]]:
     found = {name: [*python, "--client", name] for name in ("confluent-kafka", "kafka-python", "aiokafka", "kcat")}
     found |= {name: [*node, "--client", name] for name in ("kafkajs", "platformatic")}
     found["java"] = ["bash", str(ROOT / "compat-tests/java/run.sh")]
-    if (ROOT / "compat-tests/go/run.sh").exists():
-        found["go"] = ["bash", str(ROOT / "compat-tests/go/run.sh")]
+    found |= {name: ["bash", str(ROOT / "compat-tests/go/run.sh"), "--client", name] for name in ("franz-go", "sarama")}
     return found
 
 

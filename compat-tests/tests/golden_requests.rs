@@ -82,18 +82,21 @@ fn recorded_requests_decode_and_encode_to_the_same_bytes() {
 #[test]
 fn every_client_and_the_apis_of_a_plain_broker_are_recorded() {
     let mut apis_of: BTreeMap<String, BTreeSet<i16>> = BTreeMap::new();
-    for line in decodable() {
+    // What weir cannot serve counts here: with a newer Kafka, franz-go sends OffsetCommit in version 10 only.
+    for line in recorded() {
         apis_of.entry(line.client).or_default().insert(line.api);
     }
     let clients: Vec<&str> = apis_of.keys().map(String::as_str).collect();
-    for client in ["aiokafka", "confluent-kafka", "java", "kafka-python", "kafkajs", "kcat", "platformatic"] {
+    for client in
+        ["aiokafka", "confluent-kafka", "franz-go", "java", "kafka-python", "kafkajs", "kcat", "platformatic", "sarama"]
+    {
         assert!(clients.contains(&client), "{client} is not recorded, only {clients:?}");
         // Produce, Fetch, Metadata, OffsetCommit, FindCoordinator, JoinGroup, Heartbeat, SyncGroup, ApiVersions.
         for api in [0, 1, 3, 8, 10, 11, 12, 14, 18] {
             assert!(apis_of[client].contains(&api), "{client} has no {}", guard::api_name(api).unwrap());
         }
     }
-    let all: BTreeSet<i16> = apis_of.into_values().flatten().collect();
+    let all: BTreeSet<i16> = decodable().into_iter().map(|line| line.api).collect();
     // ListOffsets, OffsetFetch, LeaveGroup, DescribeGroups, ListGroups, CreateTopics, DeleteTopics, DeleteRecords,
     // InitProducerId, DescribeConfigs, CreatePartitions, DeleteGroups, IncrementalAlterConfigs, OffsetDelete, DescribeCluster.
     for api in [2, 9, 13, 15, 16, 19, 20, 21, 22, 32, 37, 42, 44, 47, 60] {
