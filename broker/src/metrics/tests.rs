@@ -148,3 +148,60 @@ fn code_records_only_what_is_declared_and_storage_records_all_of_its_table() {
         assert!(recorded || metric == &tables::storage::WRITE_AMPLIFICATION, "nothing records {}", metric.name);
     }
 }
+
+/// Alert rules, scrape configuration and dashboards, with their names.
+fn deployed() -> Vec<(PathBuf, String)> {
+    let mut files = Vec::new();
+    let mut folders = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("../deploy")];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            match path.extension().and_then(|e| e.to_str()) {
+                None => folders.push(path),
+                Some("yml" | "json") => files.push((path.clone(), std::fs::read_to_string(&path).unwrap())),
+                Some(other) => panic!("{} is neither .yml nor .json but .{other}", path.display()),
+            }
+        }
+    }
+    files
+}
+
+/// The words of a text that look like our metrics.
+fn metric_words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_').filter(|word| word.starts_with("weir_"))
+}
+
+#[test]
+fn dashboards_and_alerts_ask_only_for_series_that_exist() {
+    let series: BTreeSet<String> = declared().flat_map(Metric::series).collect();
+    let mut alerts = 0;
+    let mut panels = 0;
+    for (path, text) in deployed() {
+        for word in metric_words(&text) {
+            assert!(series.contains(word), "{word} of {} is not in metrics/tables.rs", path.display());
+        }
+        let file = path.file_name().unwrap().to_str().unwrap();
+        match file {
+            "alerts.yml" => alerts = metric_words(&text).count(),
+            "weir.json" => panels = metric_words(&text).count(),
+            _ => {}
+        }
+    }
+    assert!(alerts >= 8 && panels >= 30, "{alerts} names in alerts, {panels} in the dashboard: were the files read?");
+}
+
+#[test]
+fn dashboards_are_json_whose_panels_do_not_overlap() {
+    let (_, text) = deployed().into_iter().find(|(path, _)| path.ends_with("dashboards/weir.json")).unwrap();
+    let dashboard: serde_json::Value = serde_json::from_str(&text).unwrap();
+    let mut taken = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    for panel in dashboard["panels"].as_array().unwrap() {
+        assert!(ids.insert(panel["id"].as_u64().unwrap()), "{} has the id of another panel", panel["title"]);
+        let [x, y, w, h] = ["x", "y", "w", "h"].map(|side| panel["gridPos"][side].as_u64().unwrap());
+        assert!(x + w <= 24, "{} is wider than the page", panel["title"]);
+        for cell in (x..x + w).flat_map(|x| (y..y + h).map(move |y| (x, y))) {
+            assert!(taken.insert(cell), "{} covers another panel", panel["title"]);
+        }
+    }
+}
