@@ -3,6 +3,7 @@ pub mod api;
 pub mod broker;
 pub mod cli;
 pub mod config;
+pub mod docs;
 pub mod error_code;
 pub mod http;
 pub mod metrics;

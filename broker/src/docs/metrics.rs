@@ -16,7 +16,13 @@ pub(super) fn page() -> String {
         let rows = subsystem.metrics.iter().map(|metric| {
             let labels: Vec<String> = metric.labels.iter().map(|label| code(label)).collect();
             let description = metric.description().to_owned();
-            vec![code(metric.name), metric.kind.name().to_owned(), metric.unit.name().to_owned(), labels.join(", "), description]
+            vec![
+                code(metric.name),
+                metric.kind.name().to_owned(),
+                metric.unit.name().to_owned(),
+                labels.join(", "),
+                description,
+            ]
         });
         table(&mut text, &["Metric", "Kind", "Unit", "Labels", "Meaning"], rows);
     }

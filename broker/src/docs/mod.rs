@@ -2,11 +2,12 @@
 //!
 //! `cargo xtask docs` (which calls `weir config docs`) writes them, and a test fails when the committed ones are stale: so
 //! they say what the code does. Never written by hand.
+mod apis;
+mod errors;
 mod markdown;
 mod metrics;
 #[cfg(test)]
 mod tests;
-mod topic_configs;
 
 use std::io;
 use std::path::Path;
@@ -23,8 +24,10 @@ pub struct Page {
 #[must_use]
 pub fn pages() -> Vec<Page> {
     vec![
+        Page { file: "apis.md", text: apis::page() },
+        Page { file: "config.md", text: crate::config::render_docs() },
+        Page { file: "errors.md", text: errors::page() },
         Page { file: "metrics.md", text: metrics::page() },
-        Page { file: "topic-configs.md", text: topic_configs::page() },
     ]
 }
 

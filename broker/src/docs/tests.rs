@@ -50,3 +50,11 @@ fn pages_are_written_into_a_new_folder() {
         assert_eq!(std::fs::read_to_string(target.join(page.file)).unwrap(), page.text);
     }
 }
+
+/// The way to write the pages without a binary, for whoever changes declarations: `cargo test -p weir --lib -- --ignored
+/// write_the_pages`.
+#[test]
+#[ignore = "writes into the checkout"]
+fn write_the_pages() {
+    write(&committed()).unwrap();
+}

@@ -63,7 +63,7 @@ impl Drop for OpenConnection {
 }
 
 impl BrokerMetrics {
-    /// `per_topic`: count bytes by topic as well (`metrics.per.topic`).
+    /// `per_topic`: count bytes by topic as well (`metrics.topics`).
     #[must_use]
     pub fn new(per_topic: bool) -> Arc<BrokerMetrics> {
         let connections = metrics::gauge!(connections::CONNECTIONS.name);

@@ -16,7 +16,7 @@ use std::time::Duration;
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use thiserror::Error;
 
-pub use broker::{BrokerMetrics, OpenConnection, TopicTraffic};
+pub use broker::{BrokerMetrics, OpenConnection, TopicTraffic, error_name};
 pub use declare::{Kind, Metric, Subsystem, Unit};
 pub use render::{GroupSample, PartitionLag};
 pub use tables::SUBSYSTEMS;

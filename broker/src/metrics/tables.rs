@@ -20,9 +20,9 @@ pub mod requests {
         RECORDS_IN = "weir_records_in_total", Kind::Counter, Count, [];
         /// Records fetched: those of the batches that were sent, also those before the offset that was asked for.
         RECORDS_OUT = "weir_records_out_total", Kind::Counter, Count, [];
-        /// Bytes of batches produced to a topic. Only with `metrics.per.topic = true`.
+        /// Bytes of batches produced to a topic. Only with the setting `metrics.topics`.
         TOPIC_BYTES_IN = "weir_topic_bytes_in_total", Kind::Counter, Bytes, ["topic"];
-        /// Bytes of batches fetched from a topic. Only with `metrics.per.topic = true`.
+        /// Bytes of batches fetched from a topic. Only with the setting `metrics.topics`.
         TOPIC_BYTES_OUT = "weir_topic_bytes_out_total", Kind::Counter, Bytes, ["topic"];
     }
 }
