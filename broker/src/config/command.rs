@@ -1,6 +1,8 @@
 //! The flags of `weir serve`, and `weir config check | show`.
 use std::path::PathBuf;
 
+use thiserror::Error;
+
 use super::{Config, LoadError, Overrides, Source, load};
 
 /// Flags that set something; the rest of the settings is reached with `--set`.
@@ -83,6 +85,37 @@ pub enum ConfigCommand {
     },
 }
 
+/// Why `weir config` failed.
+#[derive(Debug, Error)]
+pub enum ConfigCommandError {
+    /// The configuration is refused.
+    #[error(transparent)]
+    Load(#[from] LoadError),
+    /// The reference cannot be written.
+    #[error("cannot write the documentation to {path}: {source}. Name a folder you may write to with --out")]
+    Docs {
+        /// The folder.
+        path: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
+}
+
+impl ConfigCommand {
+    /// Does it; the result is what to print on standard output.
+    pub fn run(&self) -> Result<String, ConfigCommandError> {
+        match self {
+            ConfigCommand::Check(args) => Ok(checked(&args.load()?)),
+            ConfigCommand::Show(args) => Ok(shown(&args.load()?)),
+            ConfigCommand::Docs { out } => {
+                let path = out.display().to_string();
+                crate::docs::write(out).map_err(|source| ConfigCommandError::Docs { path: path.clone(), source })?;
+                Ok(format!("wrote {path}\n"))
+            }
+        }
+    }
+}
+
 /// What `weir config check` prints.
 #[must_use]
 pub fn checked(config: &Config) -> String {
@@ -129,6 +162,23 @@ fn line(key: &str, value: &str, origin: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn commands_check_show_and_document_or_say_why_not() {
+        let with = |set: &str| {
+            let set = vec![("num.partitions".to_owned(), set.to_owned())];
+            Box::new(ServeArgs { set, ..ServeArgs::default() })
+        };
+        assert!(ConfigCommand::Check(with("3")).run().unwrap().starts_with("configuration is sound"));
+        assert!(ConfigCommand::Show(with("3")).run().unwrap().contains("num.partitions = \"3\""));
+        assert!(ConfigCommand::Check(with("many")).run().unwrap_err().to_string().contains("num.partitions"));
+        let dir = tempfile::tempdir().unwrap();
+        ConfigCommand::Docs { out: dir.path().join("new") }.run().unwrap();
+        assert!(dir.path().join("new/config.md").exists());
+        let not_a_folder = tempfile::NamedTempFile::new().unwrap();
+        let error = ConfigCommand::Docs { out: not_a_folder.path().into() }.run().unwrap_err();
+        assert!(error.to_string().contains("--out"), "{error}");
+    }
 
     #[test]
     fn shown_configuration_is_a_file_that_gives_the_same() {

@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
-pub use command::{ConfigCommand, ServeArgs, checked, shown};
+pub use command::{ConfigCommand, ConfigCommandError, ServeArgs, checked, shown};
 pub use declare::{Section, SettingInfo};
 pub use docs::render as render_docs;
 pub use listeners::{AddressList, HostPort, Listener, NamedAddress};
