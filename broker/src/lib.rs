@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod docs;
 pub mod error_code;
+pub mod group;
 pub mod http;
 pub mod metrics;
 pub mod producer_ids;
