@@ -24,8 +24,9 @@ PATIENCE_SECONDS = 60
 class AioKafka:
     name = "aiokafka"
     codecs = ("none", "gzip", "snappy", "lz4", "zstd")
-    # Its admin client has no call for the first three, and it refuses to send a record without both key and value.
-    lacks = frozenset({"alter_group_offsets", "delete_group_offsets", "delete_group", "null key and value"})
+    # Its admin client has no call for the first three, it refuses to send a record without both key and value, and a
+    # fenced static member is not told to the application.
+    lacks = frozenset({"alter_group_offsets", "delete_group_offsets", "delete_group", "null key and value", "fencing"})
 
     def __init__(self, bootstrap: str):
         logging.getLogger("aiokafka").setLevel(logging.CRITICAL)

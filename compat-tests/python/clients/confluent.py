@@ -185,7 +185,9 @@ class ConfluentMember:
         records = []
         for message in self.consumer.consume(1000, seconds):
             if message.error():
-                raise BrokerError(message.error().code(), message.error().str())
+                # librdkafka tells of fencing by one code for all that is fatal, with the broker's words.
+                fenced = message.error().code() == confluent_kafka.KafkaError._FATAL and "fenced" in message.error().str()
+                raise BrokerError(82 if fenced else message.error().code(), message.error().str())
             records.append(record_of(message))
         return records
 

@@ -17,8 +17,8 @@ PATIENCE_SECONDS = 60
 class KafkaPython:
     name = "kafka-python"
     codecs = ("none", "gzip", "snappy", "lz4", "zstd")
-    # It refuses to send a record without both key and value.
-    lacks = frozenset({"null key and value"})
+    # It refuses to send a record without both key and value, and a fenced static member is not told to the application.
+    lacks = frozenset({"null key and value", "fencing"})
 
     def __init__(self, bootstrap: str):
         logging.getLogger("kafka").setLevel(logging.CRITICAL)

@@ -280,8 +280,29 @@ def static_member(check: Check, ctx: Context) -> None:
         for record in read:
             check.equal("record", (record.value, record.partition in kept),
                         (oracle.rows[record.partition][record.offset].value, True))
-        member.close()
+        # Two processes with one instance id: the younger gets the partitions, the older is told.
+        if "fencing" not in ctx.client.lacks:
+            twin = ctx.client.member(group, topic, instance="weir-a")
+            check.raises("the older twin", FENCED_INSTANCE_ID, lambda: poll_both(member, twin))
+            check.true("the younger twin has the partitions", eventually_assigned(twin, kept), twin.assigned())
+            twin.close()
+        else:
+            member.close()
         second.kill()
+
+
+def poll_both(older, younger) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        younger.poll(0.1)
+        older.poll(0.1)
+
+
+def eventually_assigned(member, partitions: set[int]) -> bool:
+    deadline = time.monotonic() + 30
+    while member.assigned() != partitions and time.monotonic() < deadline:
+        member.poll(0.1)
+    return member.assigned() == partitions
 
 
 def read_until(member, into: list, done, seconds: float) -> None:
