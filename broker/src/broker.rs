@@ -9,6 +9,7 @@ use weir_storage::log::Storage;
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 
 use crate::api::fetch::session::SessionCache;
+use crate::group::Coordinator;
 use crate::producer_ids::ProducerIds;
 use crate::topics::Topics;
 
@@ -94,6 +95,7 @@ pub struct Broker {
     pub topics: Arc<Topics>,
     pub producer_ids: ProducerIds,
     pub fetch_sessions: SessionCache,
+    pub groups: Coordinator,
     pub started: Instant,
 }
 
@@ -154,6 +156,11 @@ pub struct RequestContext {
 impl RequestContext {
     pub fn advertised(&self) -> &Advertised {
         &self.listener.advertised
+    }
+
+    /// The client's address as Kafka's tools show it: `/127.0.0.1`.
+    pub fn client_host(&self) -> String {
+        format!("/{}", self.client_addr.ip())
     }
 }
 

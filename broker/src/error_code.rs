@@ -19,6 +19,7 @@ use crate::api::init_producer_id::InitProducerIdError;
 use crate::api::lookup::{EpochError, LookupError};
 use crate::api::produce::ProduceError;
 use crate::api::produce::validate::ValidateError;
+use crate::group::GroupError;
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
 
@@ -312,6 +313,28 @@ impl KafkaError for AlterConfigsError {
             AlterConfigsError::BrokerSettings | AlterConfigsError::UnknownOperation { .. } => ErrorCode::InvalidRequest,
             AlterConfigsError::Config(error) => error.error_code(),
             AlterConfigsError::Topic(error) => error.error_code(),
+        }
+    }
+}
+
+impl KafkaError for GroupError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            GroupError::UnknownMemberId => ErrorCode::UnknownMemberId,
+            GroupError::MemberIdRequired { .. } => ErrorCode::MemberIdRequired,
+            GroupError::FencedInstanceId => ErrorCode::FencedInstanceId,
+            GroupError::IllegalGeneration => ErrorCode::IllegalGeneration,
+            GroupError::RebalanceInProgress => ErrorCode::RebalanceInProgress,
+            GroupError::InconsistentGroupProtocol => ErrorCode::InconsistentGroupProtocol,
+            GroupError::GroupMaxSizeReached => ErrorCode::GroupMaxSizeReached,
+            GroupError::InvalidSessionTimeout { .. } => ErrorCode::InvalidSessionTimeout,
+            GroupError::InvalidGroupId => ErrorCode::InvalidGroupId,
+            GroupError::GroupIdNotFound => ErrorCode::GroupIdNotFound,
+            GroupError::NonEmptyGroup => ErrorCode::NonEmptyGroup,
+            GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
+            GroupError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
         }
     }
 }

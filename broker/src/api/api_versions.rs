@@ -71,6 +71,7 @@ mod tests {
         let response = handle(4, &named("librdkafka", "2.12.0"));
         assert_eq!(range_of(&response, ApiKey::Produce), Some((0, 13)));
         assert_eq!(range_of(&response, ApiKey::Fetch), Some((4, 18)));
+        assert_eq!(range_of(&response, ApiKey::JoinGroup), Some((0, 9)));
     }
 
     #[test]

@@ -116,7 +116,10 @@ mod tests {
         }
     }
 
-    fn page(limit: i32, cursor: Option<(&str, i32)>) -> (Vec<(String, Option<(i32, i32)>)>, Option<Position>) {
+    /// Topic and range of partitions; None = unknown.
+    type Entry = (String, Option<(i32, i32)>);
+
+    fn page(limit: i32, cursor: Option<(&str, i32)>) -> (Vec<Entry>, Option<Position>) {
         let names = ["c", "b", "a", "gone"].map(str::to_owned).to_vec();
         let cursor = cursor.map(|(topic, partition)| (topic.to_owned(), partition));
         let (page, next) = plan(names, cursor, limit, count_of);

@@ -157,4 +157,23 @@ mod tests {
         let none = encode(10, 3, Ok(None));
         assert_eq!((none.error_code, none.timestamp, none.offset, none.leader_epoch), (0, -1, -1, -1));
     }
+
+    #[tokio::test]
+    async fn ends_and_times_are_found() {
+        let broker = crate::api::testing::broker().await;
+        let topic = broker.topic("t", 1, &[]).await;
+        let partition = lookup::partition(&broker, &topic, 0).unwrap();
+        assert_eq!(find(&partition, Query::MaxTimestamp, false).await, Ok(None));
+        assert_eq!(find(&partition, Query::Latest, false).await.unwrap().unwrap().offset, Offset(0));
+        broker.produce("t", 0, &["at 1000", "at 1001"]).await;
+        broker.produce("t", 0, &["at 1000 again"]).await;
+        let at = async |query| find(&partition, query, true).await.unwrap().map(|f| (f.timestamp.0, f.offset.0));
+        assert_eq!(at(Query::Latest).await, Some((-1, 3)));
+        assert_eq!(at(Query::Earliest).await, Some((-1, 0)));
+        assert_eq!(at(Query::MaxTimestamp).await, Some((1001, 1)));
+        assert_eq!(at(Query::At(Timestamp(1001))).await, Some((1001, 1)));
+        assert_eq!(at(Query::At(Timestamp(5))).await, Some((1000, 0)));
+        assert_eq!(at(Query::At(Timestamp(1002))).await, None);
+        assert_eq!(at(Query::LatestTiered).await, None);
+    }
 }

@@ -11,23 +11,35 @@ pub mod authorized;
 pub mod config_resource;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
 pub mod describe_cluster;
 pub mod describe_configs;
+pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_topic_partitions;
 pub mod fetch;
 pub mod find_coordinator;
+pub mod heartbeat;
 pub mod incremental_alter_configs;
 pub mod init_producer_id;
+pub mod join_group;
+pub mod leave_group;
 pub mod list_config_resources;
+pub mod list_groups;
 pub mod list_offsets;
 pub mod lookup;
 pub mod metadata;
+pub mod offset_commit;
+pub mod offset_delete;
+pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod sync_group;
+#[cfg(test)]
+mod testing;
 
 /// The versions of one API that this broker serves. They feed ApiVersions and docs/generated/apis.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,7 +71,15 @@ pub const SERVED: &[Versions] = &[
     fetch::VERSIONS,
     list_offsets::VERSIONS,
     metadata::VERSIONS,
+    offset_commit::VERSIONS,
+    offset_fetch::VERSIONS,
     find_coordinator::VERSIONS,
+    join_group::VERSIONS,
+    heartbeat::VERSIONS,
+    leave_group::VERSIONS,
+    sync_group::VERSIONS,
+    describe_groups::VERSIONS,
+    list_groups::VERSIONS,
     api_versions::VERSIONS,
     create_topics::VERSIONS,
     delete_topics::VERSIONS,
@@ -71,7 +91,9 @@ pub const SERVED: &[Versions] = &[
     alter_configs::VERSIONS,
     describe_log_dirs::VERSIONS,
     create_partitions::VERSIONS,
+    delete_groups::VERSIONS,
     incremental_alter_configs::VERSIONS,
+    offset_delete::VERSIONS,
     describe_cluster::VERSIONS,
     list_config_resources::VERSIONS,
     describe_topic_partitions::VERSIONS,
@@ -110,6 +132,8 @@ mod tests {
             assert!(versions.advertised_min <= versions.min, "{:?}", versions.key);
         }
         // These three claim one version more than they can decode.
+        assert_eq!(offset_commit::VERSIONS.max, 9);
+        assert_eq!(offset_fetch::VERSIONS.max, 9);
         assert_eq!(init_producer_id::VERSIONS.max, 5);
     }
 }

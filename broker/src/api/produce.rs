@@ -59,12 +59,15 @@ pub enum ProduceError {
     ValidationLost,
 }
 
+/// A partition of the request; `Ok` = its batch is queued, and the next outcome is its own.
+type Slot = (i32, Result<(), ProduceError>);
+
 /// A request whose batches are queued.
 pub struct Submitted {
     version: i16,
     acks: Acks,
     timeout_ms: i32,
-    topics: Vec<(TopicRef, Vec<(i32, Result<(), ProduceError>)>)>,
+    topics: Vec<(TopicRef, Vec<Slot>)>,
     outcome: AppendFuture,
 }
 
