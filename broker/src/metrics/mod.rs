@@ -5,6 +5,7 @@
 //! Never here: sockets.
 mod broker;
 mod declare;
+mod lag;
 mod process;
 mod render;
 pub mod tables;
@@ -18,6 +19,7 @@ use thiserror::Error;
 
 pub use broker::{BrokerMetrics, OpenConnection, TopicTraffic, error_name};
 pub use declare::{Kind, Metric, Subsystem, Unit};
+pub use lag::LagMeter;
 pub use render::{GroupSample, PartitionLag};
 pub use tables::SUBSYSTEMS;
 
