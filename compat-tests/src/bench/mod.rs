@@ -1,0 +1,200 @@
+//! Benchmarks: weir against Apache Kafka on this machine, in turn (A B A B ...), medians, with broker CPU per GB and peak
+//! memory beside every throughput.
+//!
+//! The broker is pinned to core 0, the generator to core 1. Requests are encoded before the clock starts; a run in which
+//! the generator used more than 90 % of its core is void and says so. Each bench states its back-of-envelope limit.
+mod consume;
+mod idle;
+mod produce;
+mod report;
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::server::{Server, free_port, start_kafka, start_weir};
+pub use report::{Figure, Row};
+
+pub const RECORD_BYTES: usize = 1024;
+pub const PARTITIONS: i32 = 6;
+const BROKER_CPU: &str = "0";
+
+/// What all benches get.
+#[derive(Debug, Clone)]
+pub struct Options {
+    pub weir: PathBuf,
+    /// Pairs of runs.
+    pub rounds: usize,
+    pub seconds: u64,
+    pub with_kafka: bool,
+}
+
+/// How durable an acknowledgement is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durable {
+    Os,
+    Fsync,
+}
+
+/// One bench: name, what it measures and what bounds it.
+pub struct Bench {
+    pub name: &'static str,
+    pub about: &'static str,
+    pub limit: &'static str,
+    run: fn(&Options) -> Result<Vec<Row>>,
+}
+
+pub const BENCHES: &[Bench] = &[
+    Bench {
+        name: "produce-os",
+        about: "produce 1 KiB records, acks=all, 6 partitions, 16 KiB batches, both brokers OS-buffered",
+        limit: "one core: a socket copy, a CRC-32C and a copy into the page cache of each byte, about 0.3 s/GB; the disk's write-back above that",
+        run: produce::os,
+    },
+    Bench {
+        name: "produce-fsync",
+        about: "the same with an fsync for each commit (Kafka: flush.messages=1, which has no group commit)",
+        limit: "the device's synced sequential writes, about 100 MB/s, shared with merges: 50 MB/s of ingest",
+        run: produce::fsync,
+    },
+    Bench {
+        name: "produce-fsync-1000",
+        about: "1,000 partitions, one 1 KiB record in a batch, synced",
+        limit: "synced commits a second times the partitions in flight",
+        run: produce::fsync_many,
+    },
+    Bench {
+        name: "produce-latency",
+        about: "acks=all at half of Kafka's peak, OS-buffered",
+        limit: "two socket hops and a wake-up, about 100 us",
+        run: produce::latency,
+    },
+    Bench {
+        name: "consume-tail",
+        about: "consume from the tail while producing, plain client",
+        limit: "one socket copy of each byte out of memory",
+        run: consume::tail,
+    },
+    Bench {
+        name: "consume-cold",
+        about: "consume from the start after a restart, page cache warm, plain client",
+        limit: "Kafka uses sendfile; weir reads, verifies and sends: two copies and, once, a CRC of each byte",
+        run: consume::cold,
+    },
+    Bench {
+        name: "idle",
+        about: "memory of an idle process, time to ready, restart with a full WAL",
+        limit: "reading 512 MiB of WAL back at memory speed",
+        run: idle::run,
+    },
+];
+
+pub fn main(mut arguments: impl Iterator<Item = String>) -> Result<()> {
+    let Some(name) = arguments.next() else {
+        for bench in BENCHES {
+            println!("{:<20} {}\n{:<20} bounded by: {}", bench.name, bench.about, "", bench.limit);
+        }
+        return Ok(());
+    };
+    #[allow(clippy::disallowed_methods)] // how cargo xtask tells where the binary is
+    let weir = std::env::var_os("WEIR_BIN").map(PathBuf::from);
+    let mut options =
+        Options { weir: weir.unwrap_or_else(|| "target/release/weir".into()), rounds: 3, seconds: 8, with_kafka: true };
+    while let Some(argument) = arguments.next() {
+        let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
+        match argument.as_str() {
+            "--weir" => options.weir = value()?.into(),
+            "--rounds" => options.rounds = value()?.parse()?,
+            "--seconds" => options.seconds = value()?.parse()?,
+            "--no-kafka" => options.with_kafka = false,
+            other => bail!("unknown argument {other}"),
+        }
+    }
+    let chosen: Vec<&Bench> = BENCHES.iter().filter(|b| b.name == name || name == "all").collect();
+    if chosen.is_empty() {
+        bail!("no bench is called {name}; without a name all are listed");
+    }
+    pin_to_core_1();
+    for bench in chosen {
+        println!("## {}\n{}\nbounded by: {}", bench.name, bench.about, bench.limit);
+        let rows = (bench.run)(&options)?;
+        report::print(bench.name, &rows);
+    }
+    Ok(())
+}
+
+/// The generator stays off the broker's core.
+fn pin_to_core_1() {
+    let pid = std::process::id().to_string();
+    let pinned = std::process::Command::new("taskset").args(["-a", "-cp", "1", &pid]).output();
+    if !pinned.is_ok_and(|output| output.status.success()) {
+        eprintln!("note: the generator could not be pinned to core 1");
+    }
+}
+
+/// A broker of its own for one run, in a fresh folder that goes with it.
+pub struct Subject {
+    pub server: Server,
+    pub folder: tempfolder::Folder,
+}
+
+pub fn subject(options: &Options, kafka: bool, durable: Durable) -> Result<Subject> {
+    let folder = tempfolder::Folder::new()?;
+    let server = if kafka {
+        let mut properties = vec!["num.partitions=1"];
+        if durable == Durable::Fsync {
+            properties.push("log.flush.interval.messages=1");
+        }
+        start_kafka(&folder.path.join("data"), free_port()?, Some(BROKER_CPU), &properties)?
+    } else {
+        let durability = if durable == Durable::Fsync { "fsync" } else { "os" };
+        start_weir(
+            &options.weir,
+            &folder.path.join("data"),
+            free_port()?,
+            Some(BROKER_CPU),
+            &["--durability", durability],
+        )?
+    };
+    Ok(Subject { server, folder })
+}
+
+/// Runs `one` for both brokers in turn and gathers the figures of each.
+pub fn in_turn(options: &Options, mut one: impl FnMut(bool, usize) -> Result<Vec<Figure>>) -> Result<Vec<Row>> {
+    let mut weir: Vec<Vec<Figure>> = Vec::new();
+    let mut kafka: Vec<Vec<Figure>> = Vec::new();
+    for round in 0..options.rounds {
+        weir.push(one(false, round)?);
+        if options.with_kafka {
+            kafka.push(one(true, round)?);
+        }
+    }
+    Ok(report::rows(&weir, &kafka))
+}
+
+/// A folder that is removed at the end.
+pub mod tempfolder {
+    use std::path::PathBuf;
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    static NEXT: AtomicU32 = AtomicU32::new(0);
+
+    pub struct Folder {
+        pub path: PathBuf,
+    }
+
+    impl Folder {
+        pub fn new() -> std::io::Result<Folder> {
+            let name = format!("weir-bench-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+            let path = std::env::temp_dir().join(name);
+            std::fs::create_dir_all(&path)?;
+            Ok(Folder { path })
+        }
+    }
+
+    impl Drop for Folder {
+        fn drop(&mut self) {
+            let _ = std::fs::remove_dir_all(&self.path);
+        }
+    }
+}

@@ -1,0 +1,31 @@
+//! `crash --weir BINARY [--cycles N] [--seed S] [--records N]`: kill -9 under load, see the library's `crash`.
+use anyhow::{Context, Result, bail};
+use weir_compat_tests::crash::{Options, run};
+
+fn main() -> Result<()> {
+    let mut options = Options { weir: "weir".into(), cycles: 10, seed: 1, records_max: u64::MAX, durability: "fsync" };
+    let mut arguments = std::env::args().skip(1);
+    while let Some(name) = arguments.next() {
+        let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
+        match name.as_str() {
+            "--weir" => options.weir = value.into(),
+            "--cycles" => options.cycles = value.parse()?,
+            "--seed" => options.seed = value.parse()?,
+            "--records" => options.records_max = value.parse()?,
+            "--durability" if value == "os" => options.durability = "os",
+            "--durability" if value == "fsync" => options.durability = "fsync",
+            other => bail!("unknown argument {other} {value}"),
+        }
+    }
+    let outcome = run(&options)?;
+    println!(
+        "{{\"client\":\"crash\",\"check\":\"kill-9\",\"ok\":true,\"cycles\":{},\"produced\":{},\"compared\":{},\"resent\":{},\"slowest_restart_ms\":{},\"seed\":{}}}",
+        outcome.cycles,
+        outcome.acked,
+        outcome.compared,
+        outcome.resent,
+        outcome.slowest_restart.as_millis(),
+        options.seed
+    );
+    Ok(())
+}
