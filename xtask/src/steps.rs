@@ -104,6 +104,8 @@ pub const STEPS: &[Step] = &[
         &["bash", "compat-tests/java/run.sh", "build"]),
     command(Phase::Build, "install-go", "the Go suite and its modules, as go.sum says", &["go"], &[], 10,
         &["bash", "compat-tests/go/run.sh", "build"]),
+    command(Phase::Build, "build-rdkafka", "librdkafka from source, and its suite", &[], &[], 20,
+        &["bash", "compat-tests/rdkafka/run.sh", "build"]),
 
     command(Phase::Rust, "fmt", "cargo fmt --check", &[], &[], 5,
         &["cargo", "fmt", "--all", "--check"]),
@@ -144,6 +146,9 @@ pub const STEPS: &[Step] = &[
         &["build", "data", "install-kafka"], &["kafka-tools"],
         &["{python}", "compat-tests/kafka/tools_check.py", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
           "--data", "{data}", "--rows", "{rows}"]),
+    client("client-rdkafka", "librdkafka through rdkafka", &[], &["build", "data", "build-rdkafka"], &["rdkafka"],
+        &["bash", "compat-tests/rdkafka/run.sh", "--bootstrap", "{bootstrap}", "--broker", "{broker}", "--data", "{data}",
+          "--rows", "{rows}"]),
     client("client-franz-go", "franz-go", &["go"], &["build", "data", "install-go"], &["franz-go"],
         &["bash", "compat-tests/go/run.sh", "--client", "franz-go", "--bootstrap", "{bootstrap}", "--broker", "{broker}",
           "--data", "{data}", "--rows", "{rows}"]),
