@@ -4,14 +4,21 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
+use thiserror::Error;
 use weir_protocol::ids::LeaderEpoch;
-use weir_storage::log::Storage;
-use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
+use weir_storage::disk::Disk;
+use weir_storage::log::{OpenError, Storage};
+use weir_storage::meta::{Condition, EmbeddedMetadata, MetaError, MetadataStore, Write};
 
 use crate::api::fetch::session::SessionCache;
-use crate::group::Coordinator;
+use crate::config::{Config, SettingValue};
+use crate::group::state::GroupLimits;
+use crate::group::{Coordinator, GroupSettings, StorageLog};
+use crate::memory::Budgets;
+use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
-use crate::topics::Topics;
+use crate::topic_config::{TopicConfigError, TopicConfigs};
+use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TopicError, Topics};
 
 /// Settings that handlers read.
 #[derive(Debug, Clone)]
@@ -31,6 +38,17 @@ impl Default for BrokerSettings {
             fetch_max_bytes: 55 << 20,
             auto_create_topics_enable: true,
             data_dir: PathBuf::from("."),
+        }
+    }
+}
+
+impl BrokerSettings {
+    fn of(config: &Config) -> BrokerSettings {
+        BrokerSettings {
+            node_id: config.node.node_id,
+            fetch_max_bytes: config.net.fetch_max.as_usize(),
+            auto_create_topics_enable: config.topics.auto_create,
+            data_dir: PathBuf::from(&config.node.data_dir),
         }
     }
 }
@@ -86,9 +104,22 @@ pub fn kafka_id(id: uuid::Uuid) -> String {
         .collect()
 }
 
+/// Why the broker cannot be opened.
+#[derive(Debug, Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Metadata(#[from] MetaError),
+    #[error(transparent)]
+    Storage(#[from] OpenError),
+    #[error("cannot create {OFFSETS_TOPIC}: {0}")]
+    OffsetsTopic(#[from] TopicError),
+}
+
 /// The broker.
 pub struct Broker {
     pub settings: BrokerSettings,
+    /// Everything that can be configured, checked.
+    pub config: Config,
     pub identity: Identity,
     pub meta: Arc<dyn MetadataStore>,
     pub storage: Arc<Storage>,
@@ -96,6 +127,9 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     pub fetch_sessions: SessionCache,
     pub groups: Coordinator,
+    /// Memory of requests and responses.
+    pub budgets: Budgets,
+    pub metrics: Arc<BrokerMetrics>,
     pub started: Instant,
 }
 
@@ -106,6 +140,40 @@ impl std::fmt::Debug for Broker {
 }
 
 impl Broker {
+    /// Opens the data folder: metadata, a new incarnation, storage, topics. `metadata_cache`: folder of the materialised
+    /// metadata; None = in memory. Install the metrics recorder before.
+    pub async fn open(
+        config: Config,
+        disk: Arc<dyn Disk>,
+        metadata_cache: Option<PathBuf>,
+    ) -> Result<Arc<Broker>, StartError> {
+        let started = Instant::now();
+        let meta: Arc<dyn MetadataStore> = Arc::new(EmbeddedMetadata::open(disk.clone(), metadata_cache)?);
+        let identity = Identity::next(&*meta).await?;
+        let loaded = LoadedTopics::load(&*meta)?;
+        let deleted = |topic| loaded.is_deleted(topic);
+        let storage =
+            Storage::open(disk, config.storage_config(), identity.incarnation, loaded.specs(), &deleted).await?;
+        let topics = Arc::new(Topics::new(meta.clone(), storage.clone(), loaded, config.topics.num_partitions));
+        let offsets = offsets_configs(&config).map_err(TopicError::from)?;
+        let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;
+        let log = Arc::new(StorageLog::new(storage.clone(), offsets));
+        Ok(Arc::new(Broker {
+            settings: BrokerSettings::of(&config),
+            groups: Coordinator::start(group_settings(&config), log),
+            identity,
+            producer_ids: ProducerIds::new(meta.clone()),
+            meta,
+            storage,
+            topics,
+            fetch_sessions: SessionCache::default(),
+            budgets: Budgets::new(&config.memory),
+            metrics: BrokerMetrics::new(config.observe.per_topic),
+            config,
+            started,
+        }))
+    }
+
     pub fn node_id(&self) -> i32 {
         self.settings.node_id
     }
@@ -130,6 +198,33 @@ impl Broker {
     }
 }
 
+/// Settings of the topic of committed offsets, as Kafka makes it.
+fn offsets_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError> {
+    let segment_bytes = config.groups.offsets_segment.wire();
+    let configs =
+        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", segment_bytes.as_str())];
+    TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
+}
+
+fn millis(duration: std::time::Duration) -> i32 {
+    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
+}
+
+fn group_settings(config: &Config) -> GroupSettings {
+    let groups = &config.groups;
+    GroupSettings {
+        limits: GroupLimits {
+            session_timeout_min_ms: millis(groups.min_session_timeout),
+            session_timeout_max_ms: millis(groups.max_session_timeout),
+            initial_rebalance_delay_ms: millis(groups.initial_rebalance_delay),
+            max_size: groups.max_size,
+        },
+        offsets_retention_ms: i64::from(groups.offsets_retention_minutes) * 60_000,
+        offset_metadata_max_bytes: groups.offset_metadata_max,
+        expiry_interval: groups.offsets_retention_check,
+    }
+}
+
 /// The address that clients of a listener are told to connect to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Advertised {
@@ -142,6 +237,14 @@ pub struct Advertised {
 pub struct Listener {
     pub name: String,
     pub advertised: Advertised,
+}
+
+/// One connection as its requests see it.
+#[derive(Debug)]
+pub struct Connection {
+    pub id: u64,
+    pub client_addr: SocketAddr,
+    pub listener: Arc<Listener>,
 }
 
 /// Facts about one request that its handler may need.

@@ -1,1 +1,134 @@
-fn main() {}
+//! The `weir` binary: `serve` (the default), `config`, and the client commands.
+use std::io::Write;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Context;
+use clap::{CommandFactory, Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+use weir::cli;
+use weir::config::{Config, ConfigCommand, LogFormat, ServeArgs};
+use weir::server::Server;
+
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+/// A Kafka-protocol broker in one binary. Without a command it serves.
+#[derive(Debug, Parser)]
+#[command(name = "weir", version, args_conflicts_with_subcommands = true)]
+struct Weir {
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: ServeArgs,
+    #[command(flatten)]
+    globals: cli::GlobalArgs,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the broker
+    Serve(Box<ServeArgs>),
+    /// Check, show and document the configuration of the broker
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    #[command(flatten)]
+    Client(cli::Command),
+}
+
+fn main() -> ExitCode {
+    let started = Instant::now();
+    let Weir { command, serve: flags, globals } = Weir::parse();
+    let result = match command {
+        None => serve(&flags, started),
+        Some(Command::Serve(flags)) => serve(&flags, started),
+        Some(Command::Config(command)) => configure(&command),
+        Some(Command::Client(command)) => client(command, globals),
+    };
+    result.unwrap_or_else(|error| {
+        eprintln!("weir: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn client(command: cli::Command, globals: cli::GlobalArgs) -> anyhow::Result<ExitCode> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    Ok(runtime.block_on(cli::run(command, globals, Weir::command())))
+}
+
+fn configure(command: &ConfigCommand) -> anyhow::Result<ExitCode> {
+    print(&command.run()?)
+}
+
+/// To stdout; a closed pipe (`| head`) is not a failure.
+fn print(text: &str) -> anyhow::Result<ExitCode> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => Err(error.into()),
+        _ => Ok(ExitCode::SUCCESS),
+    }
+}
+
+fn serve(flags: &ServeArgs, started: Instant) -> anyhow::Result<ExitCode> {
+    let config = flags.load()?;
+    start_logging(&config)?;
+    for variable in &config.ignored_variables {
+        tracing::warn!(variable, "an environment variable begins with WEIR_ but is no setting");
+    }
+    weir::limits::raise_open_files();
+    let metrics = weir::metrics::Metrics::install()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    runtime.block_on(async {
+        let mut terminate = signal(SignalKind::terminate())?;
+        let mut interrupt = signal(SignalKind::interrupt())?;
+        let server = Server::start(config, Some(metrics), started).await?;
+        print(&banner(&server))?;
+        server
+            .run_until(async {
+                tokio::select! {
+                    _ = terminate.recv() => {}
+                    _ = interrupt.recv() => {}
+                }
+            })
+            .await;
+        Ok(ExitCode::SUCCESS)
+    })
+}
+
+/// Logs go to stderr, so that stdout holds the banner and nothing else.
+fn start_logging(config: &Config) -> anyhow::Result<()> {
+    let filter = EnvFilter::try_new(&config.observe.log_level)
+        .with_context(|| format!("setting `logging.level`: `{}` is no level", config.observe.log_level))?;
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match config.observe.log_format {
+        LogFormat::Text => {
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            builder.with_ansi(colours).init();
+        }
+        LogFormat::Json => builder.json().init(),
+    }
+    Ok(())
+}
+
+/// Where everything is, and three commands to try.
+fn banner(server: &Server) -> String {
+    let config = &server.broker.config;
+    let mut text =
+        format!("weir {} is ready after {} ms\n\n", env!("CARGO_PKG_VERSION"), server.started_in.as_millis());
+    for (listener, address) in &server.listeners {
+        let told = format!("{}:{}", listener.advertised.host, listener.advertised.port);
+        let note = if told == address.to_string() { String::new() } else { format!(" (clients are told {told})") };
+        text.push_str(&format!("  kafka     {address}  [{}]{note}\n", listener.name));
+    }
+    let data = std::path::Path::new(&config.node.data_dir);
+    let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
+    text.push_str(&format!("  http      http://{}  metrics, health\n", server.http));
+    text.push_str(&format!("  registry  not served yet ({} is reserved for it)\n", config.node.registry_listen));
+    text.push_str(&format!("  data      {}\n\nTry:\n", data.display()));
+    let brokers = server.listeners.first().map(|(_, address)| address.to_string()).unwrap_or_default();
+    let flag = if brokers == "127.0.0.1:9092" { String::new() } else { format!(" -b {brokers}") };
+    text.push_str(&format!("  weir topic create demo -p 3{flag}\n"));
+    text.push_str(&format!("  echo 'hello' | weir produce demo{flag}\n"));
+    text.push_str(&format!("  weir consume demo -o start -n 1{flag}\n\n"));
+    text
+}

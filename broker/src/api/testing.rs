@@ -1,6 +1,5 @@
 //! A broker over a temporary data folder, for tests of handlers without sockets.
 use std::sync::Arc;
-use std::time::Instant;
 
 use bytes::BytesMut;
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
@@ -9,15 +8,12 @@ use weir_protocol::ids::{PartitionId, Timestamp};
 use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic, TopicRef};
 use weir_protocol::records::BatchBuilder;
 use weir_storage::disk::OsDisk;
-use weir_storage::log::{Storage, StorageConfig};
-use weir_storage::meta::{EmbeddedMetadata, MetadataStore};
 
 use super::produce::{self, Outcome};
-use crate::broker::{Broker, BrokerSettings, Identity};
-use crate::group::{Coordinator, GroupSettings, StorageLog};
-use crate::producer_ids::ProducerIds;
+use crate::broker::Broker;
+use crate::config::{ByteCount, Config};
 use crate::topic_config::TopicConfigs;
-use crate::topics::{LoadedTopics, OFFSETS_TOPIC, Topic, Topics};
+use crate::topics::Topic;
 
 /// The broker and the folder it lives in.
 pub struct TestBroker {
@@ -36,21 +32,11 @@ impl std::ops::Deref for TestBroker {
 pub async fn broker() -> TestBroker {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(OsDisk::open(dir.path()).unwrap());
-    let meta: Arc<dyn MetadataStore> = Arc::new(EmbeddedMetadata::open(disk.clone(), None).unwrap());
-    let identity = Identity::next(&*meta).await.unwrap();
-    let loaded = LoadedTopics::load(&*meta).unwrap();
-    let config = StorageConfig { wal_file_bytes: 4 << 20, ..StorageConfig::default() };
-    let storage = Storage::open(disk, config, identity.incarnation, loaded.specs(), &|_| false).await.unwrap();
-    let topics = Arc::new(Topics::new(meta.clone(), storage.clone(), loaded, 1));
-    let settings = BrokerSettings { data_dir: dir.path().to_owned(), ..BrokerSettings::default() };
-    let producer_ids = ProducerIds::new(meta.clone());
-    let offsets = topics.ensure_internal(OFFSETS_TOPIC, 4, TopicConfigs::default()).await.unwrap();
-    let log = Arc::new(StorageLog::new(storage.clone(), offsets));
-    let groups = Coordinator::start(GroupSettings::default(), log);
-    let fetch_sessions = Default::default();
-    let started = Instant::now();
-    let broker =
-        Arc::new(Broker { settings, identity, meta, storage, topics, producer_ids, fetch_sessions, groups, started });
+    let mut config = Config::default();
+    config.node.data_dir = dir.path().display().to_string();
+    config.storage.wal_file = ByteCount::mib(4);
+    config.groups.offsets_partitions = 4;
+    let broker = Broker::open(config, disk, None).await.unwrap();
     TestBroker { broker, _dir: dir }
 }
 

@@ -1,0 +1,370 @@
+//! From (api key, version) to a handler: one exhaustive match.
+//!
+//! A frame goes through the bounds guard before the protocol crate decodes it; what does not pass closes the connection.
+//! Produce requests are queued in [`accept`], in the order they arrive; everything else runs in [`answer`], one request of
+//! a connection after the other. A panic in here ends the task of one connection and nothing else.
+mod errors;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::*;
+use kafka_protocol::protocol::{Decodable, Encodable};
+use thiserror::Error;
+use weir_protocol::frame::{FrameError, RequestHeader, response_header_version};
+use weir_protocol::guard::{self, GuardError, GuardLimits};
+use weir_protocol::produce::split_produce;
+
+use crate::api;
+use crate::broker::{Broker, Connection, RequestContext};
+use errors::ErrorCodes;
+
+/// A request that was taken in.
+pub struct Accepted {
+    header: RequestHeader,
+    api: ApiKey,
+    received: Instant,
+    work: Work,
+}
+
+enum Work {
+    /// Queued already; what is left is to wait for its outcome.
+    Produce(Box<api::produce::Submitted>),
+    Plain(Bytes),
+    /// ApiVersions of a version that is not served: answered in version 0 with the versions that are.
+    UnsupportedApiVersions,
+}
+
+/// What becomes of an accepted request.
+#[derive(Debug)]
+pub enum Answer {
+    /// The response frame in parts, to be written one after the other.
+    Send(Vec<Bytes>),
+    /// Nothing is sent (acks=0).
+    Silent,
+    /// The connection closes: an acks=0 request failed, which its client can notice in no other way.
+    Close,
+}
+
+/// A request that ends its connection: nothing sensible can be answered.
+#[derive(Debug, Error)]
+pub enum Refused {
+    /// The bytes do not begin with a request header.
+    #[error(transparent)]
+    Frame(#[from] FrameError),
+    /// An API we know in a version we do not.
+    #[error("{api} version {version} is not served (versions {min} to {max} are)")]
+    UnsupportedVersion {
+        /// Kafka's name of the API.
+        api: &'static str,
+        /// What was asked.
+        version: i16,
+        /// First version served.
+        min: i16,
+        /// Last version served.
+        max: i16,
+    },
+    /// An API that is not served, or none at all.
+    #[error("API key {key} is not served")]
+    NotServed {
+        /// What was asked.
+        key: i16,
+    },
+    /// The body contradicts its shape.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
+    /// The body cannot be decoded.
+    #[error("malformed {api} request: {detail}")]
+    Malformed {
+        /// Kafka's name of the API.
+        api: &'static str,
+        /// What is wrong.
+        detail: String,
+    },
+    /// Our own mistake: a response with a field that its version cannot carry.
+    #[error("the response to {api} version {version} cannot be encoded: {detail}")]
+    Response {
+        /// Kafka's name of the API.
+        api: &'static str,
+        /// Version of the request.
+        version: i16,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+fn api_name(key: i16) -> &'static str {
+    guard::api_name(key).unwrap_or("unknown")
+}
+
+/// Whether a request of this key and version is read at all; known after the first bytes of a frame.
+pub fn check_served(key: i16, version: i16) -> Result<(), Refused> {
+    let served = api::versions_of(key).ok_or(Refused::NotServed { key })?;
+    if served.serves(version) || key == ApiKey::ApiVersions as i16 {
+        return Ok(());
+    }
+    Err(Refused::UnsupportedVersion { api: api_name(key), version, min: served.min, max: served.max })
+}
+
+/// Parses a frame; queues its batches if it is a produce request.
+pub async fn accept(broker: &Arc<Broker>, connection: &Connection, mut frame: BytesMut) -> Result<Accepted, Refused> {
+    let received = Instant::now();
+    let header = RequestHeader::parse(&frame)?;
+    let (key, version) = (header.api_key, header.api_version);
+    check_served(key, version)?;
+    let api = ApiKey::try_from(key).map_err(|()| Refused::NotServed { key })?;
+    tracing::trace!(connection = connection.id, ?api, version, bytes = frame.len(), "request");
+    let limits = GuardLimits::default();
+    let work = match api {
+        ApiKey::ApiVersions if !api::api_versions::VERSIONS.serves(version) => Work::UnsupportedApiVersions,
+        ApiKey::Produce => {
+            let split = split_produce(frame, header.body_offset, version, &limits)
+                .map_err(|e| Refused::Malformed { api: api_name(key), detail: e.to_string() })?;
+            Work::Produce(Box::new(api::produce::submit(broker, version, split).await))
+        }
+        _ => {
+            let body = frame.split_off(header.body_offset);
+            guard::check(key, version, &body, &limits)?;
+            Work::Plain(body.freeze())
+        }
+    };
+    Ok(Accepted { header, api, received, work })
+}
+
+impl Accepted {
+    /// Whether the answer may take long on purpose, so that a stopping broker does not wait for it.
+    #[must_use]
+    pub fn waits_on_purpose(&self) -> bool {
+        matches!(self.api, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
+    }
+}
+
+/// Does the work.
+pub async fn answer(broker: &Arc<Broker>, connection: &Connection, accepted: Accepted) -> Result<Answer, Refused> {
+    let Accepted { header, api, received, work } = accepted;
+    let version = header.api_version;
+    let answer = match work {
+        Work::Produce(submitted) => match submitted.finish().await {
+            api::produce::Outcome::Respond(response) => {
+                Answer::Send(respond(broker, &header, api, version, &response)?)
+            }
+            api::produce::Outcome::Silent { failed: false } => Answer::Silent,
+            api::produce::Outcome::Silent { failed: true } => Answer::Close,
+        },
+        Work::UnsupportedApiVersions => {
+            Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?)
+        }
+        Work::Plain(body) => {
+            let context = RequestContext {
+                connection_id: connection.id,
+                client_addr: connection.client_addr,
+                client_id: header.client_id.clone(),
+                listener: connection.listener.clone(),
+            };
+            let call = Call { broker, header: &header, api, context };
+            Answer::Send(call.handle(body).await?)
+        }
+    };
+    broker.metrics.request_done(api, received.elapsed());
+    Ok(answer)
+}
+
+/// Encodes a response behind its length and header, in one buffer.
+fn respond<R: Encodable + ErrorCodes>(
+    broker: &Broker,
+    header: &RequestHeader,
+    api: ApiKey,
+    version: i16,
+    response: &R,
+) -> Result<Vec<Bytes>, Refused> {
+    response.each_error(&mut |code| broker.metrics.request_error(api, code));
+    let mut out = BytesMut::with_capacity(256);
+    out.put_i32(0);
+    put_response_header(&mut out, header);
+    response.encode(&mut out, version).map_err(|e| Refused::Response {
+        api: api_name(header.api_key),
+        version,
+        detail: e.to_string(),
+    })?;
+    let length = (out.len() - 4) as i32; // far below 2 GiB: limited by what a request can ask for
+    out[..4].copy_from_slice(&length.to_be_bytes());
+    Ok(vec![out.freeze()])
+}
+
+fn put_response_header(out: &mut BytesMut, header: &RequestHeader) {
+    out.put_i32(header.correlation_id);
+    if response_header_version(header.api_key, header.api_version) == Some(1) {
+        out.put_u8(0); // no tagged fields
+    }
+}
+
+/// Puts length and header in front of a body of parts, which are not copied.
+fn frame_parts(header: &RequestHeader, body: Vec<Bytes>) -> Vec<Bytes> {
+    let mut head = BytesMut::with_capacity(16);
+    head.put_i32(0);
+    put_response_header(&mut head, header);
+    let length = head.len() - 4 + body.iter().map(Bytes::len).sum::<usize>();
+    head[..4].copy_from_slice(&(length as i32).to_be_bytes());
+    let mut parts = Vec::with_capacity(body.len() + 1);
+    parts.push(head.freeze());
+    parts.extend(body);
+    parts
+}
+
+/// One request on its way through its handler.
+struct Call<'a> {
+    broker: &'a Arc<Broker>,
+    header: &'a RequestHeader,
+    api: ApiKey,
+    context: RequestContext,
+}
+
+impl Call<'_> {
+    fn decode<R: Decodable>(&self, mut body: Bytes) -> Result<R, Refused> {
+        R::decode(&mut body, self.header.api_version)
+            .map_err(|e| Refused::Malformed { api: api_name(self.header.api_key), detail: e.to_string() })
+    }
+
+    fn respond<R: Encodable + ErrorCodes>(&self, response: &R) -> Result<Vec<Bytes>, Refused> {
+        respond(self.broker, self.header, self.api, self.header.api_version, response)
+    }
+
+    async fn handle(&self, body: Bytes) -> Result<Vec<Bytes>, Refused> {
+        let (broker, ctx, version) = (self.broker, &self.context, self.header.api_version);
+        /// Decodes the body, runs the handler, encodes what it returns.
+        macro_rules! serve {
+            ($request:ty, |$r:ident| $run:expr) => {{
+                let $r: $request = self.decode(body)?;
+                self.respond(&$run)
+            }};
+        }
+        match self.api {
+            ApiKey::Fetch => {
+                let request: FetchRequest = self.decode(body)?;
+                Ok(frame_parts(self.header, api::fetch::handle(broker, version, request).await))
+            }
+            ApiKey::ListOffsets => {
+                serve!(ListOffsetsRequest, |r| api::list_offsets::handle(broker, version, r).await)
+            }
+            ApiKey::Metadata => serve!(MetadataRequest, |r| api::metadata::handle(broker, ctx, version, r).await),
+            ApiKey::FindCoordinator => {
+                serve!(FindCoordinatorRequest, |r| api::find_coordinator::handle(broker, ctx, version, r))
+            }
+            ApiKey::OffsetCommit => serve!(OffsetCommitRequest, |r| api::offset_commit::handle(broker, r).await),
+            ApiKey::OffsetFetch => serve!(OffsetFetchRequest, |r| api::offset_fetch::handle(broker, version, r)),
+            ApiKey::JoinGroup => serve!(JoinGroupRequest, |r| api::join_group::handle(broker, ctx, version, r).await),
+            ApiKey::Heartbeat => serve!(HeartbeatRequest, |r| api::heartbeat::handle(broker, &r)),
+            ApiKey::LeaveGroup => serve!(LeaveGroupRequest, |r| api::leave_group::handle(broker, version, r)),
+            ApiKey::SyncGroup => serve!(SyncGroupRequest, |r| api::sync_group::handle(broker, version, r).await),
+            ApiKey::DescribeGroups => {
+                serve!(DescribeGroupsRequest, |r| api::describe_groups::handle(broker, version, r))
+            }
+            ApiKey::ListGroups => serve!(ListGroupsRequest, |r| api::list_groups::handle(broker, version, &r)),
+            ApiKey::DeleteGroups => serve!(DeleteGroupsRequest, |r| api::delete_groups::handle(broker, r).await),
+            ApiKey::OffsetDelete => serve!(OffsetDeleteRequest, |r| api::offset_delete::handle(broker, r).await),
+            ApiKey::ApiVersions => serve!(ApiVersionsRequest, |r| api::api_versions::handle(version, &r)),
+            ApiKey::CreateTopics => {
+                serve!(CreateTopicsRequest, |r| api::create_topics::handle(broker, version, r).await)
+            }
+            ApiKey::DeleteTopics => {
+                serve!(DeleteTopicsRequest, |r| api::delete_topics::handle(broker, version, r).await)
+            }
+            ApiKey::DeleteRecords => serve!(DeleteRecordsRequest, |r| api::delete_records::handle(broker, r).await),
+            ApiKey::InitProducerId => {
+                serve!(InitProducerIdRequest, |r| api::init_producer_id::handle(broker, r).await)
+            }
+            ApiKey::OffsetForLeaderEpoch => {
+                serve!(OffsetForLeaderEpochRequest, |r| api::offset_for_leader_epoch::handle(broker, r))
+            }
+            ApiKey::DescribeAcls => serve!(DescribeAclsRequest, |_r| api::describe_acls::handle()),
+            ApiKey::DescribeConfigs => {
+                serve!(DescribeConfigsRequest, |r| api::describe_configs::handle(broker, version, r))
+            }
+            ApiKey::AlterConfigs => serve!(AlterConfigsRequest, |r| api::alter_configs::handle(broker, r).await),
+            ApiKey::DescribeLogDirs => {
+                serve!(DescribeLogDirsRequest, |r| api::describe_log_dirs::handle(broker, version, r))
+            }
+            ApiKey::CreatePartitions => {
+                serve!(CreatePartitionsRequest, |r| api::create_partitions::handle(broker, r).await)
+            }
+            ApiKey::IncrementalAlterConfigs => {
+                serve!(IncrementalAlterConfigsRequest, |r| api::incremental_alter_configs::handle(broker, r).await)
+            }
+            ApiKey::DescribeCluster => {
+                serve!(DescribeClusterRequest, |r| api::describe_cluster::handle(broker, ctx, version, &r))
+            }
+            ApiKey::ListConfigResources => {
+                serve!(ListConfigResourcesRequest, |r| api::list_config_resources::handle(broker, version, &r))
+            }
+            ApiKey::DescribeTopicPartitions => {
+                serve!(DescribeTopicPartitionsRequest, |r| api::describe_topic_partitions::handle(broker, r))
+            }
+            // Handled by `accept`, which queues it before anything else of the connection is looked at.
+            ApiKey::Produce
+            // Transactions.
+            | ApiKey::AddPartitionsToTxn
+            | ApiKey::AddOffsetsToTxn
+            | ApiKey::EndTxn
+            | ApiKey::WriteTxnMarkers
+            | ApiKey::TxnOffsetCommit
+            | ApiKey::DescribeProducers
+            | ApiKey::DescribeTransactions
+            | ApiKey::ListTransactions
+            // Security and quotas.
+            | ApiKey::SaslHandshake
+            | ApiKey::SaslAuthenticate
+            | ApiKey::CreateAcls
+            | ApiKey::DeleteAcls
+            | ApiKey::CreateDelegationToken
+            | ApiKey::RenewDelegationToken
+            | ApiKey::ExpireDelegationToken
+            | ApiKey::DescribeDelegationToken
+            | ApiKey::DescribeClientQuotas
+            | ApiKey::AlterClientQuotas
+            | ApiKey::DescribeUserScramCredentials
+            | ApiKey::AlterUserScramCredentials
+            // Operations of a cluster.
+            | ApiKey::AlterReplicaLogDirs
+            | ApiKey::ElectLeaders
+            | ApiKey::AlterPartitionReassignments
+            | ApiKey::ListPartitionReassignments
+            | ApiKey::Vote
+            | ApiKey::BeginQuorumEpoch
+            | ApiKey::EndQuorumEpoch
+            | ApiKey::DescribeQuorum
+            | ApiKey::AlterPartition
+            | ApiKey::UpdateFeatures
+            | ApiKey::Envelope
+            | ApiKey::FetchSnapshot
+            | ApiKey::BrokerRegistration
+            | ApiKey::BrokerHeartbeat
+            | ApiKey::UnregisterBroker
+            | ApiKey::AllocateProducerIds
+            | ApiKey::ControllerRegistration
+            | ApiKey::AssignReplicasToDirs
+            | ApiKey::AddRaftVoter
+            | ApiKey::RemoveRaftVoter
+            | ApiKey::UpdateRaftVoter
+            // New groups, telemetry.
+            | ApiKey::ConsumerGroupHeartbeat
+            | ApiKey::ConsumerGroupDescribe
+            | ApiKey::GetTelemetrySubscriptions
+            | ApiKey::PushTelemetry
+            | ApiKey::ShareGroupHeartbeat
+            | ApiKey::ShareGroupDescribe
+            | ApiKey::ShareFetch
+            | ApiKey::ShareAcknowledge
+            | ApiKey::InitializeShareGroupState
+            | ApiKey::ReadShareGroupState
+            | ApiKey::WriteShareGroupState
+            | ApiKey::DeleteShareGroupState
+            | ApiKey::ReadShareGroupStateSummary
+            | ApiKey::DescribeShareGroupOffsets
+            | ApiKey::AlterShareGroupOffsets
+            | ApiKey::DeleteShareGroupOffsets => Err(Refused::NotServed { key: self.header.api_key }),
+        }
+    }
+}

@@ -1,0 +1,65 @@
+//! Where the error codes are in each response, for the metric of errors by API and code.
+use kafka_protocol::messages::*;
+
+/// A response whose error codes can be counted.
+pub trait ErrorCodes {
+    /// Calls `found` for each error code field, 0 ("no error") included.
+    fn each_error(&self, found: &mut dyn FnMut(i16));
+}
+
+/// `errors! { Response { field; list.field; list.list.field } }`
+macro_rules! errors {
+    ($($response:ident { $($path:tt)* })*) => {$(
+        impl ErrorCodes for $response {
+            fn each_error(&self, found: &mut dyn FnMut(i16)) {
+                let _ = &found;
+                errors!(@paths self found $($path)*);
+            }
+        }
+    )*};
+    (@paths $self:ident $found:ident) => {};
+    (@paths $self:ident $found:ident $field:ident; $($rest:tt)*) => {
+        $found($self.$field);
+        errors!(@paths $self $found $($rest)*);
+    };
+    (@paths $self:ident $found:ident $list:ident . $field:ident; $($rest:tt)*) => {
+        $self.$list.iter().for_each(|item| $found(item.$field));
+        errors!(@paths $self $found $($rest)*);
+    };
+    (@paths $self:ident $found:ident $list:ident . $inner:ident . $field:ident; $($rest:tt)*) => {
+        $self.$list.iter().flat_map(|outer| outer.$inner.iter()).for_each(|item| $found(item.$field));
+        errors!(@paths $self $found $($rest)*);
+    };
+}
+
+errors! {
+    ProduceResponse { responses.partition_responses.error_code; }
+    ListOffsetsResponse { topics.partitions.error_code; }
+    MetadataResponse { topics.error_code; topics.partitions.error_code; }
+    OffsetCommitResponse { topics.partitions.error_code; }
+    OffsetFetchResponse { error_code; topics.partitions.error_code; groups.error_code; }
+    FindCoordinatorResponse { error_code; coordinators.error_code; }
+    JoinGroupResponse { error_code; }
+    HeartbeatResponse { error_code; }
+    LeaveGroupResponse { error_code; members.error_code; }
+    SyncGroupResponse { error_code; }
+    DescribeGroupsResponse { groups.error_code; }
+    ListGroupsResponse { error_code; }
+    ApiVersionsResponse { error_code; }
+    CreateTopicsResponse { topics.error_code; }
+    DeleteTopicsResponse { responses.error_code; }
+    DeleteRecordsResponse { topics.partitions.error_code; }
+    InitProducerIdResponse { error_code; }
+    OffsetForLeaderEpochResponse { topics.partitions.error_code; }
+    DescribeAclsResponse { error_code; }
+    DescribeConfigsResponse { results.error_code; }
+    AlterConfigsResponse { responses.error_code; }
+    DescribeLogDirsResponse { error_code; results.error_code; }
+    CreatePartitionsResponse { results.error_code; }
+    DeleteGroupsResponse { results.error_code; }
+    IncrementalAlterConfigsResponse { responses.error_code; }
+    OffsetDeleteResponse { error_code; topics.partitions.error_code; }
+    DescribeClusterResponse { error_code; }
+    ListConfigResourcesResponse { error_code; }
+    DescribeTopicPartitionsResponse { topics.error_code; topics.partitions.error_code; }
+}

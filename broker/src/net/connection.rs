@@ -1,0 +1,283 @@
+//! One connection: a reading task that takes frames in and a writing task that sends answers in the order of requests.
+//!
+//! As in Kafka, the requests of a connection are worked on one after the other; only produce requests are queued as they
+//! arrive, in order, while earlier answers are still awaited. A slow reader stops its own connection: at most
+//! [`ConnectionLimits::pipeline`] requests wait, then nothing more is read.
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::frame::{FrameEnd, FrameReader};
+use super::write::write_all_chunks;
+use crate::broker::{Broker, Connection, Listener};
+use crate::config::NetSettings;
+use crate::dispatch::{self, Accepted, Answer, Refused};
+use crate::memory::Reservation;
+
+/// Bounds of every connection.
+#[derive(Debug, Clone)]
+pub struct ConnectionLimits {
+    /// Largest frame.
+    pub max_frame_bytes: usize,
+    /// Longest silence between requests.
+    pub idle: Duration,
+    /// Longest silence within a frame, and while a client does not take its response.
+    pub stall: Duration,
+    /// Requests taken in before the first one is answered.
+    pub pipeline: usize,
+}
+
+impl ConnectionLimits {
+    /// From the configuration.
+    #[must_use]
+    pub fn of(settings: &NetSettings) -> ConnectionLimits {
+        ConnectionLimits {
+            max_frame_bytes: settings.request_max.as_usize(),
+            idle: settings.connections_max_idle,
+            stall: settings.stall_timeout,
+            pipeline: settings.requests_max,
+        }
+    }
+}
+
+/// Answers that are ready leave together up to this size.
+const FLUSH_BYTES: usize = 256 << 10;
+
+struct Queued {
+    accepted: Accepted,
+    /// Held until the answer has left.
+    memory: Reservation,
+}
+
+/// Why reading ended.
+enum Ended {
+    Frame(FrameEnd),
+    Refused(Refused),
+    /// The writing task ended first: it logged why.
+    Writer,
+    Stopping,
+}
+
+static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
+
+/// Serves one connection to its end.
+pub async fn run(
+    broker: Arc<Broker>,
+    listener: Arc<Listener>,
+    limits: Arc<ConnectionLimits>,
+    stream: tokio::net::TcpStream,
+    client_addr: SocketAddr,
+    stop: CancellationToken,
+) {
+    let id = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(id, %error, "cannot set TCP_NODELAY");
+    }
+    let connection = Arc::new(Connection { id, client_addr, listener });
+    let (input, output) = stream.into_split();
+    serve(broker, connection, limits, input, output, stop).await;
+}
+
+async fn serve<R, W>(
+    broker: Arc<Broker>,
+    connection: Arc<Connection>,
+    limits: Arc<ConnectionLimits>,
+    input: R,
+    output: W,
+    stop: CancellationToken,
+) where
+    R: AsyncRead + Unpin,
+    W: AsyncWrite + Unpin + Send + 'static,
+{
+    let (queue, queued) = mpsc::channel(limits.pipeline);
+    let in_progress = Arc::new(AtomicUsize::new(0));
+    let writer = Writer {
+        broker: broker.clone(),
+        connection: connection.clone(),
+        stall: limits.stall,
+        output,
+        in_progress: in_progress.clone(),
+        stop: stop.clone(),
+    };
+    let writer = tokio::spawn(writer.run(queued));
+    let frames = FrameReader::new(input, broker.budgets.requests.clone());
+    let ended = tokio::select! {
+        ended = read_loop(&broker, &connection, &limits, frames, &in_progress, &queue) => ended,
+        () = queue.closed() => Ended::Writer,
+        () = stop.cancelled() => Ended::Stopping,
+    };
+    drop(queue);
+    let hostile = log_end(&connection, &ended);
+    // What was accepted is still answered, except to a client that broke the protocol.
+    if hostile {
+        writer.abort();
+    }
+    let _ = writer.await; // a panic in a handler ends this connection only, and was reported by the panic hook
+}
+
+/// Logs why a connection ends; true if the client broke the protocol.
+fn log_end(connection: &Connection, ended: &Ended) -> bool {
+    let (id, client) = (connection.id, connection.client_addr);
+    match ended {
+        Ended::Writer | Ended::Stopping => false,
+        Ended::Frame(end) => match end {
+            FrameEnd::ByClient | FrameEnd::Idle(_) | FrameEnd::Io(_) => {
+                tracing::debug!(id, %client, reason = %end, "connection closed");
+                false
+            }
+            FrameEnd::Stalled | FrameEnd::Overloaded { .. } => {
+                tracing::warn!(id, %client, reason = %end, "connection closed by the broker");
+                false
+            }
+            FrameEnd::BadLength { .. } | FrameEnd::Refused(_) => {
+                tracing::warn!(id, %client, reason = %end, "connection closed by the broker");
+                true
+            }
+        },
+        Ended::Refused(refused) => {
+            tracing::warn!(id, %client, reason = %refused, "connection closed by the broker");
+            true
+        }
+    }
+}
+
+async fn read_loop<R: AsyncRead + Unpin>(
+    broker: &Arc<Broker>,
+    connection: &Arc<Connection>,
+    limits: &ConnectionLimits,
+    mut frames: FrameReader<R>,
+    in_progress: &AtomicUsize,
+    queue: &mpsc::Sender<Queued>,
+) -> Ended {
+    let busy = || in_progress.load(Ordering::Acquire) > 0;
+    loop {
+        // Room first: a frame is not read before there is a place for it.
+        let Ok(slot) = queue.reserve().await else { return Ended::Writer };
+        let (frame, memory) = match frames.next(limits, &busy).await {
+            Ok(frame) => frame,
+            Err(end) => return Ended::Frame(end),
+        };
+        broker.metrics.bytes_in.increment(frame.len() as u64 + 4);
+        // Awaited here, so that produce requests are queued in the order they came.
+        let accepted = match dispatch::accept(broker, connection, frame).await {
+            Ok(accepted) => accepted,
+            Err(refused) => return Ended::Refused(refused),
+        };
+        in_progress.fetch_add(1, Ordering::AcqRel);
+        slot.send(Queued { accepted, memory });
+    }
+}
+
+/// Works on requests in order and sends what they answer.
+struct Writer<W> {
+    broker: Arc<Broker>,
+    connection: Arc<Connection>,
+    stall: Duration,
+    output: W,
+    in_progress: Arc<AtomicUsize>,
+    stop: CancellationToken,
+}
+
+/// Answers that wait to be sent together.
+#[derive(Default)]
+struct Outgoing {
+    chunks: Vec<Bytes>,
+    bytes: usize,
+    memory: Vec<Reservation>,
+}
+
+impl<W: AsyncWrite + Unpin> Writer<W> {
+    async fn run(mut self, mut queued: mpsc::Receiver<Queued>) {
+        let mut outgoing = Outgoing::default();
+        loop {
+            let next = match queued.try_recv() {
+                Ok(next) => Some(next),
+                Err(_) => {
+                    if !self.flush(&mut outgoing).await {
+                        return;
+                    }
+                    queued.recv().await
+                }
+            };
+            let Some(Queued { accepted, memory }) = next else { break };
+            let answer = self.answer(accepted, &mut outgoing).await;
+            self.in_progress.fetch_sub(1, Ordering::AcqRel);
+            match answer {
+                Some(Answer::Send(chunks)) => {
+                    outgoing.bytes += chunks.iter().map(Bytes::len).sum::<usize>();
+                    outgoing.chunks.extend(chunks);
+                    outgoing.memory.push(memory);
+                }
+                Some(Answer::Silent) => {}
+                Some(Answer::Close) | None => {
+                    self.flush(&mut outgoing).await;
+                    break;
+                }
+            }
+            if outgoing.bytes >= FLUSH_BYTES && !self.flush(&mut outgoing).await {
+                return;
+            }
+        }
+        let _ = self.output.shutdown().await; // the client may have gone
+    }
+
+    /// The answer; None = close the connection. What is ready to go goes before a wait.
+    async fn answer(&mut self, accepted: Accepted, outgoing: &mut Outgoing) -> Option<Answer> {
+        let (broker, connection) = (self.broker.clone(), self.connection.clone());
+        let on_purpose = accepted.waits_on_purpose();
+        let mut answer = pin!(dispatch::answer(&broker, &connection, accepted));
+        let first = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
+        let answered = match first {
+            Poll::Ready(answered) => answered,
+            Poll::Pending => {
+                if !self.flush(outgoing).await {
+                    return None;
+                }
+                tokio::select! {
+                    answered = &mut answer => answered,
+                    // A client that waits for data finds out sooner by a closed connection than by an answer.
+                    () = self.stop.cancelled(), if on_purpose => return None,
+                }
+            }
+        };
+        match answered {
+            Ok(answer) => Some(answer),
+            Err(refused) => {
+                let (id, client) = (self.connection.id, self.connection.client_addr);
+                match &refused {
+                    Refused::Response { .. } => tracing::error!(id, %client, reason = %refused, "connection closed"),
+                    _ => tracing::warn!(id, %client, reason = %refused, "connection closed by the broker"),
+                }
+                None
+            }
+        }
+    }
+
+    /// Sends everything; false if the client does not take it.
+    async fn flush(&mut self, outgoing: &mut Outgoing) -> bool {
+        if outgoing.chunks.is_empty() {
+            return true;
+        }
+        let Outgoing { chunks, bytes, memory } = std::mem::take(outgoing);
+        let sent = write_all_chunks(&mut self.output, chunks, self.stall).await;
+        drop(memory);
+        match sent {
+            Ok(()) => {
+                self.broker.metrics.bytes_out.increment(bytes as u64);
+                true
+            }
+            Err(error) => {
+                tracing::debug!(id = self.connection.id, %error, bytes, "response not sent, connection closed");
+                false
+            }
+        }
+    }
+}

@@ -1,0 +1,144 @@
+//! Frames: a length of 4 bytes, then so many bytes.
+//!
+//! A length is a claim. Memory is reserved in steps and buffers grow in steps, each after the bytes of the one before have
+//! arrived (NET-1); a connection that has sent large frames before gets room for the next one at once. Only the first
+//! bytes of a frame are looked at, so that garbage is dropped before it is read.
+use std::time::Duration;
+
+use bytes::BytesMut;
+use thiserror::Error;
+use tokio::io::{AsyncRead, AsyncReadExt};
+
+use super::ConnectionLimits;
+use crate::dispatch::{Refused, check_served};
+use crate::memory::{MemoryBudget, Reservation};
+
+/// Room for the next read when nothing is known yet. Idle connections hold at most this.
+const READ_STEP: usize = 8 << 10;
+/// The first step of a frame.
+const FRAME_STEP: usize = 64 << 10;
+/// The largest first step that earlier frames can earn.
+const FRAME_STEP_MAX: usize = 4 << 20;
+/// A request header is at least so long: key, version, correlation id.
+const FRAME_MIN: usize = 8;
+
+/// Why no frame came.
+#[derive(Debug, Error)]
+pub enum FrameEnd {
+    /// The stream ended between frames, or inside one.
+    #[error("the client closed it")]
+    ByClient,
+    /// Nothing came for too long.
+    #[error("nothing was asked for {0:?}")]
+    Idle(Duration),
+    /// The rest of a frame did not come.
+    #[error("the client stopped in the middle of a frame")]
+    Stalled,
+    /// No memory for the frame.
+    #[error("no memory for a frame of {length} bytes within {waited:?} (setting `memory.requests.bytes`)")]
+    Overloaded {
+        /// Its length.
+        length: usize,
+        /// How long it waited.
+        waited: Duration,
+    },
+    /// Not a length.
+    #[error(
+        "a frame of {length} bytes was announced; {FRAME_MIN} to {limit} (setting `socket.request.max.bytes`) are possible. \
+         Is it a Kafka client, and without TLS?"
+    )]
+    BadLength {
+        /// What the first four bytes say.
+        length: i32,
+        /// The limit.
+        limit: usize,
+    },
+    /// The first bytes are those of no request that is served.
+    #[error(transparent)]
+    Refused(#[from] Refused),
+    /// The socket failed.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// Cuts frames from a stream.
+pub struct FrameReader<R> {
+    input: R,
+    buffer: BytesMut,
+    budget: MemoryBudget,
+    /// How much this connection may claim at once.
+    earned: usize,
+}
+
+impl<R: AsyncRead + Unpin> FrameReader<R> {
+    pub fn new(input: R, budget: MemoryBudget) -> FrameReader<R> {
+        FrameReader { input, buffer: BytesMut::new(), budget, earned: FRAME_STEP }
+    }
+
+    /// The next frame without its length, and the memory reserved for it. `busy` tells whether earlier requests are still
+    /// being worked on: then silence is not idleness.
+    pub async fn next(
+        &mut self,
+        limits: &ConnectionLimits,
+        busy: &(dyn Fn() -> bool + Sync),
+    ) -> Result<(BytesMut, Reservation), FrameEnd> {
+        while self.buffer.len() < 4 {
+            let wait = if self.buffer.is_empty() { limits.idle } else { limits.stall };
+            match self.read(READ_STEP, wait).await {
+                Err(FrameEnd::Stalled) if self.buffer.is_empty() && busy() => {}
+                Err(FrameEnd::Stalled) if self.buffer.is_empty() => return Err(FrameEnd::Idle(limits.idle)),
+                result => result?,
+            }
+        }
+        let length = i32::from_be_bytes([self.buffer[0], self.buffer[1], self.buffer[2], self.buffer[3]]);
+        let size = usize::try_from(length).ok().filter(|size| (FRAME_MIN..=limits.max_frame_bytes).contains(size));
+        let Some(size) = size else {
+            return Err(FrameEnd::BadLength { length, limit: limits.max_frame_bytes });
+        };
+        while self.buffer.len() < 8 {
+            self.read(READ_STEP, limits.stall).await?;
+        }
+        let word = |at: usize| i16::from_be_bytes([self.buffer[at], self.buffer[at + 1]]);
+        check_served(word(4), word(6))?;
+        self.finish(size, limits).await
+    }
+
+    async fn finish(&mut self, size: usize, limits: &ConnectionLimits) -> Result<(BytesMut, Reservation), FrameEnd> {
+        let end = 4 + size;
+        let mut memory = self.reserve(size.min(self.earned), size, limits).await?;
+        while self.buffer.len() < end {
+            if memory.bytes() < size && self.buffer.len() >= 4 + memory.bytes() {
+                // What came so far backs a claim of as much again.
+                let step = memory.bytes().min(size - memory.bytes());
+                memory.merge(self.reserve(step, size, limits).await?);
+            }
+            let claimed = (4 + memory.bytes()).min(end);
+            let missing = claimed.saturating_sub(self.buffer.len()).max(1);
+            self.read(missing, limits.stall).await?;
+        }
+        self.earned = self.earned.max(size.min(FRAME_STEP_MAX));
+        let mut frame = self.buffer.split_to(end);
+        let _length = frame.split_to(4);
+        Ok((frame, memory))
+    }
+
+    async fn reserve(&self, bytes: usize, length: usize, limits: &ConnectionLimits) -> Result<Reservation, FrameEnd> {
+        // Partly read frames could otherwise hold the whole budget and wait for each other.
+        tokio::time::timeout(limits.stall, self.budget.reserve(bytes))
+            .await
+            .map_err(|_| FrameEnd::Overloaded { length, waited: limits.stall })
+    }
+
+    /// Reads something, with room for `room` bytes.
+    async fn read(&mut self, room: usize, wait: Duration) -> Result<(), FrameEnd> {
+        if self.buffer.capacity() - self.buffer.len() < room.min(READ_STEP) {
+            self.buffer.reserve(room);
+        }
+        match tokio::time::timeout(wait, self.input.read_buf(&mut self.buffer)).await {
+            Err(_) => Err(FrameEnd::Stalled),
+            Ok(Ok(0)) => Err(FrameEnd::ByClient),
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(error.into()),
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! Start and stop: the HTTP listener (which says "starting"), metadata, storage, Kafka listeners; and back.
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
+
+use thiserror::Error;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use weir_storage::disk::OsDisk;
+
+use crate::broker::{Broker, Listener, StartError};
+use crate::config::{Config, ConfigProblem};
+use crate::http::{self, HttpState, Readiness};
+use crate::memory::MemoryBudget;
+use crate::metrics::{GroupSample, Metrics};
+use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
+
+/// Why `weir serve` did not start.
+#[derive(Debug, Error)]
+pub enum ServeError {
+    #[error("{0}")]
+    Config(#[from] ConfigProblem),
+    #[error(
+        "the data folder {path} is in use by another process; stop it, or set `data.dir` (flag --data-dir) to another folder"
+    )]
+    DataDirInUse { path: String },
+    #[error(
+        "cannot use the data folder {path}: {source}; set `data.dir` (flag --data-dir) to a folder that can be written"
+    )]
+    DataDir { path: String, source: io::Error },
+    #[error("{0}")]
+    Open(#[from] StartError),
+    #[error("cannot listen on {address}: {source}; stop what uses the port, or change the setting `{setting}`")]
+    Listen { address: String, setting: &'static str, source: io::Error },
+}
+
+/// A broker that serves.
+pub struct Server {
+    pub broker: Arc<Broker>,
+    /// The Kafka listeners and where they ended up.
+    pub listeners: Vec<(Arc<Listener>, SocketAddr)>,
+    pub http: SocketAddr,
+    /// From process start (or what counts for it) to serving.
+    pub started_in: Duration,
+    stop: CancellationToken,
+    tracker: TaskTracker,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+/// What the HTTP listener tells.
+struct Health {
+    broker: OnceLock<Arc<Broker>>,
+    stop: CancellationToken,
+}
+
+impl HttpState for Health {
+    fn readiness(&self) -> Readiness {
+        if self.stop.is_cancelled() {
+            return Readiness::NotReady { reason: "the broker is shutting down".to_owned() };
+        }
+        match self.broker.get() {
+            None => Readiness::NotReady { reason: "starting: the data folder is being recovered".to_owned() },
+            Some(broker) => match broker.storage.status().write_refused {
+                Some(reason) => Readiness::NotReady { reason },
+                None => Readiness::Ready,
+            },
+        }
+    }
+
+    async fn groups(&self) -> Vec<GroupSample> {
+        Vec::new()
+    }
+
+    fn sample(&self) {
+        let Some(broker) = self.broker.get() else { return };
+        let budgets: [&MemoryBudget; 2] = [&broker.budgets.requests, &broker.budgets.responses];
+        let total = |of: fn(&MemoryBudget) -> usize| budgets.iter().map(|budget| of(budget)).sum::<usize>() as f64;
+        broker.metrics.inflight_bytes.set(total(MemoryBudget::used));
+        broker.metrics.inflight_bytes_limit.set(total(MemoryBudget::total));
+    }
+}
+
+impl Server {
+    /// Opens the data folder and the listeners, and serves. `metrics`: the recorder, if one is installed.
+    pub async fn start(config: Config, metrics: Option<Metrics>, since: Instant) -> Result<Server, ServeError> {
+        let listeners = config.listeners()?;
+        let stop = CancellationToken::new();
+        let mut tasks = Vec::new();
+        let health = Arc::new(Health { broker: OnceLock::new(), stop: stop.clone() });
+        let http = open_http(config.node.http_listen).await?;
+        let http_address =
+            http.local_addr().map_err(|source| cannot_listen(config.node.http_listen, "http.listen", source))?;
+        if let Some(metrics) = metrics {
+            tasks.push(tokio::spawn(metrics.clone().upkeep()));
+            tasks.push(tokio::spawn(serve_http(http, health.clone(), metrics, stop.clone())));
+        }
+        let data_dir = PathBuf::from(&config.node.data_dir);
+        let disk = Arc::new(open_disk(&data_dir)?);
+        let net_settings = config.net.clone();
+        let broker = Broker::open(config, disk, Some(data_dir.join("meta").join("sled"))).await?;
+        let net = Net {
+            broker: broker.clone(),
+            limits: Arc::new(ConnectionLimits::of(&net_settings)),
+            slots: ConnectionSlots::new(net_settings.max_connections, net_settings.max_connections_per_ip),
+            tracker: TaskTracker::new(),
+            stop: stop.clone(),
+        };
+        let mut open = Vec::with_capacity(listeners.len());
+        let mut accepting = Vec::with_capacity(listeners.len());
+        for listener in &listeners {
+            let bound =
+                net::bind(listener).await.map_err(|source| cannot_listen(&listener.bind, "listeners", source))?;
+            open.push((bound.listener.clone(), bound.address));
+            accepting.push(bound);
+        }
+        let tracker = net.tracker.clone();
+        tasks.extend(accepting.into_iter().map(|bound| tokio::spawn(net::serve(net.clone(), bound))));
+        let _ = health.broker.set(broker.clone()); // set once, here
+        Ok(Server { broker, listeners: open, http: http_address, started_in: since.elapsed(), stop, tracker, tasks })
+    }
+
+    /// Serves until `asked`, then stops: nothing new is accepted, what was begun is finished within
+    /// `shutdown.timeout`, storage is closed.
+    pub async fn run_until(self, asked: impl Future<Output = ()>) {
+        asked.await;
+        self.stop().await;
+    }
+
+    /// Stops; see [`Server::run_until`].
+    pub async fn stop(self) {
+        tracing::info!("stopping");
+        self.stop.cancel();
+        self.tracker.close();
+        let patience = self.broker.config.node.shutdown_timeout;
+        if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
+            tracing::warn!(open = self.tracker.len(), "some connections did not finish within `shutdown.timeout`");
+        }
+        self.broker.storage.shutdown().await;
+        for task in self.tasks {
+            task.abort();
+        }
+        tracing::info!("stopped");
+    }
+}
+
+fn cannot_listen(address: impl ToString, setting: &'static str, source: io::Error) -> ServeError {
+    ServeError::Listen { address: address.to_string(), setting, source }
+}
+
+async fn open_http(address: SocketAddr) -> Result<TcpListener, ServeError> {
+    TcpListener::bind(address).await.map_err(|source| cannot_listen(address, "http.listen", source))
+}
+
+async fn serve_http(listener: TcpListener, health: Arc<Health>, metrics: Metrics, stop: CancellationToken) {
+    if let Err(error) = http::serve(listener, health, metrics, stop).await {
+        tracing::error!(%error, "the HTTP listener ended; metrics and health are not served any more");
+    }
+}
+
+fn open_disk(path: &Path) -> Result<OsDisk, ServeError> {
+    OsDisk::open(path).map_err(|source| {
+        let path = path.display().to_string();
+        match source.kind() {
+            io::ErrorKind::WouldBlock => ServeError::DataDirInUse { path },
+            _ => ServeError::DataDir { path, source },
+        }
+    })
+}
