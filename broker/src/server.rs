@@ -11,13 +11,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use weir_protocol::ids::Timestamp;
 use weir_storage::disk::OsDisk;
 
 use crate::broker::{Broker, Listener, StartError};
 use crate::config::{Config, ConfigProblem};
 use crate::http::{self, HttpState, Readiness};
 use crate::memory::MemoryBudget;
-use crate::metrics::{GroupSample, Metrics};
+use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
 
 /// Why `weir serve` did not start.
@@ -55,6 +56,7 @@ pub struct Server {
 /// What the HTTP listener tells.
 struct Health {
     broker: OnceLock<Arc<Broker>>,
+    lag: OnceLock<LagMeter>,
     stop: CancellationToken,
 }
 
@@ -73,7 +75,12 @@ impl HttpState for Health {
     }
 
     async fn groups(&self) -> Vec<GroupSample> {
-        Vec::new()
+        let Some(broker) = self.broker.get() else { return Vec::new() };
+        let meter = self.lag.get_or_init(|| {
+            let interval = broker.config.observe.group_lag_interval;
+            LagMeter::new(broker.groups.clone(), broker.topics.clone(), broker.storage.clone(), interval)
+        });
+        meter.sample(Timestamp(broker.wall_clock_ms())).await
     }
 
     fn sample(&self) {
@@ -91,7 +98,7 @@ impl Server {
         let listeners = config.listeners()?;
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
-        let health = Arc::new(Health { broker: OnceLock::new(), stop: stop.clone() });
+        let health = Arc::new(Health { broker: OnceLock::new(), lag: OnceLock::new(), stop: stop.clone() });
         let http = open_http(config.node.http_listen).await?;
         let http_address =
             http.local_addr().map_err(|source| cannot_listen(config.node.http_listen, "http.listen", source))?;
