@@ -2,6 +2,7 @@
 use std::path::{Path, PathBuf};
 
 use super::*;
+use crate::config::{Config, Source, variable};
 
 fn committed() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/generated")
@@ -49,6 +50,36 @@ fn pages_are_written_into_a_new_folder() {
     for page in pages() {
         assert_eq!(std::fs::read_to_string(target.join(page.file)).unwrap(), page.text);
     }
+}
+
+/// The broker's settings in the compose file and the image: (variable, value).
+fn container_settings() -> Vec<(String, String)> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let read = |file: &str| std::fs::read_to_string(root.join(file)).unwrap();
+    let compose = read("docker-compose.yml");
+    let image = read("Dockerfile");
+    let in_compose = compose.lines().filter_map(|line| line.trim().split_once(": "));
+    let in_image = image.lines().filter_map(|line| line.strip_prefix("ENV ")?.split_once('='));
+    let settings = in_compose.chain(in_image).filter(|(name, _)| name.starts_with("WEIR_"));
+    settings.map(|(name, value)| (name.to_owned(), value.trim_matches('"').to_owned())).collect()
+}
+
+/// Seen failing with a misspelt variable, and without WEIR_INSECURE.
+#[test]
+fn containers_are_configured_with_settings_that_exist_and_go_together() {
+    let mut config = Config::default();
+    let keys = config.keys();
+    let settings = container_settings();
+    assert!(settings.len() >= 5, "{settings:?}");
+    for (name, value) in settings {
+        let key = keys.iter().find(|key| variable(key) == name);
+        let key = key.unwrap_or_else(|| panic!("{name} is not a setting"));
+        config.set(key, &value, Source::Environment(name)).unwrap();
+    }
+    config.validate().unwrap();
+    let advertised = config.listeners().unwrap().into_iter().map(|l| (l.name, l.advertised.unwrap().to_string()));
+    let expected = [("inside", "weir:9092"), ("outside", "localhost:19092")];
+    assert_eq!(advertised.collect::<Vec<_>>(), expected.map(|(name, at)| (name.to_owned(), at.to_owned())));
 }
 
 /// The way to write the pages without a binary, for whoever changes declarations: `cargo test -p weir --lib -- --ignored
