@@ -4,7 +4,8 @@ use crate::metrics::{Kind, SUBSYSTEMS};
 
 const ABOUT: &str = "\
 What `http://127.0.0.1:9644/metrics` answers (the address is the setting `http.listen`). Counters count since the process started.
-A histogram `NAME` is stored as `NAME_bucket`, `NAME_sum` and `NAME_count`. A series appears when it first has a value.
+A histogram `NAME` is stored as `NAME_bucket`, `NAME_sum` and `NAME_count`. Counters without labels begin at 0; any other series appears when it
+first has a value.
 
 Alert rules are in [deploy/prometheus/alerts.yml](../../deploy/prometheus/alerts.yml), a dashboard in
 [deploy/grafana/dashboards/weir.json](../../deploy/grafana/dashboards/weir.json).";

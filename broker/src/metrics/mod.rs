@@ -53,6 +53,7 @@ impl Metrics {
         let (recorder, metrics) = Metrics::build()?;
         metrics::set_global_recorder(recorder).map_err(|_| InstallError::Installed)?;
         describe();
+        start_at_zero();
         process::record_constants();
         Ok(metrics)
     }
@@ -99,6 +100,16 @@ fn describe() {
             Kind::Counter => metrics::describe_counter!(name, unit, text),
             Kind::Gauge => metrics::describe_gauge!(name, unit, text),
             Kind::Histogram(_) => metrics::describe_histogram!(name, unit, text),
+        }
+    }
+}
+
+/// Counters without labels exist from the start: Prometheus' `increase` does not see a series that begins at 1, and the
+/// first failure of a disk is the one to be told about.
+fn start_at_zero() {
+    for metric in declared() {
+        if metric.kind == Kind::Counter && metric.labels.is_empty() {
+            metrics::counter!(metric.name).increment(0);
         }
     }
 }

@@ -104,6 +104,15 @@ fn everything_rendered_is_declared() {
 }
 
 #[test]
+fn counters_without_labels_are_there_before_anything_happens() {
+    let text = recorded(start_at_zero);
+    for name in ["weir_wal_failures_total", "weir_merge_failures_total", "weir_connections_refused_total"] {
+        assert!(text.lines().any(|line| line == format!("{name} 0")), "{name} is missing in\n{text}");
+    }
+    assert!(!text.contains("weir_request_errors_total "), "one without its labels would be another series");
+}
+
+#[test]
 fn errors_have_kafkas_names() {
     assert_eq!(broker::error_name(100), "UNKNOWN_TOPIC_ID");
     assert_eq!(broker::error_name(-1), "UNKNOWN_SERVER_ERROR");
