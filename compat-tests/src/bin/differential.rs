@@ -51,7 +51,7 @@ async fn run() -> anyhow::Result<bool> {
             Ok(true)
         }
         "record" => {
-            let mut recording = differential::run(&bootstrap, only.as_deref()).await?;
+            let mut recording = differential::run(&bootstrap, only.as_deref(), true).await?;
             if only.is_some() {
                 // The scenarios that were not asked for stay as they were.
                 let mut whole = differential::parse(&std::fs::read_to_string(&file)?)?;
@@ -66,7 +66,7 @@ async fn run() -> anyhow::Result<bool> {
         "replay" => {
             let text = std::fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
             let recorded = differential::parse(&text)?;
-            let replayed = differential::run(&bootstrap, only.as_deref()).await?;
+            let replayed = differential::run(&bootstrap, only.as_deref(), itself).await?;
             let report = compare(&recorded, &replayed, only.as_deref(), itself);
             for difference in &report.unexpected {
                 println!("DIFFERENT {difference}");

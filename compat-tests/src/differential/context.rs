@@ -1,5 +1,7 @@
 //! What a scenario works with.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use kafka_protocol::messages::create_topics_request::{CreatableTopic, CreatableTopicConfig};
@@ -21,16 +23,18 @@ pub struct Ctx {
     wire: Wire,
     normaliser: Normaliser,
     steps: Vec<Step>,
+    settle: Duration,
 }
 
 impl Ctx {
-    pub async fn new(bootstrap: &str, prefix: &str) -> anyhow::Result<Ctx> {
+    pub async fn new(bootstrap: &str, prefix: &str, settle: Duration) -> anyhow::Result<Ctx> {
         Ok(Ctx {
             bootstrap: bootstrap.to_owned(),
             prefix: prefix.to_owned(),
             wire: Wire::connect(bootstrap).await?,
             normaliser: Normaliser::new(prefix),
             steps: Vec::new(),
+            settle,
         })
     }
 
@@ -56,6 +60,11 @@ impl Ctx {
     /// [`Ctx::name`] as a group.
     pub fn group(&self, suffix: &str) -> GroupId {
         GroupId(self.name(suffix))
+    }
+
+    /// Gives Apache Kafka the time to apply a change after it has answered. Weir has none to need.
+    pub async fn settle(&self) {
+        tokio::time::sleep(self.settle).await;
     }
 
     /// Another connection, for what must happen at the same time.
@@ -184,7 +193,7 @@ impl Ctx {
             {
                 return Ok(id);
             }
-            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
         }
         bail!("{name:?} has no leaders 4 s after its creation")
     }
@@ -218,7 +227,7 @@ impl Ctx {
                 .context("an answer without a partition")?;
             match partition.error_code {
                 0 => return Ok(partition.base_offset),
-                3 | 6 => tokio::time::sleep(std::time::Duration::from_millis(20)).await,
+                3 | 6 => tokio::time::sleep(Duration::from_millis(20)).await,
                 code => bail!("producing to {name:?}: error {code}"),
             }
         }

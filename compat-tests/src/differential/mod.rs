@@ -30,6 +30,7 @@ mod wire;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use serde::{Deserialize, Serialize};
@@ -55,7 +56,10 @@ pub type Recording = BTreeMap<String, Vec<Step>>;
 const CONCURRENT: usize = 8;
 
 /// Runs every scenario whose name contains `only` against the broker and returns its normalised answers.
-pub async fn run(bootstrap: &str, only: Option<&str>) -> anyhow::Result<Recording> {
+///
+/// With `is_kafka` it waits where Apache Kafka applies a change only some time after its answer.
+pub async fn run(bootstrap: &str, only: Option<&str>, is_kafka: bool) -> anyhow::Result<Recording> {
+    let settle = if is_kafka { Duration::from_millis(700) } else { Duration::ZERO };
     // Names must not meet those of an earlier run against the same broker; the number is normalised away.
     let run = format!("{:x}", rand::random::<u32>());
     let slots = Arc::new(Semaphore::new(CONCURRENT));
@@ -69,7 +73,7 @@ pub async fn run(bootstrap: &str, only: Option<&str>) -> anyhow::Result<Recordin
             scenario.name,
             tokio::spawn(async move {
                 let _slot = slots.acquire_owned().await?;
-                let mut context = context::Ctx::new(&bootstrap, &format!("d-{run}-{}", scenario.name)).await?;
+                let mut context = context::Ctx::new(&bootstrap, &format!("d-{run}-{}", scenario.name), settle).await?;
                 let outcome = (scenario.run)(&mut context).await;
                 anyhow::Ok((context.into_steps(), outcome))
             }),

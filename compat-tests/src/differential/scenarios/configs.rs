@@ -78,8 +78,7 @@ pub async fn describe_configs(ctx: &mut Ctx) -> anyhow::Result<()> {
 }
 
 async fn told(ctx: &mut Ctx, label: &str, name: &StrBytes) -> anyhow::Result<()> {
-    // Kafka applies a change after it has answered.
-    tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+    ctx.settle().await;
     let keys = ["cleanup.policy", "max.message.bytes", "retention.ms", "segment.bytes"];
     ctx.call(&format!("told after: {label}"), 1, &describe(TOPIC, name.clone(), Some(&keys))).await?;
     Ok(())

@@ -90,7 +90,7 @@ pub const EPOCH_TOPIC: &str = "differential-epochs";
 
 /// Creates what must have been there before the broker's last start: a topic whose leader epoch a restart then raises.
 pub async fn prepare(bootstrap: &str) -> anyhow::Result<()> {
-    let mut ctx = Ctx::new(bootstrap, "prepare").await?;
+    let mut ctx = Ctx::new(bootstrap, "prepare", std::time::Duration::ZERO).await?;
     let name = TopicName(StrBytes::from_static_str(EPOCH_TOPIC));
     if ctx.metadata_of(&name).await?.is_none() {
         ctx.create_named(&name, 1, &[]).await.context("preparing")?;

@@ -6,10 +6,17 @@ use uuid::Uuid;
 use crate::differential::batch::Batch;
 use crate::differential::context::{Ctx, produce};
 
-/// An id that belongs to nobody but this scenario: brokers hand out theirs from 0 upward.
+/// An id that belongs to nobody but this scenario. A broker that has just started may not have any yet.
 async fn new_producer(ctx: &mut Ctx) -> anyhow::Result<i64> {
     let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
-    Ok(ctx.quiet(4, &request).await?.producer_id.0)
+    for _ in 0..100 {
+        let answer = ctx.quiet(4, &request).await?;
+        if answer.error_code == 0 {
+            return Ok(answer.producer_id.0);
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    }
+    anyhow::bail!("no producer id within 5 s")
 }
 
 /// Kafka forgets a producer whose last batch is older than a day by its own timestamps, so these are of today.
@@ -84,6 +91,7 @@ pub async fn sequence_wrap(ctx: &mut Ctx) -> anyhow::Result<()> {
 }
 
 pub async fn init_producer_id(ctx: &mut Ctx) -> anyhow::Result<()> {
+    new_producer(ctx).await?;
     for version in 0..=5 {
         let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
         ctx.call("no transactional id", version, &request).await?;
