@@ -157,6 +157,11 @@ pub const STEPS: &[Step] = &[
           "--data", "{data}", "--rows", "{rows}"]),
     client("differential", "the recorded answers of Apache Kafka, replayed", &[], &["build"], &["differential"],
         &["{target}/debug/differential", "replay", "--bootstrap", "{bootstrap}"]),
+
+    command(Phase::Alone, "crash-kill-9", "10 kills under load, synced: nothing lost, doubled or reordered", &[], &["build"], 5,
+        &["{target}/debug/crash", "--weir", "{weir}", "--cycles", "10", "--seed", "1"]),
+    command(Phase::Alone, "crash-kill-9-os", "the same with durability = os, which survives a kill too", &[], &["build"], 5,
+        &["{target}/debug/crash", "--weir", "{weir}", "--cycles", "5", "--seed", "2", "--durability", "os"]),
 ];
 
 /// How to get a program that a step asks for.

@@ -19,7 +19,7 @@ fn main() -> Result<()> {
     }
     let outcome = run(&options)?;
     println!(
-        "{{\"client\":\"crash\",\"check\":\"kill-9\",\"ok\":true,\"cycles\":{},\"produced\":{},\"compared\":{},\"resent\":{},\"slowest_restart_ms\":{},\"seed\":{}}}",
+        "{{\"counts\":{{\"cycles\":{},\"acked\":{},\"compared\":{},\"resent\":{},\"slowest_restart_ms\":{},\"seed\":{}}}}}",
         outcome.cycles,
         outcome.acked,
         outcome.compared,
