@@ -12,7 +12,7 @@ use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, FetchRequest};
 use weir_storage::log::AbortedTransaction;
 
-use super::lookup::TopicRef;
+use super::lookup::{self, TopicRef};
 use super::{Versions, given};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
@@ -101,7 +101,30 @@ pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> Vec
             FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id, partitions }
         }
     };
+    count(broker, &answer);
     encode::encode(version, answer)
+}
+
+/// Errors, records and bytes by topic, for the metrics.
+fn count(broker: &Broker, answer: &FetchAnswer) {
+    let metrics = &broker.metrics;
+    metrics.request_error(ApiKey::Fetch, answer.error_code);
+    for partition in &answer.partitions {
+        metrics.request_error(ApiKey::Fetch, partition.error_code);
+        let mut records = 0;
+        read::each_header(&partition.records, |header| {
+            if !header.attributes.is_control() {
+                records += header.record_count.max(0) as u64;
+            }
+        });
+        metrics.records_out.increment(records);
+        if metrics.counts_topics()
+            && let Ok(topic) = lookup::topic(broker, &partition.key.topic)
+            && let Some(traffic) = metrics.topic(&topic.name)
+        {
+            traffic.bytes_out.increment(partition.records_bytes() as u64);
+        }
+    }
 }
 
 /// The request in terms of sessions. A partition named twice counts once, with what was said last.

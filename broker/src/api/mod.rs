@@ -39,7 +39,7 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sync_group;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 
 /// The versions of one API that this broker serves. They feed ApiVersions and docs/generated/apis.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -26,6 +26,7 @@ use super::lookup::{self, LookupError, TopicRef};
 use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
+use crate::metrics::{BrokerMetrics, TopicTraffic};
 use crate::topics::Topic;
 
 pub mod validate;
@@ -60,15 +61,30 @@ pub enum ProduceError {
 }
 
 /// A partition of the request; `Ok` = its batch is queued, and the next outcome is its own.
-type Slot = (i32, Result<(), ProduceError>);
+type Slot = (i32, Result<Queued, ProduceError>);
+
+/// What a queued batch counts for once it is stored.
+struct Queued {
+    records: u64,
+    bytes: u64,
+}
+
+/// The slots of one topic of the request.
+struct TopicSlots {
+    topic: TopicRef,
+    slots: Vec<Slot>,
+    /// Only where bytes are counted by topic.
+    traffic: Option<TopicTraffic>,
+}
 
 /// A request whose batches are queued.
 pub struct Submitted {
     version: i16,
     acks: Acks,
     timeout_ms: i32,
-    topics: Vec<(TopicRef, Vec<Slot>)>,
+    topics: Vec<TopicSlots>,
     outcome: AppendFuture,
+    metrics: Arc<BrokerMetrics>,
 }
 
 /// What to do with the connection afterwards.
@@ -96,9 +112,16 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame) -> Sub
                 (Err(error), _) | (_, Err(error)) => Err(error.clone()),
                 (Ok(_), Ok(topic)) => admit(broker, version, topic, index.0, records, now).await,
             };
-            slots.push((index.0, admitted.map(|append| queue.push(append))));
+            let queued = admitted.map(|append| {
+                let header = &append.header;
+                let counts = Queued { records: header.record_count.max(0) as u64, bytes: header.total_len() as u64 };
+                queue.push(append);
+                counts
+            });
+            slots.push((index.0, queued));
         }
-        topics.push((topic, slots));
+        let traffic = found.ok().and_then(|topic| broker.metrics.topic(&topic.name));
+        topics.push(TopicSlots { topic, slots, traffic });
     }
     let level = level.unwrap_or(AckLevel::Written);
     let outcome: AppendFuture = if queue.is_empty() {
@@ -106,7 +129,8 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame) -> Sub
     } else {
         broker.storage.submit(queue, level).await
     };
-    Submitted { version, acks: request.acks, timeout_ms: request.timeout_ms, topics, outcome }
+    let metrics = broker.metrics.clone();
+    Submitted { version, acks: request.acks, timeout_ms: request.timeout_ms, topics, outcome, metrics }
 }
 
 fn required_acks(acks: Acks) -> Result<AckLevel, ProduceError> {
@@ -151,7 +175,7 @@ async fn admit(
 impl Submitted {
     /// Waits for the outcome, at most as long as the request allows.
     pub async fn finish(self) -> Outcome {
-        let Submitted { version, acks, timeout_ms, topics, outcome } = self;
+        let Submitted { version, acks, timeout_ms, topics, outcome, metrics } = self;
         let limit = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
         let mut results = match acks {
             // Nobody waits for these; a slow disk is not an error.
@@ -163,12 +187,16 @@ impl Submitted {
         };
         let mut failed = false;
         let mut responses = Vec::with_capacity(topics.len());
-        for (topic, slots) in topics {
+        for TopicSlots { topic, slots, traffic } in topics {
             let mut partitions = Vec::with_capacity(slots.len());
             for (index, admitted) in slots {
-                let result = admitted.and_then(|()| match &mut results {
-                    Ok(results) => results.next().ok_or(AppendError::ShuttingDown)?.map_err(ProduceError::from),
-                    Err(timed_out) => Err(timed_out.clone()),
+                let result = admitted.and_then(|queued| {
+                    let appended = match &mut results {
+                        Ok(results) => results.next().ok_or(AppendError::ShuttingDown)??,
+                        Err(timed_out) => return Err(timed_out.clone()),
+                    };
+                    queued.count(&appended, &metrics, traffic.as_ref());
+                    Ok(appended)
                 });
                 if let Err(error) = &result {
                     failed = true;
@@ -182,6 +210,18 @@ impl Submitted {
             return Outcome::Silent { failed };
         }
         Outcome::Respond(ProduceResponse::default().with_responses(responses))
+    }
+}
+
+impl Queued {
+    /// A batch that was there before is not counted again.
+    fn count(&self, appended: &Appended, metrics: &BrokerMetrics, traffic: Option<&TopicTraffic>) {
+        if !appended.duplicate {
+            metrics.records_in.increment(self.records);
+            if let Some(traffic) = traffic {
+                traffic.bytes_in.increment(self.bytes);
+            }
+        }
     }
 }
 

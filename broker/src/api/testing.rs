@@ -30,12 +30,18 @@ impl std::ops::Deref for TestBroker {
 }
 
 pub async fn broker() -> TestBroker {
+    broker_with(|_| {}).await
+}
+
+/// With other settings.
+pub async fn broker_with(change: impl FnOnce(&mut Config)) -> TestBroker {
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(OsDisk::open(dir.path()).unwrap());
     let mut config = Config::default();
     config.node.data_dir = dir.path().display().to_string();
     config.storage.wal_file = ByteCount::mib(4);
     config.groups.offsets_partitions = 4;
+    change(&mut config);
     let broker = Broker::open(config, disk, None).await.unwrap();
     TestBroker { broker, _dir: dir }
 }

@@ -119,6 +119,12 @@ impl BrokerMetrics {
         self.connections_refused.increment(1);
     }
 
+    /// Whether [`BrokerMetrics::topic`] gives anything.
+    #[must_use]
+    pub fn counts_topics(&self) -> bool {
+        self.topics.is_some()
+    }
+
     /// The counters of a topic; `None` unless topics are counted one by one.
     #[must_use]
     pub fn topic(&self, name: &str) -> Option<TopicTraffic> {

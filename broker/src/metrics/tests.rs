@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use kafka_protocol::messages::ApiKey;
+use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
+use kafka_protocol::messages::{ApiKey, FetchRequest, TopicName};
+use kafka_protocol::protocol::StrBytes;
 
 use super::*;
 
@@ -90,6 +92,41 @@ fn connections_are_open_until_dropped_and_topics_keep_one_series() {
     ] {
         assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
     }
+}
+
+/// Seen failing with the counting of either API taken out.
+#[tokio::test]
+async fn records_and_bytes_are_counted_when_they_are_produced_and_fetched() {
+    let (recorder, metrics) = Metrics::build().unwrap();
+    // Of this thread, on which this test's runtime does everything.
+    let _recording = metrics::set_default_local_recorder(&recorder);
+    let broker = crate::api::testing::broker_with(|config| config.observe.per_topic = true).await;
+    broker.topic("flights", 1, &[]).await;
+    broker.produce("flights", 0, &["one", "two", "three"]).await;
+    broker.produce("flights", 0, &["four"]).await;
+    broker.produce("nowhere", 0, &["lost"]).await;
+    let partition = |at| FetchPartition::default().with_partition(at).with_partition_max_bytes(1 << 20);
+    let topic = FetchTopic::default().with_topic(TopicName(StrBytes::from_static_str("flights")));
+    let topic = topic.with_partitions(vec![partition(0), partition(7)]);
+    let request = FetchRequest::default().with_max_bytes(1 << 20).with_topics(vec![topic]);
+    crate::api::fetch::handle(&broker, 12, request).await;
+
+    let text = metrics.handle.render();
+    for line in [
+        "weir_records_in_total 4",
+        "weir_records_out_total 4",
+        r#"weir_request_errors_total{api="Fetch",error="UNKNOWN_TOPIC_OR_PARTITION"} 1"#,
+    ] {
+        assert!(text.lines().any(|l| l == line), "{line} is missing in\n{text}");
+    }
+    let bytes = |name: &str| {
+        let series = format!("{name}{{topic=\"flights\"}} ");
+        let line = text.lines().find_map(|line| line.strip_prefix(series.as_str()));
+        line.unwrap_or_else(|| panic!("{series} is missing in\n{text}")).parse::<u64>().unwrap()
+    };
+    let produced = bytes("weir_topic_bytes_in_total");
+    assert!(produced > 2 * 61, "two batches have two headers: {produced}");
+    assert_eq!(produced, bytes("weir_topic_bytes_out_total"));
 }
 
 #[test]

@@ -150,23 +150,26 @@ fn answered(key: &PartitionRef, outcome: ReadOutcome, limit: ReadLimit) -> Fetch
     FetchedPartition { aborted, records: outcome.chunks, ..with_ends(key.clone(), &outcome.offsets) }
 }
 
-/// Looks at the header of each batch. A header may be a chunk of its own, with the body in the next ones.
 fn holds_zstd(chunks: &[Bytes]) -> bool {
+    let mut zstd = false;
+    each_header(chunks, |header| zstd |= header.attributes.compression() == Compression::Zstd);
+    zstd
+}
+
+/// Looks at the header of each batch. A header may be a chunk of its own, with the body in the next ones.
+pub(super) fn each_header(chunks: &[Bytes], mut look: impl FnMut(&BatchHeader)) {
     let mut body_left = 0usize;
     for chunk in chunks {
         let mut at = body_left.min(chunk.len());
         body_left -= at;
         while chunk.len() - at >= HEADER_LEN {
-            let Ok(header) = BatchHeader::parse(&chunk[at..]) else { return false };
-            if header.attributes.compression() == Compression::Zstd {
-                return true;
-            }
+            let Ok(header) = BatchHeader::parse(&chunk[at..]) else { return };
+            look(&header);
             let here = header.total_len().min(chunk.len() - at);
             body_left = header.total_len() - here;
             at += here;
         }
     }
-    false
 }
 
 /// Returns when `min_bytes` can be read, when something must be answered at once, or at the deadline.
