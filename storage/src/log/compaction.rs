@@ -1,6 +1,325 @@
-//! Log compaction (`cleanup.policy=compact`).
-use std::sync::Arc;
+//! Log compaction (`cleanup.policy=compact`): of each key only the last record stays, at its offset.
+//!
+//! Works on whole segments. A segment written by compaction is *clean*: keys in the leading run of clean segments are
+//! unique, so only the segments behind it, the *dirty* ones, are mapped (key -> last offset) and everything up to their end
+//! is rewritten. Never past the last stable offset; control batches stay; producer state does not depend on what survives.
+//! A tombstone goes with the first compaction that finds it in a clean segment older than `delete.retention.ms`.
+//!
+//! The swap is one manifest record. If a merge or retention changed the segments meanwhile, the work is thrown away and done
+//! again later; a crash before the record leaves files that the next start removes.
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::io;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
-use super::engine::Storage;
+use bytes::Bytes;
+use weir_protocol::ids::{Offset, Timestamp};
+use weir_protocol::records::{
+    BatchHeader, DecompressLimits, Record as KafkaRecord, Rewritten, WhenEmpty, batches, decode, rewrite_retained,
+};
 
-pub(super) async fn run(_storage: &Arc<Storage>) {}
+use super::engine::{Storage, now};
+use super::manifest::{Record, SegmentRef, Swap};
+use super::partition::{ColdError, Partition};
+use super::state::State;
+use crate::segment::{RowFileWriter, SectionRead};
+
+/// Keys mapped at once: about 100 MiB. What does not fit is left for the next round, at a segment's border.
+const KEYS_MAX: usize = 2_000_000;
+const READ_BYTES: usize = 1 << 20;
+/// Survivors held in memory until they are written, beside those of one input segment.
+const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+
+/// A round for each so many housekeeping intervals.
+const INTERVALS_PER_ROUND: u32 = 5;
+
+pub(super) async fn run(storage: Weak<Storage>) {
+    loop {
+        let Some(interval) = storage.upgrade().map(|s| s.config.housekeeping_interval_ms) else { return };
+        tokio::time::sleep(Duration::from_millis(interval.max(1)) * INTERVALS_PER_ROUND).await;
+        let Some(strong) = storage.upgrade() else { return };
+        let partitions: Vec<Arc<Partition>> = strong.partitions.read().values().cloned().collect();
+        for partition in partitions {
+            let plan = plan(&partition.lock(), now());
+            if let Some(plan) = plan
+                && let Err(error) = compact(&strong, partition.clone(), plan).await
+            {
+                metrics::counter!("weir_compaction_failures_total").increment(1);
+                tracing::error!(%error, partition = %partition.key(), "compaction failed; it is tried again");
+            }
+        }
+    }
+}
+
+/// What one compaction works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Plan {
+    /// All segments to rewrite, from the first on.
+    segments: Vec<SegmentRef>,
+    /// How many of them are clean.
+    clean: usize,
+    segment_bytes: u64,
+    tombstones_before_ms: i64,
+}
+
+/// Pure: what is due, if anything.
+fn plan(state: &State, now: Timestamp) -> Option<Plan> {
+    if !state.config.cleanup.compact || state.deleted {
+        return None;
+    }
+    let newest_allowed = now.0.saturating_sub(state.config.min_compaction_lag_ms as i64);
+    let segments: Vec<SegmentRef> = state
+        .segments
+        .iter()
+        .take_while(|s| s.next <= state.last_stable.0)
+        .take_while(|s| state.config.min_compaction_lag_ms == 0 || s.max_timestamp <= newest_allowed)
+        .cloned()
+        .collect();
+    let clean = segments.iter().take_while(|s| s.compacted).count();
+    let bytes = |segments: &[SegmentRef]| segments.iter().map(|s| s.bytes).sum::<u64>();
+    let (dirty, total) = (bytes(&segments[clean..]), bytes(&segments));
+    if clean == segments.len() || dirty == 0 {
+        return None;
+    }
+    let too_old = state
+        .config
+        .max_compaction_lag_ms
+        .is_some_and(|lag| segments[clean..].iter().any(|s| s.max_timestamp < now.0.saturating_sub(lag as i64)));
+    let ratio = dirty as f64 / total.max(1) as f64;
+    (too_old || ratio >= state.config.min_cleanable_dirty_ratio).then(|| Plan {
+        segments,
+        clean,
+        segment_bytes: state.config.segment_bytes,
+        tombstones_before_ms: now.0.saturating_sub(state.config.delete_retention_ms as i64),
+    })
+}
+
+/// Key -> last offset, by a 128-bit hash with keys of this process: a collision would need 2^64 records.
+struct LastOffsets {
+    hashers: (RandomState, RandomState),
+    offsets: HashMap<(u64, u64), i64>,
+}
+
+impl LastOffsets {
+    fn new() -> LastOffsets {
+        LastOffsets { hashers: (RandomState::new(), RandomState::new()), offsets: HashMap::new() }
+    }
+
+    fn hash(&self, key: &[u8]) -> (u64, u64) {
+        (self.hashers.0.hash_one(key), self.hashers.1.hash_one(key))
+    }
+
+    fn note(&mut self, key: &[u8], offset: i64) {
+        let hash = self.hash(key);
+        self.offsets.insert(hash, offset);
+    }
+
+    /// Whether no later record has this key.
+    fn is_last(&self, key: &[u8], offset: i64) -> bool {
+        self.offsets.get(&self.hash(key)).is_none_or(|last| *last <= offset)
+    }
+}
+
+async fn compact(storage: &Arc<Storage>, partition: Arc<Partition>, plan: Plan) -> io::Result<()> {
+    let this = storage.clone();
+    let worker = partition.clone();
+    let written = tokio::task::spawn_blocking(move || rewrite(&this, &worker, plan)).await.map_err(io::Error::other)?;
+    match written {
+        Ok(written) => swap_in(storage, &partition, written).await,
+        Err(ColdOrIo::Cold(ColdError::Moved)) => Ok(()), // a merge or retention was faster
+        Err(ColdOrIo::Cold(ColdError::Failed(error))) => Err(io::Error::other(error)),
+        Err(ColdOrIo::Io(error)) => Err(error),
+    }
+}
+
+enum ColdOrIo {
+    Cold(ColdError),
+    Io(io::Error),
+}
+
+impl From<ColdError> for ColdOrIo {
+    fn from(error: ColdError) -> Self {
+        ColdOrIo::Cold(error)
+    }
+}
+
+impl From<io::Error> for ColdOrIo {
+    fn from(error: io::Error) -> Self {
+        ColdOrIo::Io(error)
+    }
+}
+
+struct Written {
+    replaced: Vec<SegmentRef>,
+    added: Vec<SegmentRef>,
+}
+
+fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Written, ColdOrIo> {
+    let mut last = LastOffsets::new();
+    let mut end = plan.clean;
+    for segment in &plan.segments[plan.clean..] {
+        // At least one segment is taken, else a huge one would never be compacted.
+        if last.offsets.len() >= KEYS_MAX && end > plan.clean {
+            break;
+        }
+        for_each_batch(partition, segment, &mut |header, batch| {
+            if !header.attributes.is_control() {
+                for_each_record(batch, |record| {
+                    if let Some(key) = record.key {
+                        last.note(key, record.offset(header).0);
+                    }
+                });
+            }
+            Ok(())
+        })?;
+        end += 1;
+    }
+    let replaced = plan.segments[..end].to_vec();
+    let mut output = Output {
+        storage,
+        partition,
+        segment_bytes: plan.segment_bytes.min(OUTPUT_BYTES_MAX),
+        pending: Vec::new(),
+        bytes: 0,
+        added: Vec::new(),
+    };
+    let mut next_base = replaced.first().map_or(0, |s| s.base);
+    for (index, segment) in replaced.iter().enumerate() {
+        let drop_tombstones = index < plan.clean && segment.created_ms < plan.tombstones_before_ms;
+        for_each_batch(partition, segment, &mut |header, batch| {
+            if header.attributes.is_control() {
+                output.pending.push((*header, batch.clone()));
+                output.bytes += batch.len() as u64;
+                return Ok(());
+            }
+            let keep = |header: &BatchHeader, record: &KafkaRecord<'_>| {
+                let Some(key) = record.key else { return false };
+                last.is_last(key, record.offset(header).0) && !(drop_tombstones && record.value.is_none())
+            };
+            let kept = match rewrite_retained(batch, &DecompressLimits::default(), WhenEmpty::Drop, keep) {
+                Ok(Rewritten::Unchanged) => Some(batch.clone()),
+                Ok(Rewritten::Batch(bytes)) => Some(bytes),
+                Ok(Rewritten::Dropped) => None,
+                // What cannot be read is kept as it is: compaction loses nothing.
+                Err(error) => {
+                    tracing::warn!(%error, partition = %partition.key(), offset = %header.base_offset, "a batch is not compacted");
+                    Some(batch.clone())
+                }
+            };
+            if let Some(bytes) = kept
+                && let Ok(header) = BatchHeader::parse(&bytes)
+            {
+                output.bytes += bytes.len() as u64;
+                output.pending.push((header, bytes));
+            }
+            Ok(())
+        })?;
+        let is_final = index + 1 == replaced.len();
+        if is_final || output.bytes >= output.segment_bytes {
+            output.write(next_base, segment.next)?;
+            next_base = segment.next;
+        }
+    }
+    let added = output.added;
+    Ok(Written { replaced, added })
+}
+
+/// Gathers what survives and writes it a segment at a time.
+struct Output<'a> {
+    storage: &'a Storage,
+    partition: &'a Partition,
+    segment_bytes: u64,
+    pending: Vec<(BatchHeader, Bytes)>,
+    bytes: u64,
+    added: Vec<SegmentRef>,
+}
+
+impl Output<'_> {
+    /// A segment for offsets `[base, next)`, also when nothing of them is left: the range stays covered.
+    fn write(&mut self, base: i64, next: i64) -> io::Result<()> {
+        let file = self.storage.next_segment.fetch_add(1, Ordering::AcqRel);
+        let mut footer = None;
+        let mut length = 0;
+        self.storage.io.segments.publish(file, &mut |out| {
+            let mut writer = RowFileWriter::new(out)?;
+            writer.begin_section(self.partition.key(), Offset(base));
+            for (header, batch) in &self.pending {
+                writer.append(header, batch.clone())?;
+            }
+            writer.set_next_offset(Offset(next));
+            let (mut sections, bytes) = writer.finish()?;
+            footer = sections.pop();
+            length = bytes;
+            Ok(())
+        })?;
+        metrics::counter!("weir_compaction_bytes_total").increment(length);
+        metrics::counter!("weir_storage_bytes_written_total").increment(length);
+        self.added.push(SegmentRef {
+            file,
+            base,
+            next,
+            bytes: footer.as_ref().map_or(0, |f| f.length),
+            max_timestamp: footer.as_ref().map_or(-1, |f| f.max_timestamp.0),
+            created_ms: now().0,
+            compacted: true,
+        });
+        self.pending.clear();
+        self.bytes = 0;
+        Ok(())
+    }
+}
+
+fn for_each_batch(
+    partition: &Partition,
+    segment: &SegmentRef,
+    visit: &mut dyn FnMut(&BatchHeader, &Bytes) -> Result<(), ColdOrIo>,
+) -> Result<(), ColdOrIo> {
+    let reader = partition.open_section(segment.file)?;
+    let mut offset = Offset(segment.base);
+    loop {
+        let found = reader
+            .read(offset, Offset(segment.next), READ_BYTES, true)
+            .map_err(|e| partition.segment_error(e, segment.file, offset))?;
+        let SectionRead::Slice(slice) = found else { return Ok(()) };
+        for batch in batches(&slice.bytes) {
+            let batch = batch.map_err(io::Error::other)?;
+            visit(&batch.header, &slice.bytes.slice_ref(batch.bytes))?;
+        }
+        offset = slice.last.next_offset();
+    }
+}
+
+fn for_each_record(batch: &[u8], mut visit: impl FnMut(&KafkaRecord<'_>)) {
+    let Ok(decoded) = decode(batch, &DecompressLimits::default()) else { return };
+    for record in decoded.records().flatten() {
+        visit(&record);
+    }
+}
+
+async fn swap_in(storage: &Arc<Storage>, partition: &Arc<Partition>, written: Written) -> io::Result<()> {
+    let mut manifest = storage.manifest.lock().await;
+    let unchanged = {
+        let state = partition.lock();
+        !state.deleted && state.segments.starts_with(&written.replaced)
+    };
+    if !unchanged {
+        for segment in &written.added {
+            storage.io.segments.remove(segment.file)?;
+        }
+        return Ok(());
+    }
+    let remove: Vec<u64> = written.replaced.iter().map(|s| s.file).collect();
+    let swap = Swap { key: partition.key().into(), add: written.added.clone(), remove: remove.clone() };
+    storage.write_record(&Record::SegmentsSwapped { swaps: vec![swap] }).await?;
+    for segment in &written.added {
+        *manifest.references.entry(segment.file).or_insert(0) += 1;
+    }
+    let cached = partition.lock().swap_segments(&written.added, &remove);
+    storage.io.cache.freed(cached);
+    storage.dereference(&mut manifest, remove);
+    let bytes = |segments: &[SegmentRef]| segments.iter().map(|s| s.bytes).sum::<u64>();
+    tracing::debug!(partition = %partition.key(), before = bytes(&written.replaced), after = bytes(&written.added), "compacted");
+    Ok(())
+}

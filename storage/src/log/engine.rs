@@ -13,6 +13,7 @@ use tokio::task::JoinHandle;
 use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
 
 use super::commit::{Committer, Tag, TailCache};
+use super::compaction;
 use super::config::{LogConfig, StorageConfig};
 use super::maintenance;
 use super::manifest::{CheckpointError, Record};
@@ -163,7 +164,11 @@ impl Storage {
         }
         let committer = Committer::new(cache, tail_cache_bytes);
         let weak: Weak<Storage> = Arc::downgrade(&storage);
-        let tasks = [tokio::spawn(committer.run(commit_queue)), tokio::spawn(maintenance::run(weak))];
+        let tasks = [
+            tokio::spawn(committer.run(commit_queue)),
+            tokio::spawn(maintenance::run(weak.clone())),
+            tokio::spawn(compaction::run(weak)),
+        ];
         storage.tasks.lock().extend(tasks);
         Ok(storage)
     }

@@ -1,4 +1,4 @@
-//! Background work of the engine: merge, retention, compaction, checkpoints, releasing WAL files. One task, one thing at a
+//! Background work of the engine: merge, retention, checkpoints, releasing WAL files. One task, one thing at a
 //! time, so manifest changes do not interleave. Nothing here can lose data: a step that fails is tried again later.
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use super::engine::{Storage, now};
 use super::manifest::{self, Checkpoint, FORMAT};
+use super::merge;
 use super::partition::Partition;
-use super::{compaction, merge};
 
-/// Retention and compaction are looked at every so many rounds.
+/// Retention is looked at every so many rounds.
 const ROUNDS_PER_CLEANUP: u64 = 5;
 
 pub(super) async fn run(storage: Weak<Storage>) {
@@ -39,7 +39,6 @@ impl Storage {
         merge::run(self).await;
         if round.is_multiple_of(ROUNDS_PER_CLEANUP) {
             self.retain().await;
-            compaction::run(self).await;
             self.expire_producers();
         }
         let needed = self.oldest_needed_file();

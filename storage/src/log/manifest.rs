@@ -33,7 +33,7 @@ pub struct SegmentRef {
     /// -1: no record has a timestamp.
     pub max_timestamp: i64,
     pub created_ms: i64,
-    /// Written by compaction: keys below the next compaction's clean end are unique.
+    /// Written by compaction: keys in the leading run of such segments are unique.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compacted: bool,
 }
@@ -94,8 +94,6 @@ pub struct PartitionCheckpoint {
     pub epochs: Vec<(i32, i64)>,
     #[serde(default)]
     pub producers: Producers,
-    #[serde(default)]
-    pub clean_end: i64,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -89,7 +89,11 @@ fn cut_file(storage: &Storage) -> Option<u64> {
 
 fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) -> Option<Section> {
     let state = partition.lock();
-    let due = state.tail_bytes >= storage.config.merge_partition_bytes;
+    let enough = storage.config.merge_partition_bytes.min(state.config.segment_bytes);
+    // Compaction works on segments: a compacted topic's tail becomes one when Kafka would roll.
+    let rolls = state.config.cleanup.compact
+        && state.tail.front()?.max_timestamp.0 < now().0.saturating_sub(state.config.segment_ms as i64);
+    let due = state.tail_bytes >= enough || rolls;
     let in_cut = match (state.tail.front()?.location, cut_file) {
         (Some(location), Some(cut)) => location.file <= cut,
         _ => false,

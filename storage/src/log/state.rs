@@ -53,8 +53,6 @@ pub struct State {
     pub producers: Producers,
     /// The largest log append time given, so that it never goes back.
     pub last_append_time: Timestamp,
-    /// Compaction has made keys below this offset unique.
-    pub clean_end: Offset,
     pub config: Arc<LogConfig>,
     pub deleted: bool,
     /// Known to the maintenance task as having a tail.
@@ -76,7 +74,6 @@ impl State {
             epochs: Vec::new(),
             producers: Producers::default(),
             last_append_time: Timestamp(-1),
-            clean_end: Offset::ZERO,
             config,
             deleted: false,
             listed_dirty: false,
@@ -90,7 +87,6 @@ impl State {
         self.segment_bytes = self.segments.iter().map(|s| s.bytes).sum();
         self.epochs = checkpoint.epochs.iter().map(|(e, o)| (LeaderEpoch(*e), Offset(*o))).collect();
         self.producers = checkpoint.producers;
-        self.clean_end = Offset(checkpoint.clean_end);
         // Batches below state_end that are not in segments come back from the WAL.
         self.log_end = self.segments_end();
     }
@@ -103,7 +99,6 @@ impl State {
             segments: self.segments.clone(),
             epochs: self.epochs.iter().map(|(e, o)| (e.0, o.0)).collect(),
             producers: self.producers.clone(),
-            clean_end: self.clean_end.0,
         }
     }
 

@@ -208,3 +208,98 @@ async fn deleted_records_stay_deleted_and_their_files_go() {
     assert!(read_all(&storage, 0).await.is_empty());
     assert_eq!(append(&storage, 0, &[value(200)], 1).await.base_offset, Offset(200));
 }
+
+/// (offset, key, value) of every record there is.
+async fn read_keyed(storage: &Storage) -> Vec<(i64, Vec<u8>, Option<Vec<u8>>)> {
+    let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+    let mut offset = partition.offsets().log_start;
+    let mut out = Vec::new();
+    while offset < partition.offsets().high_watermark {
+        let request = ReadRequest { offset, max_bytes: 10_000, at_least_one: true, limit: ReadLimit::HighWatermark };
+        let outcome = partition.read(request).await.unwrap();
+        if outcome.bytes == 0 {
+            break;
+        }
+        let all: Bytes = outcome.chunks.concat().into();
+        for batch in batches(&all) {
+            let batch = batch.unwrap();
+            let decoded = weir_protocol::records::decode(batch.bytes, &Default::default()).unwrap();
+            for record in decoded.records() {
+                let record = record.unwrap();
+                out.push((
+                    record.offset(&batch.header).0,
+                    record.key.unwrap().to_vec(),
+                    record.value.map(<[u8]>::to_vec),
+                ));
+            }
+            offset = batch.header.next_offset();
+        }
+    }
+    out
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn compaction_keeps_the_last_record_of_each_key_at_its_offset() {
+    let dir = tempfile::tempdir().unwrap();
+    let log = LogConfig {
+        cleanup: CleanupPolicy { delete: false, compact: true },
+        min_cleanable_dirty_ratio: 0.1,
+        delete_retention_ms: 0,
+        ..LogConfig::default()
+    };
+    let open = async |epoch| {
+        let disk = Arc::new(OsDisk::open(dir.path()).unwrap());
+        let spec = TopicSpec { topic: TOPIC, partitions: 1, config: Arc::new(log.clone()) };
+        Storage::open(disk, small_config(), LeaderEpoch(epoch), vec![spec], &|_| false).await.unwrap()
+    };
+    let mut random = 88_172_645_463_325_252u64;
+    let mut next = |n: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        random % n
+    };
+    let mut produced: Vec<(i64, Vec<u8>, Option<Vec<u8>>)> = Vec::new();
+    for epoch in 1..=3 {
+        let storage = open(epoch).await;
+        for _ in 0..150 {
+            let mut builder = BatchBuilder::new();
+            for _ in 0..1 + next(6) {
+                let key = format!("key{}", next(40)).into_bytes();
+                let value = (next(8) > 0).then(|| vec![b'v'; 1 + next(700) as usize]);
+                builder.append(Some(&key), value.as_deref(), &[], Timestamp(5_000)).unwrap();
+                produced.push((produced.len() as i64, key, value));
+            }
+            let bytes = builder.build().unwrap();
+            let header = BatchHeader::parse(&bytes).unwrap();
+            let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+            let batch = BytesMut::from(&bytes[..]);
+            let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
+            storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
+        }
+        let limit = std::time::Instant::now() + std::time::Duration::from_secs(10);
+        loop {
+            let rows = read_keyed(&storage).await;
+            assert!(rows.is_sorted_by_key(|row| row.0));
+            for row in &rows {
+                assert_eq!(&produced[row.0 as usize], row, "a record changed or moved");
+            }
+            let last = |key: &[u8]| produced.iter().rev().find(|p| p.1 == key).unwrap();
+            let mut keys: Vec<&[u8]> = produced.iter().map(|p| p.1.as_slice()).collect();
+            keys.sort_unstable();
+            keys.dedup();
+            for key in keys {
+                let last = last(key);
+                // A tombstone may go, a value may not.
+                assert!(last.2.is_none() || rows.contains(last), "the last value of a key is gone");
+            }
+            if rows.len() < produced.len() / 3 {
+                break;
+            }
+            assert!(std::time::Instant::now() < limit, "{} of {} records are left", rows.len(), produced.len());
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        drop(storage);
+        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    }
+}
