@@ -47,9 +47,21 @@ fn main() -> ExitCode {
         Some(Command::Client(command)) => client(command, globals),
     };
     result.unwrap_or_else(|error| {
-        eprintln!("weir: {error:#}");
+        eprintln!("weir: {}", told(&error));
         ExitCode::FAILURE
     })
+}
+
+/// The error with its causes, each said once: most of our messages hold their cause already.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn client(command: cli::Command, globals: cli::GlobalArgs) -> anyhow::Result<ExitCode> {
@@ -131,4 +143,19 @@ fn banner(server: &Server) -> String {
     text.push_str(&format!("  echo 'hello' | weir produce demo{flag}\n"));
     text.push_str(&format!("  weir consume demo -o start -n 1{flag}\n\n"));
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cause_is_said_once() {
+        let cause = || std::io::Error::other("no space");
+        assert_eq!(told(&anyhow::Error::new(cause()).context("cannot write x")), "cannot write x: no space");
+        assert_eq!(
+            told(&anyhow::Error::new(cause()).context("cannot write x: no space; free some")),
+            "cannot write x: no space; free some"
+        );
+    }
 }
