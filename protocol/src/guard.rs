@@ -64,8 +64,9 @@ pub enum GuardError {
     },
 }
 
-/// Checks the body of a request: what follows the request header, to the last byte.
-pub fn check(api_key: i16, api_version: i16, body: &[u8], limits: &GuardLimits) -> Result<(), GuardError> {
+/// Checks the body of a request, which is what follows the request header. Returns how many bytes follow its last field;
+/// as in Apache Kafka they do no harm, and librdkafka sends some.
+pub fn check(api_key: i16, api_version: i16, body: &[u8], limits: &GuardLimits) -> Result<usize, GuardError> {
     let api = api(api_key).ok_or(GuardError::UnknownApi { api_key })?;
     if api_version < api.min || api_version > api.max {
         return Err(GuardError::UnsupportedVersion { api: api.name, version: api_version, min: api.min, max: api.max });

@@ -4,12 +4,13 @@ use super::GuardLimits;
 use super::shape::{Api, Field, Shape};
 use crate::wire::{Wire, WireError};
 
-/// Walks a whole request body; it must be consumed to the last byte.
-pub(super) fn request(api: &Api, version: i16, body: &[u8], limits: &GuardLimits) -> Result<(), WireError> {
+/// Walks a whole request body. Bytes behind its last field are let be, as Apache Kafka does: librdkafka 2.16 asks for all
+/// topics with the null array in place of a wider length, and three bytes of it stay behind the request. Returns how many there are; the crate must leave as many.
+pub(super) fn request(api: &Api, version: i16, body: &[u8], limits: &GuardLimits) -> Result<usize, WireError> {
     let mut walk = Walk { version, compact: version >= api.flexible, budget: limits.max_elements, limits };
     let mut wire = Wire::new(body);
     walk.fields(&mut wire, api.fields)?;
-    wire.finish()
+    Ok(wire.remaining())
 }
 
 struct Walk<'a> {
