@@ -24,7 +24,7 @@ use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
 /// Why `weir serve` did not start.
 #[derive(Debug, Error)]
 pub enum ServeError {
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] ConfigProblem),
     #[error(
         "the data folder {path} is in use by another process; stop it, or set `data.dir` (flag --data-dir) to another folder"
@@ -34,7 +34,7 @@ pub enum ServeError {
         "cannot use the data folder {path}: {source}; set `data.dir` (flag --data-dir) to a folder that can be written"
     )]
     DataDir { path: String, source: io::Error },
-    #[error("{0}")]
+    #[error(transparent)]
     Open(#[from] StartError),
     #[error("cannot listen on {address}: {source}; stop what uses the port, or change the setting `{setting}`")]
     Listen { address: String, setting: &'static str, source: io::Error },

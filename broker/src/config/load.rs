@@ -50,7 +50,7 @@ pub enum LoadError {
         problem: ConfigProblem,
     },
     /// The settings do not go together.
-    #[error("{0}")]
+    #[error(transparent)]
     Unsound(#[from] ConfigProblem),
 }
 
