@@ -150,7 +150,7 @@ impl Broker {
         let started = Instant::now();
         let meta: Arc<dyn MetadataStore> = Arc::new(EmbeddedMetadata::open(disk.clone(), metadata_cache)?);
         let identity = Identity::next(&*meta).await?;
-        let loaded = LoadedTopics::load(&*meta)?;
+        let loaded = LoadedTopics::load_with(&*meta, Arc::new(config.topic_defaults.clone()))?;
         let deleted = |topic| loaded.is_deleted(topic);
         let storage =
             Storage::open(disk, config.storage_config(), identity.incarnation, loaded.specs(), &deleted).await?;

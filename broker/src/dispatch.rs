@@ -20,6 +20,7 @@ use weir_protocol::produce::split_produce;
 
 use crate::api;
 use crate::broker::{Broker, Connection, RequestContext};
+use crate::memory::Reservation;
 use errors::ErrorCodes;
 
 /// A request that was taken in.
@@ -41,8 +42,8 @@ enum Work {
 /// What becomes of an accepted request.
 #[derive(Debug)]
 pub enum Answer {
-    /// The response frame in parts, to be written one after the other.
-    Send(Vec<Bytes>),
+    /// The response frame in parts, to be written one after the other, and the memory to hold until then.
+    Send(Vec<Bytes>, Option<Reservation>),
     /// Nothing is sent (acks=0).
     Silent,
     /// The connection closes: an acks=0 request failed, which its client can notice in no other way.
@@ -149,13 +150,13 @@ pub async fn answer(broker: &Arc<Broker>, connection: &Connection, accepted: Acc
     let answer = match work {
         Work::Produce(submitted) => match submitted.finish().await {
             api::produce::Outcome::Respond(response) => {
-                Answer::Send(respond(broker, &header, api, version, &response)?)
+                Answer::Send(respond(broker, &header, api, version, &response)?, None)
             }
             api::produce::Outcome::Silent { failed: false } => Answer::Silent,
             api::produce::Outcome::Silent { failed: true } => Answer::Close,
         },
         Work::UnsupportedApiVersions => {
-            Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?)
+            Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?, None)
         }
         Work::Plain(body) => {
             let context = RequestContext {
@@ -165,7 +166,7 @@ pub async fn answer(broker: &Arc<Broker>, connection: &Connection, accepted: Acc
                 listener: connection.listener.clone(),
             };
             let call = Call { broker, header: &header, api, context };
-            Answer::Send(call.handle(body).await?)
+            call.handle(body).await?
         }
     };
     broker.metrics.request_done(api, received.elapsed());
@@ -228,11 +229,12 @@ impl Call<'_> {
             .map_err(|e| Refused::Malformed { api: api_name(self.header.api_key), detail: e.to_string() })
     }
 
-    fn respond<R: Encodable + ErrorCodes>(&self, response: &R) -> Result<Vec<Bytes>, Refused> {
-        respond(self.broker, self.header, self.api, self.header.api_version, response)
+    fn respond<R: Encodable + ErrorCodes>(&self, response: &R) -> Result<Answer, Refused> {
+        let parts = respond(self.broker, self.header, self.api, self.header.api_version, response)?;
+        Ok(Answer::Send(parts, None))
     }
 
-    async fn handle(&self, body: Bytes) -> Result<Vec<Bytes>, Refused> {
+    async fn handle(&self, body: Bytes) -> Result<Answer, Refused> {
         let (broker, ctx, version) = (self.broker, &self.context, self.header.api_version);
         /// Decodes the body, runs the handler, encodes what it returns.
         macro_rules! serve {
@@ -244,7 +246,8 @@ impl Call<'_> {
         match self.api {
             ApiKey::Fetch => {
                 let request: FetchRequest = self.decode(body)?;
-                Ok(frame_parts(self.header, api::fetch::handle(broker, version, request).await))
+                let (parts, hold) = api::fetch::handle(broker, version, request).await;
+                Ok(Answer::Send(frame_parts(self.header, parts), hold))
             }
             ApiKey::ListOffsets => {
                 serve!(ListOffsetsRequest, |r| api::list_offsets::handle(broker, version, r).await)

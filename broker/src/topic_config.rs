@@ -101,10 +101,14 @@ pub enum TopicConfigError {
     LagOrder { min: u64, max: u64 },
 }
 
-/// The configs of one topic: what was set on it. Everything else has the default.
+/// Defaults that the broker's configuration sets for its topics, by topic config name.
+pub type TopicDefaults = Arc<BTreeMap<String, String>>;
+
+/// The configs of one topic: what was set on it. Everything else has the broker's default, or the built-in one.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct TopicConfigs {
     overrides: BTreeMap<String, String>,
+    inherited: TopicDefaults,
 }
 
 /// One entry of DescribeConfigs.
@@ -114,6 +118,8 @@ pub struct DescribedConfig {
     pub value: String,
     /// Set on the topic, as opposed to the default.
     pub overridden: bool,
+    /// The default that the broker's configuration sets, if it sets one.
+    pub inherited: Option<String>,
 }
 
 /// What the broker itself needs of a topic's configs, resolved; the log's part is in `log`.
@@ -222,8 +228,16 @@ impl TopicConfigs {
         self.overrides.iter().map(|(k, v)| (k.as_str(), v.as_str()))
     }
 
+    /// What is not set on the topic comes from here.
+    #[must_use]
+    pub fn with_defaults(mut self, defaults: &TopicDefaults) -> TopicConfigs {
+        self.inherited = defaults.clone();
+        self
+    }
+
     fn value(&self, definition: &TopicConfigDef) -> &str {
-        self.overrides.get(definition.name).map_or(definition.default, String::as_str)
+        let set = self.overrides.get(definition.name).or_else(|| self.inherited.get(definition.name));
+        set.map_or(definition.default, String::as_str)
     }
 
     /// Every config with its value, in the order of the table.
@@ -234,6 +248,7 @@ impl TopicConfigs {
                 definition,
                 value: self.value(definition).to_owned(),
                 overridden: self.overrides.contains_key(definition.name),
+                inherited: self.inherited.get(definition.name).cloned(),
             })
             .collect()
     }

@@ -14,7 +14,7 @@ use weir_protocol::ids::TopicId;
 use weir_storage::log::{Storage, TopicSpec};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 
-use crate::topic_config::{TopicConfigError, TopicConfigs, TopicSettings};
+use crate::topic_config::{TopicConfigError, TopicConfigs, TopicDefaults, TopicSettings};
 
 #[cfg(test)]
 mod tests;
@@ -131,18 +131,25 @@ impl Snapshot {
 /// What the metadata store knows of topics, read before the storage engine opens.
 pub struct LoadedTopics {
     snapshot: Snapshot,
+    defaults: TopicDefaults,
     deleted: HashSet<TopicId>,
 }
 
 impl LoadedTopics {
+    /// With the built-in defaults of topic configs.
     pub fn load(meta: &dyn MetadataStore) -> Result<LoadedTopics, MetaError> {
+        LoadedTopics::load_with(meta, TopicDefaults::default())
+    }
+
+    /// `defaults`: those of the broker's configuration.
+    pub fn load_with(meta: &dyn MetadataStore, defaults: TopicDefaults) -> Result<LoadedTopics, MetaError> {
         let mut snapshot = Snapshot::default();
         for (key, stored) in meta.scan(TOPIC_PREFIX.as_bytes())? {
             let name = String::from_utf8_lossy(&key[TOPIC_PREFIX.len()..]).into_owned();
             let damaged = |detail: String| MetaError::Table { detail: format!("topic `{name}`: {detail}") };
             let stored: StoredTopic = serde_json::from_slice(&stored.value).map_err(|e| damaged(e.to_string()))?;
             // Configs of an older or newer version that are not valid any more must not stop the start.
-            let mut configs = TopicConfigs::default();
+            let mut configs = TopicConfigs::default().with_defaults(&defaults);
             for (config, value) in &stored.configs {
                 if let Err(error) = configs.set(config, value) {
                     tracing::warn!(topic = name, %error, "a stored topic config is ignored");
@@ -158,7 +165,7 @@ impl LoadedTopics {
                 deleted.insert(TopicId(id));
             }
         }
-        Ok(LoadedTopics { snapshot, deleted })
+        Ok(LoadedTopics { snapshot, defaults, deleted })
     }
 
     pub fn specs(&self) -> Vec<TopicSpec> {
@@ -178,6 +185,7 @@ pub struct Topics {
     /// One change at a time.
     changes: tokio::sync::Mutex<()>,
     default_partitions: i32,
+    defaults: TopicDefaults,
 }
 
 impl std::fmt::Debug for Topics {
@@ -199,6 +207,7 @@ impl Topics {
             snapshot: ArcSwap::from_pointee(loaded.snapshot),
             changes: tokio::sync::Mutex::new(()),
             default_partitions,
+            defaults: loaded.defaults,
         }
     }
 
@@ -236,6 +245,7 @@ impl Topics {
         }
         let wanted = partitions.unwrap_or(self.default_partitions);
         self.check_count(name, wanted, wanted)?;
+        let configs = configs.with_defaults(&self.defaults);
         configs.validate()?;
         let settings = configs.resolve();
         Ok(Topic { id: TopicId(Uuid::new_v4()), name: name.to_owned(), partitions: wanted, configs, settings })
@@ -344,7 +354,7 @@ impl Topics {
     ) -> Result<Arc<Topic>, TopicError> {
         let _one_at_a_time = self.changes.lock().await;
         let topic = self.get(name).ok_or_else(|| TopicError::Unknown { name: name.to_owned() })?;
-        let configs = change(&topic.configs)?;
+        let configs = change(&topic.configs)?.with_defaults(&self.defaults);
         configs.validate()?;
         let settings = configs.resolve();
         let next =

@@ -32,7 +32,11 @@ pub enum Source {
 
 /// Where the value of a topic config comes from.
 pub fn source_of(config: &DescribedConfig) -> Source {
-    if config.overridden { Source::Topic } else { Source::Default }
+    match (config.overridden, &config.inherited) {
+        (true, _) => Source::Topic,
+        (false, Some(_)) => Source::StaticBroker,
+        (false, None) => Source::Default,
+    }
 }
 
 /// Why a resource is not described.
@@ -106,6 +110,9 @@ fn topic_entry(config: &DescribedConfig) -> Entry {
         chain.push((definition.name.to_owned(), config.value.clone(), Source::Topic));
     }
     let broker_name = definition.broker_synonym.unwrap_or(definition.name);
+    if let Some(inherited) = &config.inherited {
+        chain.push((broker_name.to_owned(), inherited.clone(), Source::StaticBroker));
+    }
     chain.push((broker_name.to_owned(), definition.default.to_owned(), Source::Default));
     Entry {
         name: definition.name.to_owned(),
@@ -119,53 +126,41 @@ fn topic_entry(config: &DescribedConfig) -> Entry {
 
 /// The broker's own settings, and the topic defaults by their broker names. All are read from the configuration at start.
 fn broker_entries(broker: &Broker) -> Vec<Entry> {
-    let own = [
-        ("node.id", broker.node_id().to_string(), ConfigKind::Int, "Number of this broker."),
-        ("broker.id", broker.node_id().to_string(), ConfigKind::Int, "Number of this broker, by its old name."),
-        (
-            "num.partitions",
-            broker.topics.default_partitions().to_string(),
-            ConfigKind::Int,
-            "Partitions of a new topic.",
-        ),
-        (
-            "auto.create.topics.enable",
-            broker.settings.auto_create_topics_enable.to_string(),
-            ConfigKind::Boolean,
-            "Whether topics are created when clients mention them.",
-        ),
-        (
-            "fetch.max.bytes",
-            broker.settings.fetch_max_bytes.to_string(),
-            ConfigKind::Int,
-            "Largest fetch response, whatever the client asks for.",
-        ),
-        (
-            "log.dirs",
-            broker.settings.data_dir.display().to_string(),
-            ConfigKind::String,
-            "Folder of everything the broker keeps.",
-        ),
-    ];
-    let own = own.into_iter().map(|(name, value, kind, documentation)| Entry {
+    let config = &broker.config;
+    let source = |key: &str| if config.sources.contains_key(key) { Source::StaticBroker } else { Source::Default };
+    let entry = |name: &str, value: String, kind, documentation: String, source| Entry {
         name: name.to_owned(),
         read_only: true,
         kind,
-        documentation: documentation.to_owned(),
-        chain: vec![(name.to_owned(), value.clone(), Source::StaticBroker)],
+        documentation,
+        chain: vec![(name.to_owned(), value.clone(), source)],
         value,
+    };
+    let own = config.infos().into_iter().map(|info| {
+        let kind = match info.kind {
+            "number" => ConfigKind::Int,
+            "bytes" | "duration" => ConfigKind::Long,
+            "boolean" => ConfigKind::Boolean,
+            kind if kind.starts_with("list") => ConfigKind::List,
+            _ => ConfigKind::String,
+        };
+        entry(info.key, info.wire, kind, info.doc, source(info.key))
     });
+    // Kafka's tools look for these under Kafka's names.
+    let aliases = [
+        ("broker.id", broker.node_id().to_string(), ConfigKind::Int, "node.id"),
+        ("log.dirs", broker.settings.data_dir.display().to_string(), ConfigKind::String, "data.dir"),
+    ]
+    .into_iter()
+    .map(|(name, value, kind, of)| entry(name, value, kind, format!("The same as `{of}`."), source(of)));
     let defaults = TABLE.iter().filter_map(|definition| {
         let name = definition.broker_synonym?;
-        Some(Entry {
-            name: name.to_owned(),
-            value: definition.default.to_owned(),
-            read_only: true,
-            kind: definition.allowed.kind(),
-            documentation: definition.documentation.to_owned(),
-            chain: vec![(name.to_owned(), definition.default.to_owned(), Source::Default)],
-        })
+        let set = config.topic_defaults.get(definition.name);
+        let source = if set.is_some() { Source::StaticBroker } else { Source::Default };
+        let value = set.cloned().unwrap_or_else(|| definition.default.to_owned());
+        Some(entry(name, value, definition.allowed.kind(), definition.documentation.to_owned(), source))
     });
+    let own = own.chain(aliases);
     own.chain(defaults).collect()
 }
 
@@ -214,6 +209,18 @@ mod tests {
         assert_eq!(names, ["retention.ms", "log.retention.ms"]);
         assert_eq!(entry("retention.ms").chain[0].2, Source::Topic);
         assert_eq!(entry("cleanup.policy").chain, [("log.cleanup.policy".into(), "delete".into(), Source::Default)]);
+    }
+
+    #[test]
+    fn default_of_the_broker_is_in_force_where_the_topic_sets_nothing() {
+        let defaults = std::sync::Arc::new([("retention.ms".to_owned(), "5".to_owned())].into());
+        let configs = TopicConfigs::parse([("segment.ms", Some("77"))]).unwrap().with_defaults(&defaults);
+        assert_eq!(configs.resolve().log.retention_ms, Some(5));
+        let described = configs.describe();
+        let retention = described.iter().find(|config| config.definition.name == "retention.ms").unwrap();
+        assert_eq!((retention.value.as_str(), source_of(retention)), ("5", Source::StaticBroker));
+        let sources: Vec<Source> = topic_entry(retention).chain.into_iter().map(|(_, _, source)| source).collect();
+        assert_eq!(sources, [Source::StaticBroker, Source::Default]);
     }
 
     #[test]

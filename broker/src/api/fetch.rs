@@ -16,6 +16,7 @@ use super::lookup::{self, TopicRef};
 use super::{Versions, given};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
+use crate::memory::Reservation;
 
 pub mod encode;
 pub mod read;
@@ -87,22 +88,25 @@ impl FetchAnswer {
     }
 }
 
-/// Serves one fetch; waits up to `max_wait_ms` while there is less than `min_bytes`. Returns the parts of the body.
-pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> Vec<Bytes> {
+/// Serves one fetch; waits up to `max_wait_ms` while there is less than `min_bytes`. Returns the parts of the body, and
+/// the memory to hold until they are sent.
+pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> (Vec<Bytes>, Option<Reservation>) {
     let plan = read::Plan::new(&request, broker.settings.fetch_max_bytes);
+    let mut hold = None;
     let answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
         Err(error) => {
             tracing::debug!(%error, "fetch session refused");
             FetchAnswer::refused(error)
         }
         Ok(context) => {
-            let mut partitions = read::read(broker, version, &plan, context.wanted()).await;
+            let (mut partitions, memory) = read::read(broker, version, &plan, context.wanted()).await;
+            hold = memory;
             let session_id = broker.fetch_sessions.finish(broker.now_ms(), context, &mut partitions);
             FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id, partitions }
         }
     };
     count(broker, &answer);
-    encode::encode(version, answer)
+    (encode::encode(version, answer), hold)
 }
 
 /// Errors, records and bytes by topic, for the metrics.

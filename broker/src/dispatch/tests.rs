@@ -74,7 +74,7 @@ async fn every_api_and_version_reaches_its_handler_and_answers_in_its_version() 
             let accepted = accept(&broker.broker, &connection, request).await;
             let accepted = accepted.unwrap_or_else(|refused| panic!("{:?} {version}: {refused}", served.key));
             match answer(&broker.broker, &connection, accepted).await {
-                Ok(Answer::Send(parts)) => {
+                Ok(Answer::Send(parts, _)) => {
                     let bytes = parts.concat();
                     assert_eq!(bytes[..4], ((bytes.len() - 4) as i32).to_be_bytes(), "{:?} {version}", served.key);
                     assert_eq!(bytes[4..8], 42i32.to_be_bytes());

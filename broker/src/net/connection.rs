@@ -211,10 +211,10 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
             let answer = self.answer(accepted, &mut outgoing).await;
             self.in_progress.fetch_sub(1, Ordering::AcqRel);
             match answer {
-                Some(Answer::Send(chunks)) => {
+                Some(Answer::Send(chunks, hold)) => {
                     outgoing.bytes += chunks.iter().map(Bytes::len).sum::<usize>();
                     outgoing.chunks.extend(chunks);
-                    outgoing.memory.push(memory);
+                    outgoing.memory.extend(std::iter::once(memory).chain(hold));
                 }
                 Some(Answer::Silent) => {}
                 Some(Answer::Close) | None => {

@@ -18,6 +18,7 @@ use super::session::{PartitionRef, Wanted, WantedPartitions};
 use crate::api::lookup::{self, check_epoch};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
+use crate::memory::Reservation;
 
 /// First version whose clients know zstd.
 const ZSTD_SINCE: i16 = 10;
@@ -61,12 +62,19 @@ enum Target<'a> {
     Answered(FetchedPartition),
 }
 
-/// Reads every wanted partition in order.
-pub async fn read(broker: &Broker, version: i16, plan: &Plan, wanted: &WantedPartitions) -> Vec<FetchedPartition> {
+/// Reads every wanted partition in order. What is read is reserved first: the first bytes wait for memory, later partitions
+/// are left out when there is none, so that no two fetches wait for each other.
+pub async fn read(
+    broker: &Broker,
+    version: i16,
+    plan: &Plan,
+    wanted: &WantedPartitions,
+) -> (Vec<FetchedPartition>, Option<Reservation>) {
     let targets: Vec<Target<'_>> = wanted.iter().map(|(key, wanted)| open(broker, key, wanted)).collect();
     wait_for_data(&targets, plan).await;
     let mut left = plan.max_bytes;
     let mut nothing_yet = true;
+    let mut memory: Option<Reservation> = None;
     let mut answers = Vec::with_capacity(targets.len());
     for target in targets {
         let answer = match target {
@@ -78,7 +86,19 @@ pub async fn read(broker: &Broker, version: i16, plan: &Plan, wanted: &WantedPar
                     at_least_one: nothing_yet,
                     limit: plan.limit,
                 };
-                read_one(version, key, &partition, request).await
+                let wish = partition.available_bytes(request.offset, plan.limit, request.max_bytes);
+                match reserve(broker, memory.is_none(), wish.min(request.max_bytes)).await {
+                    Some(mut reserved) => {
+                        let answer = read_one(version, key, &partition, request).await;
+                        reserved.shrink_to(answer.records_bytes());
+                        match &mut memory {
+                            Some(memory) => memory.merge(reserved),
+                            None => memory = Some(reserved).filter(|reserved| reserved.bytes() > 0),
+                        }
+                        answer
+                    }
+                    None => with_ends(key.clone(), &partition.offsets()),
+                }
             }
         };
         let bytes = answer.records_bytes();
@@ -86,7 +106,12 @@ pub async fn read(broker: &Broker, version: i16, plan: &Plan, wanted: &WantedPar
         left = left.saturating_sub(bytes);
         answers.push(answer);
     }
-    answers
+    (answers, memory)
+}
+
+async fn reserve(broker: &Broker, first: bool, bytes: usize) -> Option<Reservation> {
+    let budget = &broker.budgets.responses;
+    if first { Some(budget.reserve(bytes).await) } else { budget.try_reserve(bytes) }
 }
 
 fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Target<'a> {
