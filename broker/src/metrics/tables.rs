@@ -78,6 +78,10 @@ pub mod storage {
         MERGE_BYTES = "weir_merge_bytes_total", Kind::Counter, Bytes, [];
         /// Merges that failed and will be tried again.
         MERGE_FAILURES = "weir_merge_failures_total", Kind::Counter, Count, [];
+        /// Bytes that log compaction wrote into segments.
+        COMPACTION_BYTES = "weir_compaction_bytes_total", Kind::Counter, Bytes, [];
+        /// Compactions that failed and will be tried again.
+        COMPACTION_FAILURES = "weir_compaction_failures_total", Kind::Counter, Count, [];
         /// Bytes of batches appended to partitions.
         BYTES_INGESTED = "weir_storage_bytes_ingested_total", Kind::Counter, Bytes, [];
         /// Bytes written to the device: write-ahead log, merges, checkpoints.
