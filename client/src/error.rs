@@ -332,6 +332,7 @@ fn code_hint(code: ResponseError) -> Option<&'static str> {
         ResponseError::InvalidTimestamp => {
             "see the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`"
         }
+        ResponseError::InvalidConfig => "see the names and values of `weir topic describe TOPIC --all-configs`",
         ResponseError::InvalidRecord => "a compacted topic needs a key in every record; a typed topic, a fitting value",
         ResponseError::OffsetOutOfRange => "that offset was deleted or not written yet; start from `start` or `end`",
         ResponseError::NonEmptyGroup => "stop the group's members first",

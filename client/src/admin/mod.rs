@@ -47,3 +47,6 @@ impl Admin {
 pub(crate) fn wire_text(text: &str) -> StrBytes {
     StrBytes::from_string(text.to_owned())
 }
+
+#[cfg(test)]
+mod tests;

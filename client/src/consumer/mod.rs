@@ -3,7 +3,8 @@
 //!
 //! What I own: positions, fetched bytes that are not yet handed out (at most about `fetch_bytes_max` beyond the response in
 //! flight), where to start and where to go on when an offset is gone. What I never do: groups and commits
-//! ([`crate::group`]). [`Consumer::poll`] may be dropped at any await point without losing or repeating a record.
+//! ([`crate::group`]). [`Consumer::poll`] may be dropped at any await point without losing or repeating a record; connecting and
+//! looking up metadata then start over.
 
 mod fetch;
 mod position;
@@ -369,3 +370,6 @@ impl Consumer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -183,3 +183,6 @@ fn is_abort_marker(batch: &BatchSlice<'_>, limits: &DecompressLimits) -> bool {
     let marker = decoded.records().next().and_then(Result::ok);
     marker.and_then(|marker| marker.key).and_then(ControlType::from_key) == Some(ControlType::Abort)
 }
+
+#[cfg(test)]
+mod tests;

@@ -293,3 +293,6 @@ impl Queue {
         all.for_each(|batch| batch.finish(Err(error.clone())));
     }
 }
+
+#[cfg(test)]
+mod tests;
