@@ -69,7 +69,9 @@ mod tests {
         }
     }
 
-    fn check(members: &[Member], topics: &[(&str, i32)], expected: &[(&str, &[(&str, &[i32])])]) {
+    type Expected<'a> = (&'a str, &'a [(&'a str, &'a [i32])]);
+
+    fn check(members: &[Member], topics: &[(&str, i32)], expected: &[Expected<'_>]) {
         let partitions = topics.iter().map(|&(topic, count)| (topic.to_owned(), count)).collect();
         let expected: BTreeMap<String, Assignment> = expected
             .iter()

@@ -193,6 +193,8 @@ pub struct Producer {
     commands: mpsc::Sender<Command>,
     room: Arc<Semaphore>,
     sticky: Mutex<HashMap<Arc<str>, Sticky>>,
+    /// Topics as they were last described.
+    known: Mutex<HashMap<Arc<str>, Arc<TopicInfo>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -203,7 +205,7 @@ impl Producer {
         let (commands, inbox) = mpsc::channel(COMMANDS_MAX);
         let task = tokio::spawn(sender::run(client.clone(), config.clone(), inbox));
         let room = Arc::new(Semaphore::new(config.buffer_bytes_max));
-        Ok(Self { client, config, commands, room, sticky: Mutex::default(), task })
+        Ok(Self { client, config, commands, room, sticky: Mutex::default(), known: Mutex::default(), task })
     }
 
     /// Hands a record over and returns the future of its outcome. Waits only for metadata and for room in the buffer.
@@ -213,8 +215,8 @@ impl Producer {
         if bytes > self.config.request_bytes_max {
             return Err(ClientError::RecordTooLarge { bytes, bytes_max: self.config.request_bytes_max });
         }
-        let topic = self.client.topic(&record.topic, self.config.auto_create).await?;
         let name: Arc<str> = Arc::from(record.topic.as_str());
+        let topic = self.describe(&name).await?;
         let partition = self.choose(&name, &topic, &record, bytes)?;
         let permits = u32::try_from(bytes.min(self.config.buffer_bytes_max)).unwrap_or(u32::MAX);
         let closed = || ClientError::Closed { what: "producer" };
@@ -231,6 +233,22 @@ impl Producer {
         let command = Command::Append { topic: name.clone(), partition, record: pending, bytes };
         self.commands.send(command).await.map_err(|_| closed())?;
         Ok(Delivery { topic: name, partition, outcome })
+    }
+
+    /// The topic as it is now, or as it was last seen while no broker can be reached: a broker that restarts must not fail
+    /// records that the delivery timeout still covers.
+    async fn describe(&self, name: &Arc<str>) -> Result<Arc<TopicInfo>> {
+        let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        match self.client.topic(name, self.config.auto_create).await {
+            Ok(topic) => {
+                if !known().get(name).is_some_and(|last| Arc::ptr_eq(last, &topic)) {
+                    known().insert(name.clone(), topic.clone());
+                }
+                Ok(topic)
+            }
+            Err(error) if error.is_connection_failure() => known().get(name).cloned().ok_or(error),
+            Err(error) => Err(error),
+        }
     }
 
     fn choose(&self, name: &Arc<str>, topic: &TopicInfo, record: &ProducerRecord, bytes: usize) -> Result<i32> {
