@@ -4,6 +4,8 @@
 //! the first seeds ("acked record ... is gone"); with `sync_dir` in `segment/store.rs::publish` skipped, the start fails
 //! with a missing segment; with the check of `durable_through` in `wal/recovery.rs` removed, `damage_below_...` starts and
 //! loses records; with `self.abandoned = true` removed from `on_failure`, `failed_syncs_...` loses acked records.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -99,16 +99,16 @@ async fn records_survive_merge_eviction_and_restart() {
             assert_same(&read_all(&storage, p as i32).await, rows, epoch, p);
         }
         for round in 0..120 {
-            for p in 0..3 {
+            for (p, rows) in expected.iter_mut().enumerate() {
                 // Partition 0 gets most of the data: it has segments of its own, the others share bundles.
                 if p > 0 && round % 20 != p {
                     continue;
                 }
-                let next = expected[p].len() as i64;
+                let next = rows.len() as i64;
                 let values: Vec<_> = (next..next + 5).map(value).collect();
                 let appended = append(&storage, p as i32, &values, 1000 + next).await;
                 assert_eq!(appended.base_offset, Offset(next));
-                expected[p].extend(values.into_iter().enumerate().map(|(i, v)| (next + i as i64, v)));
+                rows.extend(values.into_iter().enumerate().map(|(i, v)| (next + i as i64, v)));
             }
         }
         for (p, rows) in expected.iter().enumerate() {
