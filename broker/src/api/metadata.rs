@@ -100,14 +100,17 @@ async fn one(
     let found = lookup::topic(broker, wanted);
     match (found, wanted) {
         (Ok(topic), _) => describe(broker, version, &topic, operations),
-        (Err(_), TopicRef::Name(name)) if may_create && broker.settings.auto_create_topics_enable => {
-            match broker.topics.auto_create(name).await {
-                Ok(topic) => describe(broker, version, &topic, operations),
+        (Err(unknown), TopicRef::Name(name)) if may_create && broker.settings.auto_create_topics_enable => {
+            // The topic exists when this is answered, and still it is unknown: Kafka says so to whoever causes the creation,
+            // and clients that only describe topics rely on it. Everybody else asks again at once and finds it.
+            let code = match broker.topics.auto_create(name).await {
+                Ok(_) => unknown.error_code(),
                 Err(error) => {
                     tracing::info!(topic = %name, %error, "topic not created on first use");
-                    failed(version, Some(wire(&**name)), None, error.error_code())
+                    error.error_code()
                 }
-            }
+            };
+            failed(version, Some(wire(&**name)), None, code)
         }
         (Err(_), TopicRef::Name(name)) if !crate::topics::is_valid_name(name) => {
             failed(version, Some(wire(&**name)), None, ErrorCode::InvalidTopicException)
