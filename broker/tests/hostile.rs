@@ -28,7 +28,9 @@ impl Drop for Weir {
 impl Weir {
     fn start() -> Weir {
         let data = tempfile::tempdir().unwrap();
-        let mut child = Command::new(env!("CARGO_BIN_EXE_weir"))
+        // Without a limit the system lends any amount of address space, and an absurd allocation goes unnoticed.
+        let mut child = Command::new("sh")
+            .args(["-c", "ulimit -v 8388608; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_weir")])
             .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set", "logging.level=error"])
             .args(["--set", "auto.create.topics.enable=false", "--data-dir"])
             .arg(data.path())
