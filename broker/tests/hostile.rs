@@ -2,6 +2,8 @@
 //!
 //! Seen failing: with `guard::check` taken out of dispatch the process aborts on the first lying array ("memory allocation of
 //! ... bytes failed"); with frames reserved at their claimed length the crowd of liars starves the honest client.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test file: Clippy sees #[test] functions only
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
