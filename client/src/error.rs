@@ -288,6 +288,7 @@ impl ClientError {
             Self::NoCommonVersion { .. } | Self::ApiNotServed { .. } => {
                 Some("the broker is too old or too new for this client".into())
             }
+            Self::UnknownPartition { topic, .. } => Some(format!("see `weir topic describe {topic}`")),
             Self::RecordTooLarge { .. } => Some(
                 "raise the producer's request limit and the topic's `max.message.bytes`, or split the record".into(),
             ),
