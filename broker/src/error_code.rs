@@ -338,3 +338,7 @@ impl KafkaError for GroupError {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "error_code_tests.rs"]
+mod tests;

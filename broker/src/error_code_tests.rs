@@ -1,0 +1,322 @@
+//! What clients are told for each variant, and whether they may try again. Change a line here only on purpose: a client
+//! somewhere depends on it.
+use std::fmt::Write as _;
+
+use uuid::Uuid;
+use weir_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId, TopicId};
+use weir_protocol::records::Compression;
+use weir_storage::log::PartitionKey;
+use weir_storage::meta::MetaError;
+
+use super::*;
+
+fn key() -> PartitionKey {
+    PartitionKey { topic: TopicId(Uuid::nil()), partition: PartitionId(0) }
+}
+
+fn text() -> String {
+    String::new()
+}
+
+/// One line for each error: its variant (from Debug, up to the fields), code, and `retriable` or `final`.
+fn lines(kind: &str, errors: Vec<&dyn KafkaError>) -> String {
+    let mut out = String::new();
+    for error in errors {
+        let debug = format!("{error:?}");
+        let variant = debug.split([' ', '(', '{']).next().unwrap_or_default();
+        let code = error.error_code();
+        let retriable = if code.is_retriable() { "retriable" } else { "final" };
+        writeln!(out, "{kind}::{variant} {} {code:?} {retriable}", code.code()).unwrap();
+    }
+    out
+}
+
+#[test]
+fn lookups_epochs_and_sessions() {
+    let mut got = lines(
+        "Lookup",
+        vec![
+            &LookupError::UnknownTopic { name: text() },
+            &LookupError::UnknownTopicId { id: Uuid::nil() },
+            &LookupError::UnknownPartition { topic: text(), partitions: 1, partition: 1 },
+        ],
+    );
+    got += &lines(
+        "Epoch",
+        vec![&EpochError::Fenced { claimed: 1, current: 2 }, &EpochError::Unknown { claimed: 2, current: 1 }],
+    );
+    got += &lines(
+        "FetchSession",
+        vec![
+            &FetchSessionError::NotFound { id: 1 },
+            &FetchSessionError::EpochMismatch { id: 1, expected: 1, got: 2 },
+            &FetchSessionError::TopicNaming { id: 1, made_with_ids: true },
+        ],
+    );
+    let expected = "\
+Lookup::UnknownTopic 3 UnknownTopicOrPartition retriable
+Lookup::UnknownTopicId 100 UnknownTopicId retriable
+Lookup::UnknownPartition 3 UnknownTopicOrPartition retriable
+Epoch::Fenced 74 FencedLeaderEpoch retriable
+Epoch::Unknown 75 UnknownLeaderEpoch retriable
+FetchSession::NotFound 70 FetchSessionIdNotFound retriable
+FetchSession::EpochMismatch 71 InvalidFetchSessionEpoch retriable
+FetchSession::TopicNaming 106 FetchSessionTopicIdError retriable
+";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn appends_and_reads() {
+    let (partition, producer) = (key(), ProducerId(1));
+    let (current, stale) = (ProducerEpoch(2), ProducerEpoch(1));
+    let mut got = lines(
+        "Append",
+        vec![
+            &AppendError::OutOfOrderSequence { partition, producer, expected: 1, got: 3 },
+            &AppendError::StaleProducerEpoch { partition, producer, current, got: stale },
+            &AppendError::DuplicateTooOld { partition, producer },
+            &AppendError::DiskFull,
+            &AppendError::LogUnavailable { reason: text() },
+            &AppendError::Overloaded { limit_bytes: 1 },
+            &AppendError::PartitionDeleted(partition),
+            &AppendError::ShuttingDown,
+        ],
+    );
+    let offset = Offset(0);
+    got += &lines(
+        "Read",
+        vec![
+            &ReadError::OffsetOutOfRange { partition, offset, log_start: offset, limit: offset },
+            &ReadError::Corrupt { partition, offset, file: text(), position: 0, detail: text() },
+            &ReadError::Io { partition, file: text(), reason: text() },
+            &ReadError::PartitionDeleted(partition),
+        ],
+    );
+    let expected = "\
+Append::OutOfOrderSequence 45 OutOfOrderSequenceNumber final
+Append::StaleProducerEpoch 47 InvalidProducerEpoch final
+Append::DuplicateTooOld 46 DuplicateSequenceNumber final
+Append::DiskFull 56 KafkaStorageError retriable
+Append::LogUnavailable 56 KafkaStorageError retriable
+Append::Overloaded 19 NotEnoughReplicas retriable
+Append::PartitionDeleted 3 UnknownTopicOrPartition retriable
+Append::ShuttingDown 6 NotLeaderOrFollower retriable
+Read::OffsetOutOfRange 1 OffsetOutOfRange final
+Read::Corrupt 56 KafkaStorageError retriable
+Read::Io 56 KafkaStorageError retriable
+Read::PartitionDeleted 3 UnknownTopicOrPartition retriable
+";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn produced_batches() {
+    let mut got = lines(
+        "Batch",
+        vec![
+            &BatchError::TooShort { have: 1, need: 2 },
+            &BatchError::BadLength { batch_length: 1 },
+            &BatchError::TrailingBytes { bytes: 1 },
+            &BatchError::OldMagic { magic: 1 },
+            &BatchError::UnknownMagic { magic: 9 },
+            &BatchError::CrcMismatch { stored: 1, computed: 2 },
+            &BatchError::UnknownCompression { codec: 7 },
+            &BatchError::CountMismatch { record_count: 1, last_offset_delta: 5, body_bytes: 9 },
+            &BatchError::ProducerFields { producer_id: 1, producer_epoch: -1, base_sequence: 0, transactional: false },
+            &BatchError::ControlBatch,
+            &BatchError::BrokerOnlyAttributes { attributes: 8 },
+            &BatchError::TooLarge { bytes: 2, limit: 1 },
+        ],
+    );
+    got += &lines(
+        "Decode",
+        vec![
+            &DecodeError::Compress(CompressError::Malformed { codec: Compression::Gzip, reason: text() }),
+            &DecodeError::Compress(CompressError::TooLarge {
+                codec: Compression::Gzip,
+                input_bytes: 1,
+                limit_bytes: 1,
+            }),
+            &DecodeError::Record(RecordError::Truncated { field: "key" }),
+        ],
+    );
+    got += &lines(
+        "Validate",
+        vec![
+            &ValidateError::NoBatch,
+            &ValidateError::ZstdTooEarly { version: 6 },
+            &ValidateError::NullKeys { refused: Vec::new() },
+            &ValidateError::Timestamps { refused: Vec::new() },
+            &ValidateError::Transactional,
+        ],
+    );
+    got += &lines(
+        "Produce",
+        vec![
+            &ProduceError::InvalidRequiredAcks { acks: 2 },
+            &ProduceError::InternalTopic { topic: text() },
+            &ProduceError::TimedOut { timeout_ms: 1 },
+            &ProduceError::ValidationLost,
+        ],
+    );
+    let expected = "\
+Batch::TooShort 2 CorruptMessage retriable
+Batch::BadLength 2 CorruptMessage retriable
+Batch::TrailingBytes 87 InvalidRecord final
+Batch::OldMagic 87 InvalidRecord final
+Batch::UnknownMagic 2 CorruptMessage retriable
+Batch::CrcMismatch 2 CorruptMessage retriable
+Batch::UnknownCompression 76 UnsupportedCompressionType final
+Batch::CountMismatch 87 InvalidRecord final
+Batch::ProducerFields 87 InvalidRecord final
+Batch::ControlBatch 87 InvalidRecord final
+Batch::BrokerOnlyAttributes 32 InvalidTimestamp final
+Batch::TooLarge 10 MessageTooLarge final
+Decode::Compress 2 CorruptMessage retriable
+Decode::Compress 10 MessageTooLarge final
+Decode::Record 87 InvalidRecord final
+Validate::NoBatch 87 InvalidRecord final
+Validate::ZstdTooEarly 76 UnsupportedCompressionType final
+Validate::NullKeys 87 InvalidRecord final
+Validate::Timestamps 32 InvalidTimestamp final
+Validate::Transactional 48 InvalidTxnState final
+Produce::InvalidRequiredAcks 21 InvalidRequiredAcks final
+Produce::InternalTopic 17 InvalidTopicException final
+Produce::TimedOut 7 RequestTimedOut retriable
+Produce::ValidationLost -1 UnknownServerError final
+";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn groups() {
+    let got = lines(
+        "Group",
+        vec![
+            &GroupError::UnknownMemberId,
+            &GroupError::MemberIdRequired { member_id: text() },
+            &GroupError::FencedInstanceId,
+            &GroupError::IllegalGeneration,
+            &GroupError::RebalanceInProgress,
+            &GroupError::InconsistentGroupProtocol,
+            &GroupError::GroupMaxSizeReached,
+            &GroupError::InvalidSessionTimeout { got_ms: 1, min_ms: 2, max_ms: 3 },
+            &GroupError::InvalidGroupId,
+            &GroupError::GroupIdNotFound,
+            &GroupError::NonEmptyGroup,
+            &GroupError::GroupSubscribedToTopic,
+            &GroupError::CoordinatorLoadInProgress,
+            &GroupError::CoordinatorNotAvailable,
+            &GroupError::OffsetMetadataTooLarge,
+        ],
+    );
+    let expected = "\
+Group::UnknownMemberId 25 UnknownMemberId final
+Group::MemberIdRequired 79 MemberIdRequired final
+Group::FencedInstanceId 82 FencedInstanceId final
+Group::IllegalGeneration 22 IllegalGeneration final
+Group::RebalanceInProgress 27 RebalanceInProgress final
+Group::InconsistentGroupProtocol 23 InconsistentGroupProtocol final
+Group::GroupMaxSizeReached 81 GroupMaxSizeReached final
+Group::InvalidSessionTimeout 26 InvalidSessionTimeout final
+Group::InvalidGroupId 24 InvalidGroupId final
+Group::GroupIdNotFound 69 GroupIdNotFound final
+Group::NonEmptyGroup 68 NonEmptyGroup final
+Group::GroupSubscribedToTopic 86 GroupSubscribedToTopic final
+Group::CoordinatorLoadInProgress 14 CoordinatorLoadInProgress retriable
+Group::CoordinatorNotAvailable 15 CoordinatorNotAvailable retriable
+Group::OffsetMetadataTooLarge 12 OffsetMetadataTooLarge final
+";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn topics_configs_and_the_rest() {
+    let mut got = lines(
+        "Topic",
+        vec![
+            &TopicError::InvalidName { name: text() },
+            &TopicError::AlreadyExists { name: text() },
+            &TopicError::Collides { name: text(), existing: text() },
+            &TopicError::Unknown { name: text() },
+            &TopicError::UnknownId { id: TopicId(Uuid::nil()) },
+            &TopicError::Internal { name: text(), action: "deleted" },
+            &TopicError::InvalidPartitions { name: text(), wanted: 0 },
+            &TopicError::PartitionsNotGrown { name: text(), current: 2, wanted: 1 },
+            &TopicError::TooManyPartitions,
+            &TopicError::Metadata(MetaError::Table { detail: text() }),
+        ],
+    );
+    got += &lines(
+        "CreateTopic",
+        vec![
+            &CreateTopicError::NamedTwice { name: text() },
+            &CreateTopicError::CountsWithAssignment,
+            &CreateTopicError::ReplicationFactor { got: 0 },
+            &CreateTopicError::PartitionCount { got: 0 },
+            &CreateTopicError::Assignment(AssignmentError::NoBroker { partition: 0 }),
+            &CreateTopicError::Config(TopicConfigError::NoValue { name: text() }),
+        ],
+    );
+    got += &lines(
+        "DeleteRecords",
+        vec![
+            &DeleteRecordsError::InternalTopic { topic: text() },
+            &DeleteRecordsError::CompactedOnly { topic: text() },
+            &DeleteRecordsError::NegativeOffset { offset: -2 },
+            &DeleteRecordsError::TimedOut { timeout_ms: 1 },
+        ],
+    );
+    got += &lines(
+        "Resource",
+        vec![
+            &ResourceError::InvalidTopic { name: text() },
+            &ResourceError::OtherBroker { name: text(), this: 1 },
+            &ResourceError::NoConfigs { kind: 8 },
+        ],
+    );
+    got += &lines("AlterConfigs", vec![&AlterConfigsError::BrokerSettings]);
+    got += &lines("Coordinator", vec![&UnknownCoordinatorType { key_type: 2 }]);
+    got += &lines("Fetch", vec![&ZstdUnsupported { version: 9 }]);
+    got += &lines(
+        "InitProducerId",
+        vec![
+            &InitProducerIdError::EmptyTransactionalId,
+            &InitProducerIdError::Transactional { transactional_id: text() },
+            &InitProducerIdError::NotRecorded { reason: text() },
+        ],
+    );
+    let expected = "\
+Topic::InvalidName 17 InvalidTopicException final
+Topic::AlreadyExists 36 TopicAlreadyExists final
+Topic::Collides 17 InvalidTopicException final
+Topic::Unknown 3 UnknownTopicOrPartition retriable
+Topic::UnknownId 100 UnknownTopicId retriable
+Topic::Internal 17 InvalidTopicException final
+Topic::InvalidPartitions 37 InvalidPartitions final
+Topic::PartitionsNotGrown 37 InvalidPartitions final
+Topic::TooManyPartitions 44 PolicyViolation final
+Topic::Metadata 56 KafkaStorageError retriable
+CreateTopic::NamedTwice 42 InvalidRequest final
+CreateTopic::CountsWithAssignment 42 InvalidRequest final
+CreateTopic::ReplicationFactor 38 InvalidReplicationFactor final
+CreateTopic::PartitionCount 37 InvalidPartitions final
+CreateTopic::Assignment 39 InvalidReplicaAssignment final
+CreateTopic::Config 40 InvalidConfig final
+DeleteRecords::InternalTopic 17 InvalidTopicException final
+DeleteRecords::CompactedOnly 44 PolicyViolation final
+DeleteRecords::NegativeOffset 1 OffsetOutOfRange final
+DeleteRecords::TimedOut 7 RequestTimedOut retriable
+Resource::InvalidTopic 17 InvalidTopicException final
+Resource::OtherBroker 42 InvalidRequest final
+Resource::NoConfigs 42 InvalidRequest final
+AlterConfigs::BrokerSettings 42 InvalidRequest final
+Coordinator::UnknownCoordinatorType 42 InvalidRequest final
+Fetch::ZstdUnsupported 76 UnsupportedCompressionType final
+InitProducerId::EmptyTransactionalId 42 InvalidRequest final
+InitProducerId::Transactional 35 UnsupportedVersion final
+InitProducerId::NotRecorded 15 CoordinatorNotAvailable retriable
+";
+    assert_eq!(got, expected);
+}
