@@ -181,6 +181,9 @@ async fn idempotent_producer_is_answered_its_first_offset_for_a_duplicate() {
         let answer = client.produce(9, &t, 0, -1, numbered(sequence)).await;
         assert_eq!((answer.error_code, answer.base_offset), (code, offset), "sequence {sequence}");
     }
+    // A duplicate writes nothing: with acks=1 its answer waits for a commit of barriers only.
+    let again = client.produce(9, &t, 0, 1, numbered(2)).await;
+    assert_eq!((again.error_code, again.base_offset), (0, 2));
     let transactional = init.with_transactional_id(Some(TransactionalId(s("tx"))));
     assert_eq!(client.call(4, &transactional).await.error_code, 35);
 }

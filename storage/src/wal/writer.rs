@@ -189,7 +189,9 @@ impl<T: WalTag> Writer<T> {
         let payload_len: usize =
             entries.iter().filter_map(|e| e.data.as_ref()).map(|d| d.len() + ENTRY_HEADER_LEN).sum();
         if payload_len == 0 {
-            return Ok(vec![None; entries.len()]); // barriers only: all before them is durable already
+            // Barriers only: all before them is durable already, and so written.
+            entries.iter_mut().for_each(|entry| entry.tag.on_written());
+            return Ok(vec![None; entries.len()]);
         }
         let total = padded((COMMIT_HEADER_LEN + payload_len) as u64);
         let full = self.end + total > self.shared.options.file_bytes && self.end > FILE_HEADER_LEN;
