@@ -10,7 +10,7 @@ use weir_storage::disk::Disk;
 use weir_storage::log::{OpenError, Storage};
 use weir_storage::meta::{Condition, EmbeddedMetadata, MetaError, MetadataStore, Write};
 
-use crate::api::fetch::session::SessionCache;
+use crate::api::fetch::session::{SessionCache, SessionLimits};
 use crate::config::{Config, SettingValue};
 use crate::group::state::GroupLimits;
 use crate::group::{Coordinator, GroupSettings, StorageLog};
@@ -166,7 +166,10 @@ impl Broker {
             meta,
             storage,
             topics,
-            fetch_sessions: SessionCache::default(),
+            fetch_sessions: SessionCache::new(SessionLimits {
+                sessions: config.net.fetch_sessions_max,
+                ..SessionLimits::default()
+            }),
             budgets: Budgets::new(&config.memory),
             metrics: BrokerMetrics::new(config.observe.per_topic),
             config,

@@ -234,6 +234,7 @@ impl KafkaError for DeleteTopicError {
             DeleteTopicError::NamedTwice | DeleteTopicError::NameAndId | DeleteTopicError::Unnamed => {
                 ErrorCode::InvalidRequest
             }
+            DeleteTopicError::Disabled => ErrorCode::TopicDeletionDisabled,
             DeleteTopicError::Lookup(error) => error.error_code(),
             DeleteTopicError::Topic(error) => error.error_code(),
         }

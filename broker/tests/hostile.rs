@@ -99,9 +99,8 @@ fn is_settled(weir: &Weir, bytes: &[u8]) -> bool {
     if stream.write_all(bytes).is_err() {
         return true;
     }
-    let mut answer = [0; 256];
-    match stream.read(&mut answer) {
-        Ok(_) => true,
+    match stream.read_exact(&mut [0]) {
+        Ok(()) => true,
         Err(error) => !matches!(error.kind(), std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut),
     }
 }

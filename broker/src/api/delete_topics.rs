@@ -26,6 +26,8 @@ pub enum DeleteTopicError {
     NamedTwice,
     #[error("name the topic by name or by id, not by both")]
     NameAndId,
+    #[error("topics cannot be deleted here (setting `delete.topic.enable` of the broker)")]
+    Disabled,
     #[error("the request names a topic neither by name nor by id")]
     Unnamed,
     #[error(transparent)]
@@ -46,6 +48,7 @@ pub async fn handle(broker: &Broker, version: i16, request: DeleteTopicsRequest)
     let mut responses = Vec::new();
     for (named, wanted) in plan(asked(version, request)) {
         let result = match wanted {
+            Ok(_) if !broker.config.topics.delete_enable => Err(DeleteTopicError::Disabled),
             Ok(topic) => delete(broker, &topic).await,
             Err(error) => Err(error),
         };

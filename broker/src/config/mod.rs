@@ -185,10 +185,10 @@ impl Config {
             let fix = "Use a wal.file.bytes of 1MiB or more, and at least twice that for wal.max.bytes";
             return unsound("wal.max.bytes", "the write-ahead log needs room for two files", fix);
         }
-        let partitions = 1..=self.topics.partitions_per_topic_max;
+        let partitions = 1..=crate::topics::PARTITIONS_MAX;
         if !partitions.contains(&self.topics.num_partitions) || !partitions.contains(&self.groups.offsets_partitions) {
-            let fix = "Use 1 to topic.partitions.max, for offsets.topic.num.partitions too";
-            return unsound("num.partitions", "out of bounds", fix);
+            let fix = format!("Use 1 to {}, for offsets.topic.num.partitions too", crate::topics::PARTITIONS_MAX);
+            return unsound("num.partitions", "out of bounds", &fix);
         }
         if self.groups.min_session_timeout > self.groups.max_session_timeout {
             let fix = "Keep it below group.max.session.timeout.ms";

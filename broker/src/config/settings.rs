@@ -62,8 +62,6 @@ settings! {
         "request.stall.timeout" => stall_timeout: Duration = Duration::from_secs(30);
         /// Most bytes one fetch may return, whatever the client asks for.
         "fetch.max.bytes" => fetch_max: ByteCount = ByteCount::mib(55);
-        /// Longest time a fetch may wait for data, whatever the client asks for.
-        "fetch.wait.max" => fetch_wait_max: Duration = minutes(5);
         /// Fetch sessions that are remembered; clients without one send all their partitions each time.
         "max.incremental.fetch.session.cache.slots" => fetch_sessions_max: usize = 1_000;
     }
@@ -122,10 +120,6 @@ settings! {
         "num.partitions" => num_partitions: i32 = 1;
         /// Accepted as in Kafka; there is one replica.
         "default.replication.factor" => default_replication_factor: i32 = 1;
-        /// Most partitions a topic may have.
-        "topic.partitions.max" => partitions_per_topic_max: i32 = 100_000;
-        /// Most partitions of all topics together.
-        "partitions.max" => partitions_max: usize = 1_000_000;
     }
 }
 
@@ -151,8 +145,6 @@ settings! {
         "offsets.topic.segment.bytes" => offsets_segment: ByteCount = ByteCount::mib(100);
         /// Largest text a client may keep with an offset.
         "offset.metadata.max.bytes" => offset_metadata_max: usize = 4096;
-        /// A commit that is not durable within this time is answered with a timeout.
-        "offsets.commit.timeout.ms" => offsets_commit_timeout: Duration = Duration::from_secs(5);
     }
 }
 

@@ -79,7 +79,7 @@ fn produce(values: &[&str], acks: i16, topic: &'static str) -> ProduceRequest {
     for value in values {
         builder.append(None, Some(value.as_bytes()), &[], Timestamp(1_000)).unwrap();
     }
-    let records = Some(Bytes::from(builder.build().unwrap()));
+    let records = Some(builder.build().unwrap());
     let data = TopicProduceData::default()
         .with_name(TopicName(topic.into()))
         .with_partition_data(vec![PartitionProduceData::default().with_index(0).with_records(records)]);
