@@ -37,7 +37,7 @@ pub struct FetchedPartition {
     pub high_watermark: i64,
     pub last_stable: i64,
     pub log_start: i64,
-    /// None for read_uncommitted readers.
+    /// None for read_uncommitted readers and for errors.
     pub aborted: Option<Vec<AbortedTransaction>>,
     pub records: Vec<Bytes>,
     /// (epoch, end offset) when the reader's last epoch ended before its position.
@@ -53,7 +53,7 @@ impl FetchedPartition {
             high_watermark: -1,
             last_stable: -1,
             log_start: -1,
-            aborted: Some(Vec::new()),
+            aborted: None,
             records: Vec::new(),
             diverging: None,
         }
