@@ -95,6 +95,9 @@ fn describe(broker: &Broker, slice: Slice) -> DescribeTopicPartitionsResponseTop
             .with_leader_epoch(broker.leader_epoch().0)
             .with_replica_nodes(vec![node])
             .with_isr_nodes(vec![node])
+            // Nullable in the schema, but the Java client fails on null.
+            .with_eligible_leader_replicas(Some(Vec::new()))
+            .with_last_known_elr(Some(Vec::new()))
     });
     response
         .with_topic_id(topic.id.0)

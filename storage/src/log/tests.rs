@@ -130,6 +130,22 @@ async fn records_survive_merge_eviction_and_restart() {
     }
 }
 
+/// With acks=1 a commit of nothing but barriers (a duplicate, or a batch that was committed a moment before) once dropped
+/// what waited for "written": the record was stored and the producer was told NOT_LEADER_OR_FOLLOWER, so it sent it again.
+#[tokio::test]
+async fn acks_1_is_answered_when_there_is_nothing_left_to_write() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), 1, small_config(), 1).await;
+    let send = async |acks: AckLevel| {
+        let (batch, header) = batch(&["a".to_owned()], 5, Some((77, 0)));
+        let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
+        storage.submit(vec![pending], acks).await.await.remove(0)
+    };
+    assert!(!send(AckLevel::Durable).await.unwrap().duplicate);
+    assert!(send(AckLevel::Written).await.unwrap().duplicate);
+}
+
 #[tokio::test]
 async fn a_duplicate_batch_is_answered_with_its_first_offset_also_after_a_restart() {
     let dir = tempfile::tempdir().unwrap();
