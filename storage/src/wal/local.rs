@@ -18,6 +18,9 @@ use crate::log::Durability;
 
 pub(super) const WAL_DIR: &str = "wal";
 
+/// Released files kept for reuse; beyond that their space is given back.
+const RECYCLED_FILES_MAX: usize = 4;
+
 pub(super) fn file_path(id: u64) -> String {
     format!("{WAL_DIR}/{id:020}.wal")
 }
@@ -86,8 +89,8 @@ pub(super) struct Shared<T> {
     pub refusal: ArcSwapOption<Refusal>,
     pub files: RwLock<BTreeMap<u64, Arc<WalFile>>>,
     pub spare: Mutex<Spare>,
-    /// Released files waiting to become the spare.
-    pub recyclable: Mutex<Option<Arc<WalFile>>>,
+    /// Released files waiting to become the spare: their blocks are allocated and their pages are in memory.
+    pub recyclable: Mutex<Vec<Arc<WalFile>>>,
     /// The last sequence known to be synced.
     pub durable_through: AtomicU64,
 }
@@ -118,9 +121,8 @@ impl<T> Shared<T> {
 
     fn make_file(&self, id: u64) -> io::Result<Arc<dyn DiskFile>> {
         let path = file_path(id);
-        let recycled = self.recyclable.lock().take();
         // A reader that still holds the file would see new bytes in place of old ones; then it is only unlinked.
-        if let Some(old) = recycled {
+        while let Some(old) = { self.recyclable.lock().pop() } {
             let old_path = file_path(old.id);
             match Arc::try_unwrap(old) {
                 Ok(old) => {
@@ -189,7 +191,7 @@ impl<T: WalTag> LocalWal<T> {
             refusal: ArcSwapOption::empty(),
             files: RwLock::new(recovered.files.into_iter().map(|f| (f.id, Arc::new(f))).collect()),
             spare: Mutex::default(),
-            recyclable: Mutex::new(None),
+            recyclable: Mutex::default(),
             durable_through: AtomicU64::new(recovered.next_sequence.saturating_sub(1)),
         });
         let file = shared.take_file(id).map_err(io_error)?;
@@ -296,8 +298,8 @@ impl<T: WalTag> Wal<T> for LocalWal<T> {
             debug_assert!(old.sealed.load(Ordering::Acquire), "WAL-1: the active file is never released");
             let mut recyclable = self.shared.recyclable.lock();
             let full_size = old.file.len().is_ok_and(|len| len == self.shared.options.file_bytes);
-            if recyclable.is_none() && full_size {
-                *recyclable = Some(old);
+            if recyclable.len() < RECYCLED_FILES_MAX && full_size {
+                recyclable.push(old);
             } else {
                 drop(recyclable);
                 self.shared.disk.remove(&file_path(old.id))?;
