@@ -274,15 +274,6 @@ impl Coordinator {
         Ok(entry.offsets.iter().map(|(k, v)| (k.clone(), v.clone())).collect())
     }
 
-    /// Whether a member with this epoch may read the group's offsets (OffsetFetch 9).
-    pub fn check_fetch(&self, group: &str, member_id: Option<&str>, generation: Generation) -> Result<(), GroupError> {
-        match self.find(group)? {
-            Some(cell) => cell.entry.lock().group.check_fetch(member_id, generation),
-            None if member_id.is_some_and(|id| !id.is_empty()) => Err(GroupError::UnknownMemberId),
-            None => Ok(()),
-        }
-    }
-
     /// `None`: no such group.
     pub fn describe(&self, group: &str) -> Result<Option<GroupDescription>, GroupError> {
         Ok(self.find(group)?.map(|cell| describe(&cell)))

@@ -956,19 +956,6 @@ impl Group {
         }
     }
 
-    /// Whether this member may read offsets with member id and epoch checks (OffsetFetch 9).
-    pub fn check_fetch(&self, id: Option<&str>, generation: Generation) -> Result<(), GroupError> {
-        match id {
-            None => Ok(()),
-            Some("") if generation.0 < 0 => Ok(()),
-            Some(_) if self.phase == Phase::Dead => Err(GroupError::CoordinatorNotAvailable),
-            Some(id) => {
-                self.check_member(id, None)?;
-                if generation == self.generation() { Ok(()) } else { Err(GroupError::IllegalGeneration) }
-            }
-        }
-    }
-
     /// When [`Group::tick`] has something to do, if nothing happens before.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let sessions = self.members.values().filter(|m| !m.waits() || m.is_new).map(|m| m.deadline);

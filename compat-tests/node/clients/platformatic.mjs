@@ -36,12 +36,12 @@ export class Platformatic {
   }
 
   async produce (topic, rows, { codec = 'none', idempotent = false, chunk = 500 } = {}) {
-    const producer = new Producer({ ...this.common, idempotent, compression: codec, acks: -1, autocreateTopics: false })
+    const producer = new Producer({ ...this.common, idempotent, compression: codec, autocreateTopics: false })
     const acks = []
     try {
       for (let i = 0; i < rows.length; i += chunk) {
         const part = rows.slice(i, i + chunk)
-        const { offsets } = await producer.send({ messages: part.map(row => messageOf(topic, row)) })
+        const { offsets } = await producer.send({ acks: -1, messages: part.map(row => messageOf(topic, row)) })
         // One batch per partition and send: the base offset, then one by one.
         const next = new Map(offsets.map(answer => [answer.partition, Number(answer.offset)]))
         for (const { partition } of part) {

@@ -93,6 +93,8 @@ impl Committer {
                 }
             }
             notifications.extend(tag.durable.take());
+            // A barrier that finds nothing left to write is never told that it was written; it is durable, which is more.
+            notifications.extend(tag.written.take());
         }
         // Acks leave after the high watermarks have moved: who is acked can read.
         for notify in notifications {
@@ -115,5 +117,21 @@ impl Committer {
             self.order.pop_front();
         }
         metrics::gauge!("weir_tail_cache_bytes").set(self.cache.bytes() as f64);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A producer with acks=1 was told that the broker shuts down, and sent again what was stored: its barrier came to
+    /// the writer after its batches had been committed, so it was a commit of barriers only, which writes nothing.
+    #[test]
+    fn a_barrier_without_anything_to_write_answers_acks_one() {
+        let cache = Arc::new(TailCache::default());
+        let mut committer = Committer::new(cache, 0);
+        let (notify, mut done) = oneshot::channel();
+        committer.apply(vec![Committed { location: None, tag: Tag::written(notify, None) }]);
+        assert_eq!(done.try_recv(), Ok(()));
     }
 }
