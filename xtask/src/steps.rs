@@ -160,6 +160,8 @@ pub const STEPS: &[Step] = &[
 
     command(Phase::Alone, "crash-kill-9", "10 kills under load, synced: nothing lost, doubled or reordered", &[], &["build"], 5,
         &["{target}/debug/crash", "--weir", "{weir}", "--cycles", "10", "--seed", "1"]),
+    command(Phase::Alone, "strace-sync", "system calls watched: a sync returns between a record's write and its ack", &["strace"],
+        &["build"], 3, &["{target}/debug/strace_check", "--weir", "{weir}"]),
     command(Phase::Alone, "crash-kill-9-os", "the same with durability = os, which survives a kill too", &[], &["build"], 5,
         &["{target}/debug/crash", "--weir", "{weir}", "--cycles", "5", "--seed", "2", "--durability", "os"]),
 ];
