@@ -16,7 +16,7 @@ static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 /// A Kafka-protocol broker in one binary. Without a command it serves.
 #[derive(Debug, Parser)]
-#[command(name = "weir", version, args_conflicts_with_subcommands = true)]
+#[command(name = "weir", version)]
 struct Weir {
     #[command(subcommand)]
     command: Option<Command>,
@@ -42,6 +42,10 @@ fn main() -> ExitCode {
     let Weir { command, serve: flags, globals } = Weir::parse();
     let result = match command {
         None => serve(&flags, started),
+        // Flags in front of the command are for all client commands; those of the broker belong behind `serve`.
+        Some(_) if flags != ServeArgs::default() => {
+            Err(anyhow::anyhow!("flags of the broker stand before another command; write them behind it: weir serve --data-dir DIR"))
+        }
         Some(Command::Serve(flags)) => serve(&flags, started),
         Some(Command::Config(command)) => configure(&command),
         Some(Command::Client(command)) => client(command, globals),

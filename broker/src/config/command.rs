@@ -6,7 +6,7 @@ use thiserror::Error;
 use super::{Config, LoadError, Overrides, Source, load};
 
 /// Flags that set something; the rest of the settings is reached with `--set`.
-#[derive(Debug, Clone, Default, clap::Args)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, clap::Args)]
 pub struct ServeArgs {
     /// Configuration file (TOML)
     #[arg(long, value_name = "FILE")]
