@@ -60,6 +60,9 @@ final class ProduceChecks {
         }
         check(ledger.acked.size() > 1, "keys must reach several partitions, reached " + ledger.acked.keySet());
         try (KafkaConsumer<byte[], byte[]> consumer = Clients.consumer(suite)) {
+            // acks=1 promises less than the end offset shows: weir answers once a record is written, the end follows once it is durable.
+            Clients.eventually("everything acknowledged is visible", 10, () -> consumer.endOffsets(ledger.partitions()).entrySet().stream()
+                    .allMatch(end -> end.getValue() == ledger.acked.get(end.getKey().partition()).lastKey() + 1));
             ledger.consumeAll(consumer, counts);
         }
     }
