@@ -55,7 +55,18 @@ impl EmbeddedMetadata {
             Some(path) => Box::new(SledTable::open(&path)?),
             None => Box::new(MemoryTable::default()),
         };
-        if table.applied()? != revision || !agrees(&*table, &truth)? {
+        let applied = table.applied()?;
+        if applied > revision {
+            return Err(MetaError::Damaged {
+                path: "meta/meta.log".to_owned(),
+                position: 0,
+                detail: format!(
+                    "it ends at revision {revision}, but the cache in meta/sled has seen {applied}: changes were lost. If they are \
+                     not needed, remove the folder meta/sled"
+                ),
+            });
+        }
+        if applied != revision || !agrees(&*table, &truth)? {
             if revision > 0 {
                 tracing::info!(revision, "rebuilding the metadata cache from the log");
             }
@@ -78,8 +89,7 @@ impl EmbeddedMetadata {
 
 /// Sled's checksums do not cover a lost write, so the cache is compared with the log at start.
 fn agrees(table: &dyn Table, truth: &BTreeMap<Vec<u8>, Versioned>) -> Result<bool, MetaError> {
-    let rows = table.scan(b"")?;
-    let mut rows = rows.into_iter().filter(|(key, _)| !key.starts_with(b"\0"));
+    let mut rows = table.scan(b"")?.into_iter();
     Ok(truth.iter().all(|(key, value)| rows.next().is_some_and(|(k, v)| &k == key && &v == value))
         && rows.next().is_none())
 }
@@ -107,29 +117,47 @@ impl Inner {
         }
         let revision = current + 1;
         log.append(revision, &writes)?;
-        self.table.write().apply(revision, &writes)?;
+        // Durable: the revision is used, whatever becomes of the cache.
         self.revision.store(revision, Ordering::Release);
+        self.apply(revision, &writes)?;
         self.watchers.lock().retain(|watcher| {
             let mut seen = writes.iter().filter(|w| w.key().starts_with(&watcher.prefix));
             seen.all(|write| watcher.changes.send(Change { revision, write: write.clone() }).is_ok())
                 && !watcher.changes.is_closed()
         });
-        if log.len() > COMPACT_MIN_BYTES {
-            self.compact(&mut log, revision)?;
+        if log.len() > COMPACT_MIN_BYTES
+            && let Err(error) = self.compact(&mut log, revision)
+        {
+            // The transaction is durable all the same; the next one tries again.
+            tracing::warn!(%error, "the metadata log could not be compacted");
         }
         Ok(revision)
     }
 
+    /// A cache that cannot be written (a full disk) is replaced by memory until the next start.
+    fn apply(&self, revision: Revision, writes: &[Write]) -> Result<(), MetaError> {
+        let mut table = self.table.write();
+        let Err(error) = table.apply(revision, writes) else { return Ok(()) };
+        tracing::error!(%error, "the metadata cache cannot be written; it is kept in memory until the next start");
+        let mut memory = MemoryTable::default();
+        for (key, Versioned { value, revision }) in table.scan(b"")? {
+            memory.apply(revision, &[Write::Put(key, value)])?;
+        }
+        memory.apply(revision, writes)?;
+        *table = Box::new(memory);
+        Ok(())
+    }
+
     fn rows(&self) -> Result<Vec<Write>, MetaError> {
         let rows = self.table.read().scan(b"")?;
-        Ok(rows.into_iter().filter(|(k, _)| !k.starts_with(b"\0")).map(|(k, v)| Write::Put(k, v.value)).collect())
+        Ok(rows.into_iter().map(|(key, v)| Write::Put(key, v.value)).collect())
     }
 
     /// Every key gets the revision of the snapshot, in the table too: both must agree after a restart.
     fn snapshot(&self, log: &mut MetaLog, revision: Revision) -> Result<(), MetaError> {
         let rows = self.rows()?;
         log.rewrite(revision.max(1), &rows)?;
-        self.table.write().apply(revision.max(1), &rows)
+        self.apply(revision.max(1), &rows)
     }
 
     fn compact(&self, log: &mut MetaLog, revision: Revision) -> Result<(), MetaError> {

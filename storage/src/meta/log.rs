@@ -16,6 +16,8 @@ pub(super) const META_DIR: &str = "meta";
 const PATH: &str = "meta/meta.log";
 const TEMPORARY: &str = "meta/meta.log.tmp";
 const HEADER_LEN: usize = 16;
+/// First byte of a snapshot's body.
+const SNAPSHOT: u8 = 1;
 /// A record larger than this is not believed.
 const RECORD_MAX: usize = 256 << 20;
 
@@ -51,8 +53,10 @@ impl MetaLog {
         let mut buf = vec![0; file.len().map_err(io_error)? as usize];
         file.read_at(0, &mut buf).map_err(io_error)?;
         let mut at = 0;
+        let mut last_record = 0;
         let mut revision = 0;
         while let Some(record) = record_at(&buf, at) {
+            last_record = at;
             if record.revision <= revision {
                 return Err(damaged(at, format!("revision {} follows {revision}", record.revision)));
             }
@@ -66,6 +70,10 @@ impl MetaLog {
             }
             at += HEADER_LEN + record.body.len();
         }
+        if at == 0 && buf.get(HEADER_LEN) == Some(&SNAPSHOT) {
+            // A snapshot is published whole, so this is no torn write.
+            return Err(damaged(0, "the snapshot at the start of the log does not verify".to_owned()));
+        }
         if at < buf.len() {
             // Only a torn end may be cut: nothing after it may be whole.
             let later = (at + 1..buf.len()).find(|p| record_at(&buf, *p).is_some_and(|r| r.revision > revision));
@@ -75,6 +83,12 @@ impl MetaLog {
             tracing::warn!(position = at, "cutting a torn record off the end of the metadata log");
             file.set_len(at as u64).map_err(io_error)?;
             file.sync_all().map_err(io_error)?;
+        }
+        if at > last_record {
+            // Its sync may have failed before a restart: then it is only in the page cache, and a later sync would not
+            // write it. Written again, it is durable before anything follows it.
+            file.write_at(last_record as u64, &[&buf[last_record..at]]).map_err(io_error)?;
+            file.sync_data().map_err(io_error)?;
         }
         Ok((MetaLog { disk, file, end: at as u64, broken: false }, revision))
     }
@@ -102,6 +116,8 @@ impl MetaLog {
     /// Replaces the log by one snapshot.
     pub fn rewrite(&mut self, revision: Revision, writes: &[Write]) -> Result<(), MetaError> {
         let record = encode(revision, true, writes);
+        // Until all of this has succeeded nobody may append: the open file may have lost its name.
+        self.broken = true;
         if self.disk.exists(TEMPORARY) {
             self.disk.remove(TEMPORARY).map_err(io_error)?;
         }

@@ -116,6 +116,7 @@ impl Table for SledTable {
     fn scan(&self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Versioned)>, MetaError> {
         self.tree
             .scan_prefix(prefix)
+            .filter(|row| !row.as_ref().is_ok_and(|(key, _)| key.as_ref() == APPLIED_KEY))
             .map(|row| {
                 let (key, value) = row.map_err(table_error)?;
                 Ok((key.to_vec(), versioned(&value)?))

@@ -268,7 +268,7 @@ impl<T: WalTag> Writer<T> {
         Ok(locations)
     }
 
-    /// Begins the next file. Its header becomes durable with its first commit.
+    /// Begins the next file; its header is durable when this returns.
     fn roll(&mut self) -> io::Result<()> {
         let id = self.active.id + 1;
         let file = self.shared.take_file(id)?;
@@ -280,7 +280,8 @@ impl<T: WalTag> Writer<T> {
             prev_length: self.end,
             created_ms: now_ms(),
         };
-        let written = file.write_at(0, &[&header.encode()]);
+        // Durable before anything is chained to it: a file whose header was lost must never be named by a later one.
+        let written = file.write_at(0, &[&header.encode()]).and_then(|()| file.sync_data());
         if let Err(error) = written {
             // Keep the file for the next attempt: its directory entry is durable already.
             self.shared.spare.lock().ready = Some((id, file));
