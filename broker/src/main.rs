@@ -43,9 +43,9 @@ fn main() -> ExitCode {
     let result = match command {
         None => serve(&flags, started),
         // Flags in front of the command are for all client commands; those of the broker belong behind `serve`.
-        Some(_) if flags != ServeArgs::default() => {
-            Err(anyhow::anyhow!("flags of the broker stand before another command; write them behind it: weir serve --data-dir DIR"))
-        }
+        Some(_) if flags != ServeArgs::default() => Err(anyhow::anyhow!(
+            "flags of the broker stand before another command; write them behind it: weir serve --data-dir DIR"
+        )),
         Some(Command::Serve(flags)) => serve(&flags, started),
         Some(Command::Config(command)) => configure(&command),
         Some(Command::Client(command)) => client(command, globals),

@@ -11,7 +11,7 @@ believes that timestamps only grow. The output depends on nothing but the packag
 
 The package itself is never imported (that would need pandas); only its data file is read.
 
-Usage: extract.py [--out DIR]     DIR defaults to $WEIR_DATA_DIR, else ~/.cache/weir/data; prints the file's path.
+Usage: extract.py [--out DIR]     DIR defaults to $WEIRTEST_DATA_DIR, else ~/.cache/weir/data; prints the file's path.
 
 Seen failing: with one digit of EXPECTED_SHA256 changed it refuses, and with a row dropped from the loop it refuses too.
 """
@@ -63,7 +63,7 @@ def line_of(row: dict) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    default = os.environ.get("WEIR_DATA_DIR") or Path.home() / ".cache" / "weir" / "data"
+    default = os.environ.get("WEIRTEST_DATA_DIR") or Path.home() / ".cache" / "weir" / "data"
     parser.add_argument("--out", type=Path, default=Path(default))
     out = parser.parse_args().out
     target = out / FILE_NAME

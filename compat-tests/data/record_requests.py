@@ -25,7 +25,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("WEIR_CACHE") or Path.home() / ".cache" / "weir")
-DATA = Path(os.environ.get("WEIR_DATA_DIR") or CACHE / "data") / "flights.jsonl"
+DATA = Path(os.environ.get("WEIRTEST_DATA_DIR") or CACHE / "data") / "flights.jsonl"
 ROWS = "2000"
 LARGEST_KEPT = 4096
 

@@ -21,7 +21,7 @@ import { selfTest } from './suite/self_test.mjs'
 const { values: options } = parseArgs({
   options: {
     client: { type: 'string', default: 'kafkajs' },
-    bootstrap: { type: 'string', default: process.env.WEIR_BOOTSTRAP || '127.0.0.1:9092' },
+    bootstrap: { type: 'string', default: process.env.WEIRTEST_BOOTSTRAP || '127.0.0.1:9092' },
     data: { type: 'string' },
     rows: { type: 'string', default: '20000' },
     broker: { type: 'string', default: 'weir' },
@@ -68,7 +68,7 @@ async function main () {
   if (options['self-test']) return selfTest()
   const client = await adapter()
   if (options.member) return runMember(client, options.member, options.topic)
-  const folder = process.env.WEIR_DATA_DIR || join(homedir(), '.cache/weir/data')
+  const folder = process.env.WEIRTEST_DATA_DIR || join(homedir(), '.cache/weir/data')
   const rows = await loadFlights(options.data ?? join(folder, 'flights.jsonl'), Number(options.rows))
   const report = new Report(options.client, options.only)
   await client.start()

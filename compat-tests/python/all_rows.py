@@ -1,6 +1,6 @@
 """Long job: the three Python clients with all 336,776 rows in every check, against one `weir` process.
 
-Needs WEIR_BIN (a release build), WEIR_DATA_FILE; started by `cargo xtask test --long clients-all-rows`. The last line of
+Needs WEIRTEST_BIN (a release build), WEIRTEST_DATA_FILE; started by `cargo xtask test --long clients-all-rows`. The last line of
 output has the counts.
 """
 
@@ -29,14 +29,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="weir-all-rows-") as folder:
         kafka, http, registry = (f"127.0.0.1:{free_port()}" for _ in range(3))
         broker = subprocess.Popen([
-            os.environ["WEIR_BIN"], "serve", "--data-dir", folder, "--listen", kafka, "--http", http,
+            os.environ["WEIRTEST_BIN"], "serve", "--data-dir", folder, "--listen", kafka, "--http", http,
             "--registry", registry,
         ])
         try:
             wait_for(kafka)
             for client in CLIENTS:
                 command = [sys.executable, str(driver), "--client", client, "--bootstrap", kafka, "--rows", str(ROWS),
-                           "--data", os.environ["WEIR_DATA_FILE"]]
+                           "--data", os.environ["WEIRTEST_DATA_FILE"]]
                 output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False).stdout
                 print(output, flush=True)
                 summary = json.loads(output.splitlines()[-1])

@@ -71,7 +71,7 @@ def run_checks(report: Report, ctx) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--client", default="confluent-kafka")
-    parser.add_argument("--bootstrap", default=os.environ.get("WEIR_BOOTSTRAP", "127.0.0.1:9092"))
+    parser.add_argument("--bootstrap", default=os.environ.get("WEIRTEST_BOOTSTRAP", "127.0.0.1:9092"))
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--full", metavar="CODEC")
@@ -90,7 +90,7 @@ def main() -> int:
         run_member(adapter(arguments.client, arguments.bootstrap), *arguments.member, arguments.instance)
         return 0
     if arguments.data is None:
-        folder = os.environ.get("WEIR_DATA_DIR") or Path.home() / ".cache" / "weir" / "data"
+        folder = os.environ.get("WEIRTEST_DATA_DIR") or Path.home() / ".cache" / "weir" / "data"
         arguments.data = Path(folder) / "flights.jsonl"
     run = uuid.uuid4().hex[:8]
     all_rows = load_flights(arguments.data, None if arguments.full else arguments.rows)

@@ -29,7 +29,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The name that suites get as WEIR_BROKER.
+    /// The name that suites get as WEIRTEST_BROKER.
     pub fn name(self) -> &'static str {
         match self {
             Kind::Weir => "weir",

@@ -50,7 +50,7 @@ impl Env {
 
     /// The flights as JSON lines; written by the step `data`.
     pub fn data(&self) -> PathBuf {
-        let folder = variable("WEIR_DATA_DIR").map_or_else(|| self.cache.join("data"), PathBuf::from);
+        let folder = variable("WEIRTEST_DATA_DIR").map_or_else(|| self.cache.join("data"), PathBuf::from);
         folder.join("flights.jsonl")
     }
 

@@ -1,6 +1,6 @@
 //! Long jobs: `cargo xtask test --long NAME`, at most an hour each, in release, with a record in docs/long-runs.md.
 //!
-//! A job is a command that gets its seed as WEIR_SEED (and {seed}) and prints, as the last JSON line with a `counts` key,
+//! A job is a command that gets its seed as WEIRTEST_SEED (and {seed}) and prints, as the last JSON line with a `counts` key,
 //! what it did: {"counts": {"cycles": 200, "acked": 10000000, "lost": 0}}. A job that printed none has failed.
 
 use crate::env::Env;

@@ -233,13 +233,14 @@ pub fn command(env: &Env, words: &[&str], more: &[(&str, String)]) -> Result<Com
     command.args(arguments).current_dir(&env.root).env("CARGO_TARGET_DIR", &env.target);
     for (name, value) in &values {
         let name = match *name {
-            "weir" => "WEIR_BIN".to_string(),
-            "data" => "WEIR_DATA_FILE".to_string(),
-            name => format!("WEIR_{}", name.to_uppercase()),
+            "weir" => "WEIRTEST_BIN".to_string(),
+            "data" => "WEIRTEST_DATA_FILE".to_string(),
+            "cache" => "WEIR_CACHE".to_string(),
+            name => format!("WEIRTEST_{}", name.to_uppercase()),
         };
         command.env(name, value);
     }
-    command.env("WEIR_NODE_DIR", env.node_folder());
+    command.env("WEIRTEST_NODE_DIR", env.node_folder());
     let tools = env.cache.join("tools/bin");
     let paths = env::variable("PATH").unwrap_or_default();
     let all = std::iter::once(tools).chain(std::env::split_paths(&paths));

@@ -4,8 +4,8 @@
 //! Words in braces are replaced: {root} the checkout, {cache} the shared cache folder, {target} cargo's target folder,
 //! {scratch} a folder of this run, {weir} the binary, {data} the flights, {python} and {node} the interpreters with the
 //! clients; for a client suite also {rows}, {bootstrap}, {http}, {registry} and {broker} (`weir` or `kafka`). The same
-//! values are in the environment as WEIR_CACHE, WEIR_BIN, WEIR_DATA_FILE, WEIR_PYTHON, WEIR_NODE, WEIR_ROWS,
-//! WEIR_BOOTSTRAP, WEIR_HTTP, WEIR_REGISTRY, WEIR_BROKER.
+//! values are in the environment as WEIR_CACHE, WEIRTEST_BIN, WEIRTEST_DATA_FILE, WEIRTEST_PYTHON, WEIRTEST_NODE, WEIRTEST_ROWS,
+//! WEIRTEST_BOOTSTRAP, WEIRTEST_HTTP, WEIRTEST_REGISTRY, WEIRTEST_BROKER.
 
 /// When a step runs, and beside how many others.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]

@@ -29,12 +29,6 @@ impl Interrupt {
     pub(crate) async fn received(&self) {
         self.token.cancelled().await;
     }
-
-    /// As if a signal had come.
-    #[cfg(test)]
-    pub(crate) fn set(&self) {
-        self.token.cancel();
-    }
 }
 
 #[cfg(unix)]

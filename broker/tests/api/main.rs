@@ -1,4 +1,6 @@
 //! Wire-level tests of every API: a broker in this process, a real socket, requests in every version that is served.
+#![allow(clippy::unwrap_used, clippy::expect_used)] // a test: Clippy sees #[test] functions only
+
 mod admin;
 mod groups;
 mod harness;

@@ -97,7 +97,7 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         return Ok(());
     };
     #[allow(clippy::disallowed_methods)] // how cargo xtask tells where the binary is
-    let weir = std::env::var_os("WEIR_BIN").map(PathBuf::from);
+    let weir = std::env::var_os("WEIRTEST_BIN").map(PathBuf::from);
     let mut options =
         Options { weir: weir.unwrap_or_else(|| "target/release/weir".into()), rounds: 3, seconds: 8, with_kafka: true };
     while let Some(argument) = arguments.next() {

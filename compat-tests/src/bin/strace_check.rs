@@ -28,7 +28,15 @@ fn main() -> Result<()> {
     let trace = folder.join("trace");
     let address = format!("127.0.0.1:{}", free_port()?);
     let mut child = Command::new("strace")
-        .args(["-f", "-y", "-s", "4096", "-e", "trace=pwritev,pwrite64,fdatasync,fsync,writev,write,sendto,sendmsg", "-o"])
+        .args([
+            "-f",
+            "-y",
+            "-s",
+            "4096",
+            "-e",
+            "trace=pwritev,pwrite64,fdatasync,fsync,writev,write,sendto,sendmsg",
+            "-o",
+        ])
         .arg(&trace)
         .arg(&weir)
         .args(["serve", "--listen", &address, "--http", "127.0.0.1:0", "--durability", &durability, "--data-dir"])
@@ -108,6 +116,11 @@ fn check(lines: &[&str], round: usize) -> Result<()> {
         .filter(|i| (lines[*i].contains("fdatasync(") || lines[*i].contains("fsync(")) && lines[*i].contains(".wal>"))
         .filter_map(|i| returned(lines, i))
         .any(|(at, ok)| ok && at < answer);
-    ensure!(synced, "{marker}: answered without a sync of the WAL file between write and answer\n{}\n{}", lines[write], lines[answer]);
+    ensure!(
+        synced,
+        "{marker}: answered without a sync of the WAL file between write and answer\n{}\n{}",
+        lines[write],
+        lines[answer]
+    );
     Ok(())
 }

@@ -118,7 +118,11 @@ fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Targe
     let found = lookup::topic(broker, &key.topic).and_then(|topic| lookup::partition(broker, &topic, key.partition));
     let partition = match found {
         Ok(partition) => partition,
-        Err(error) => return Target::Answered(FetchedPartition::failed(key.clone(), &error)),
+        Err(error) => {
+            // As in Kafka: what is not found has an empty list of aborted transactions, every later error has none.
+            let failed = FetchedPartition::failed(key.clone(), &error);
+            return Target::Answered(FetchedPartition { aborted: Some(Vec::new()), ..failed });
+        }
     };
     if let Err(error) = check_epoch(wanted.current_epoch, partition.current_epoch().0) {
         return Target::Answered(FetchedPartition::failed(key.clone(), &error));

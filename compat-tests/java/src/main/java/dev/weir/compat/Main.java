@@ -28,10 +28,10 @@ public final class Main {
             }
             options.put(args[i].substring(2), args[i + 1]);
         }
-        String bootstrap = option(options, "bootstrap", "WEIR_BOOTSTRAP", "127.0.0.1:9092");
-        String data = option(options, "data", "WEIR_DATA_FILE", System.getProperty("user.home") + "/.cache/weir/data/flights.jsonl");
-        int rows = Integer.parseInt(option(options, "rows", "WEIR_ROWS", Integer.toString(DEFAULT_ROWS)));
-        String broker = option(options, "broker", "WEIR_BROKER", "weir");
+        String bootstrap = option(options, "bootstrap", "WEIRTEST_BOOTSTRAP", "127.0.0.1:9092");
+        String data = option(options, "data", "WEIRTEST_DATA_FILE", System.getProperty("user.home") + "/.cache/weir/data/flights.jsonl");
+        int rows = Integer.parseInt(option(options, "rows", "WEIRTEST_ROWS", Integer.toString(DEFAULT_ROWS)));
+        String broker = option(options, "broker", "WEIRTEST_BROKER", "weir");
         Suite suite = new Suite(bootstrap, Flights.load(Path.of(data), rows), broker.equals("kafka"));
 
         Map<String, Suite.Check> checks = new LinkedHashMap<>();
