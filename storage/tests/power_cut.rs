@@ -379,8 +379,17 @@ async fn damaged_segments_are_found_and_never_served() {
     let mut found = 0;
     let mut random = StdRng::seed_from_u64(9);
     let len_of = |path: &str| disk.open(path).unwrap().len().unwrap();
-    let lens: Vec<u64> = names.iter().map(|name| len_of(&format!("segments/{name}"))).collect();
-    for (name, len) in names.iter().zip(lens) {
+    let mut files: Vec<(String, u64)> =
+        names.into_iter().map(|n| (n.clone(), len_of(&format!("segments/{n}")))).collect();
+    // Files that no partition refers to any more may have come back with the power; the start removes them.
+    let copy = disk.after_power_cut(0);
+    let storage = open(&copy, 2).await.unwrap();
+    let referenced = copy.list("segments").unwrap();
+    drop(storage);
+    files.retain(|(name, _)| referenced.contains(name));
+    assert!(!files.is_empty());
+    for (name, len) in &files {
+        let len = *len;
         let path = format!("segments/{name}");
         for _ in 0..20 {
             let copy = disk.after_power_cut(0);
@@ -407,7 +416,7 @@ async fn damaged_segments_are_found_and_never_served() {
             }
         }
     }
-    assert!(found >= names.len() * 10, "only {found} of the flips were found");
+    assert!(found >= files.len() * 10, "only {found} of the flips were found");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
