@@ -44,6 +44,9 @@ pub(super) struct Writer<T: WalTag> {
     abandoned: bool,
     /// An empty commit already says that everything is durable.
     idle_recorded: bool,
+    /// Where an empty commit begins that no sync has covered yet. A roll leaves it out: the next file's commits would
+    /// otherwise claim that it is durable.
+    unsynced_idle: Option<u64>,
     last_os_sync: Instant,
     jobs: Sender<BackgroundJob>,
     on_commit: CommitSink<T>,
@@ -67,6 +70,7 @@ impl<T: WalTag> Writer<T> {
             end: FILE_HEADER_LEN,
             abandoned: false,
             idle_recorded: true,
+            unsynced_idle: None,
             last_os_sync: Instant::now(),
             jobs,
             on_commit,
@@ -214,6 +218,7 @@ impl<T: WalTag> Writer<T> {
         self.active.bytes.store(self.end, Ordering::Relaxed);
         self.sequence += 1;
         self.idle_recorded = false;
+        self.unsynced_idle = None;
         self.sync_in_background_if_due();
         Ok(locations)
     }
@@ -272,12 +277,16 @@ impl<T: WalTag> Writer<T> {
     fn roll(&mut self) -> io::Result<()> {
         let id = self.active.id + 1;
         let file = self.shared.take_file(id)?;
+        let (prev_length, first_sequence) = match self.unsynced_idle {
+            Some(begin) => (begin, self.sequence - 1),
+            None => (self.end, self.sequence),
+        };
         let header = FileHeader {
             file_id: id,
             incarnation: uuid::Uuid::new_v4().as_u64_pair().0,
-            first_sequence: self.sequence,
+            first_sequence,
             prev_id: self.active.id,
-            prev_length: self.end,
+            prev_length,
             created_ms: now_ms(),
         };
         // Durable before anything is chained to it: a file whose header was lost must never be named by a later one.
@@ -298,9 +307,11 @@ impl<T: WalTag> Writer<T> {
         let old = std::mem::replace(&mut self.active, active);
         old.sealed.store(true, Ordering::Release);
         if self.shared.options.durability == Durability::Os {
-            let _ = self.jobs.send(BackgroundJob::Sync { file: old, through: self.sequence.saturating_sub(1) });
+            let _ = self.jobs.send(BackgroundJob::Sync { file: old, through: first_sequence.saturating_sub(1) });
         }
         self.incarnation = header.incarnation;
+        self.sequence = first_sequence;
+        self.unsynced_idle = None;
         self.end = FILE_HEADER_LEN;
         self.abandoned = false;
         let _ = self.jobs.send(BackgroundJob::PrepareSpare { id: id + 1 });
@@ -337,6 +348,7 @@ impl<T: WalTag> Writer<T> {
         };
         let fits = self.end + COMMIT_HEADER_LEN as u64 <= self.shared.options.file_bytes;
         if !self.abandoned && fits && self.active.file.write_at(self.end, &[&commit.encode()]).is_ok() {
+            self.unsynced_idle = Some(self.end);
             self.end += COMMIT_HEADER_LEN as u64;
             self.active.bytes.store(self.end, Ordering::Relaxed);
             self.sequence += 1;
