@@ -5,7 +5,7 @@
 Prints one JSON line per check and a summary line; exit code 1 when a check failed. Every tool is a JVM of its own, so two
 checks run at a time, and the checks are few and long rather than many.
 
-Seen failing: with `records[1:]` in place of `records` in the comparison, and with "PartitionCount: 4" expected.
+How to see it fail (recipe, not tried yet): with `records[1:]` in place of `records` in the comparison, and with "PartitionCount: 4" expected.
 """
 
 import argparse

@@ -3,7 +3,7 @@
 //! The oracle is what the clients of this process were acknowledged, never what weir says of itself. Producers are
 //! idempotent: a batch whose answer was lost is sent again after the restart, with the same sequence.
 //!
-//! Seen failing: with `AckLevel::Durable` answered before the WAL write (the reply moved in front of the commit in
+//! How to see it fail (recipe, not tried yet): with `AckLevel::Durable` answered before the WAL write (the reply moved in front of the commit in
 //! `storage/src/log/commit.rs`), records are reported lost within the first cycles; with `producers.record` skipped during
 //! replay (`storage/src/log/recovery.rs`), duplicates are.
 use std::collections::BTreeMap;

@@ -1,7 +1,7 @@
 //! Damaged folders: WAL files, checkpoints, segments and the metadata log with random bytes changed, cut or filled.
 //!
 //! Whatever is damaged, opening and reading end in a clear error or in rows that were written; nothing panics, and nothing
-//! is allocated because a length says so (a counting allocator watches). Seen failing: without the bound of
+//! is allocated because a length says so (a counting allocator watches). How to see it fail (recipe, not tried yet): without the bound of
 //! `decode_footer`'s counts the allocator's limit is passed; without the CRC over batch headers in `segment/rows.rs` wrong
 //! offsets are served.
 #![allow(clippy::unwrap_used, clippy::expect_used)]

@@ -1,6 +1,6 @@
 //! The storage engine and the metadata store on a disk that loses what was not synced (LOG-1, LOG-2, LOG-3, LOG-4, WAL-2).
 //!
-//! Seen failing: with `sync_data` in `wal/writer.rs::try_commit` skipped, `acked_records_survive_power_cuts` fails within
+//! How to see it fail (recipe, not tried yet): with `sync_data` in `wal/writer.rs::try_commit` skipped, `acked_records_survive_power_cuts` fails within
 //! the first seeds ("acked record ... is gone"); with `sync_dir` in `segment/store.rs::publish` skipped, the start fails
 //! with a missing segment; with the check of `durable_through` in `wal/recovery.rs` removed, `damage_below_...` starts and
 //! loses records; with `self.abandoned = true` removed from `on_failure`, `failed_syncs_...` loses acked records.
