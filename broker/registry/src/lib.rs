@@ -1,0 +1,1 @@
+//! Embedded Schema Registry with the REST interface of Confluent.

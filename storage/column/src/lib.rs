@@ -1,0 +1,1 @@
+//! Column segments: immutable Arrow IPC files with statistics, checksums and sliced reads.

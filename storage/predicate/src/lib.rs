@@ -1,0 +1,1 @@
+//! Predicates over Arrow batches: bounded SQL text, planned and evaluated with DataFusion.
