@@ -5,7 +5,7 @@
 use weir_protocol::records::{BatchError, CompressError, DecodeError, RecordError, RewriteError};
 use weir_storage::log::{AppendError, ReadError};
 
-use crate::api::alter_configs::AlterConfigsError;
+use crate::api::config_change::AlterConfigsError;
 use crate::api::config_resource::ResourceError;
 use crate::api::create_partitions::CreatePartitionsError;
 use crate::api::create_topics::{AssignmentError, CreateTopicError};

@@ -5,110 +5,64 @@
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
-use thiserror::Error;
 
-use super::config_resource::{Resource, ResourceError, repeated, resource};
-use super::{Versions, wire};
+use super::Versions;
+use super::config_change::{AlterConfigsError, Change, Wanted, change_all};
+use super::config_resource::{ResourceError, repeated};
 use crate::broker::Broker;
-use crate::error_code::KafkaError;
-use crate::topic_config::{TopicConfigError, TopicConfigs};
-use crate::topics::TopicError;
+use crate::topic_config::TopicConfigs;
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::AlterConfigs, 0, 2);
 
-/// Why configs are not changed.
-#[derive(Debug, Error)]
-pub enum AlterConfigsError {
-    #[error(transparent)]
-    Resource(#[from] ResourceError),
-    #[error(
-        "settings of brokers are read at start; change the configuration file, the environment or the flags, and restart"
-    )]
-    BrokerSettings,
-    #[error("config operation {operation} does not exist; SET is 0, DELETE 1, APPEND 2, SUBTRACT 3")]
-    UnknownOperation { operation: i8 },
-    #[error(transparent)]
-    Config(#[from] TopicConfigError),
-    #[error(transparent)]
-    Topic(#[from] TopicError),
-}
-
 /// Alters resource by resource.
 pub async fn handle(broker: &Broker, request: AlterConfigsRequest) -> AlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
-    let twice = twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
-    for wanted in request.resources {
-        let result = match &twice {
-            Some(error) => Err(error.clone().into()),
-            None => alter(broker, &wanted, request.validate_only).await,
-        };
-        let response = AlterConfigsResourceResponse::default()
-            .with_resource_type(wanted.resource_type)
-            .with_resource_name(wanted.resource_name);
-        responses.push(match result {
-            Ok(()) => response.with_error_message(None),
-            Err(error) => response.with_error_code(error.wire_code()).with_error_message(Some(wire(error.to_string()))),
-        });
-    }
-    AlterConfigsResponse::default().with_responses(responses)
+    let wanted = request.resources.into_iter().map(|resource| Wanted {
+        kind: resource.resource_type,
+        name: resource.resource_name.clone(),
+        change: replacement(&resource),
+    });
+    let outcomes = change_all(broker, request.validate_only, wanted.collect()).await;
+    let responses = outcomes.into_iter().map(|outcome| {
+        AlterConfigsResourceResponse::default()
+            .with_resource_type(outcome.kind)
+            .with_resource_name(outcome.name)
+            .with_error_code(outcome.code)
+            .with_error_message(outcome.message)
+    });
+    AlterConfigsResponse::default().with_responses(responses.collect())
 }
 
-/// A resource that is in the request twice: which of the two would win?
-pub fn twice<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> Option<ResourceError> {
-    let names: Vec<String> = resources.map(|(kind, name)| format!("{kind}:{name}")).collect();
-    let name = repeated(names.iter().map(String::as_str))?.to_owned();
-    Some(ResourceError::NamedTwice { name })
-}
-
-/// The topic whose configs are to be changed.
-pub fn alterable(kind: i8, name: &str, this: i32) -> Result<String, AlterConfigsError> {
-    match resource(kind, name, this)? {
-        Resource::Topic(name) => Ok(name),
-        Resource::Broker | Resource::AllBrokers => Err(AlterConfigsError::BrokerSettings),
-    }
-}
-
-async fn alter(broker: &Broker, wanted: &AlterConfigsResource, validate_only: bool) -> Result<(), AlterConfigsError> {
-    let topic = alterable(wanted.resource_type, &wanted.resource_name, broker.node_id())?;
-    if let Some(config) = repeated(wanted.configs.iter().map(|config| config.name.as_str())) {
+/// What was set is forgotten, what the request sets takes its place.
+fn replacement(resource: &AlterConfigsResource) -> Result<Change, AlterConfigsError> {
+    if let Some(config) = repeated(resource.configs.iter().map(|config| config.name.as_str())) {
         return Err(ResourceError::ConfigTwice { config: config.to_owned() }.into());
     }
-    let replacement = TopicConfigs::parse(wanted.configs.iter().map(|c| (c.name.as_str(), c.value.as_deref())))?;
-    apply(broker, &topic, validate_only, move |_| Ok(replacement)).await
-}
-
-/// Makes the change, or only says whether it could be made.
-pub async fn apply(
-    broker: &Broker,
-    topic: &str,
-    validate_only: bool,
-    change: impl FnOnce(&TopicConfigs) -> Result<TopicConfigs, TopicConfigError> + Send,
-) -> Result<(), AlterConfigsError> {
-    if validate_only {
-        let current = broker.topics.get(topic).ok_or_else(|| TopicError::Unknown { name: topic.to_owned() })?;
-        change(&current.configs)?.validate()?;
-    } else {
-        broker.topics.alter_configs(topic, change).await?;
-        tracing::info!(topic, "topic configs changed");
-    }
-    Ok(())
+    let replacement = TopicConfigs::parse(resource.configs.iter().map(|c| (c.name.as_str(), c.value.as_deref())))?;
+    Ok(Box::new(move |_| Ok(replacement)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use kafka_protocol::messages::alter_configs_request::AlterableConfig;
 
-    #[test]
-    fn only_topics_are_altered() {
-        assert_eq!(alterable(2, "t", 1).unwrap(), "t");
-        assert!(matches!(alterable(4, "1", 1), Err(AlterConfigsError::BrokerSettings)));
-        assert!(matches!(alterable(4, "", 1), Err(AlterConfigsError::BrokerSettings)));
-        assert!(matches!(alterable(8, "1", 1), Err(AlterConfigsError::Resource(_))));
+    fn resource(configs: &[(&'static str, Option<&'static str>)]) -> AlterConfigsResource {
+        let configs = configs.iter().map(|(name, value)| {
+            AlterableConfig::default().with_name((*name).into()).with_value(value.map(Into::into))
+        });
+        AlterConfigsResource::default().with_configs(configs.collect())
     }
 
     #[test]
-    fn resources_named_twice_are_noticed() {
-        assert!(twice([(2, "a"), (2, "b"), (2, "a")].into_iter()).is_some());
-        assert!(twice([(2, "1"), (4, "1")].into_iter()).is_none());
+    fn what_is_not_mentioned_goes_back_to_its_default() {
+        let change = replacement(&resource(&[("segment.bytes", Some("2000000"))])).unwrap();
+        let configs = change(&TopicConfigs::parse([("retention.ms", Some("5"))]).unwrap()).unwrap();
+        assert_eq!(configs.overrides().collect::<Vec<_>>(), [("segment.bytes", "2000000")]);
+    }
+
+    #[test]
+    fn config_named_twice_is_refused() {
+        let twice = replacement(&resource(&[("retention.ms", Some("5")), ("retention.ms", Some("6"))]));
+        assert!(matches!(twice, Err(AlterConfigsError::Resource(ResourceError::ConfigTwice { .. }))));
     }
 }

@@ -9,11 +9,10 @@ use kafka_protocol::messages::incremental_alter_configs_response::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
 
-use super::alter_configs::{AlterConfigsError, alterable, apply, twice};
+use super::Versions;
+use super::config_change::{self, AlterConfigsError, Wanted, change_all};
 use super::config_resource::{ResourceError, repeated};
-use super::{Versions, wire};
 use crate::broker::Broker;
-use crate::error_code::KafkaError;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::IncrementalAlterConfigs, 0, 1);
@@ -49,28 +48,21 @@ struct Change {
 
 /// Alters resource by resource; the changes of one resource happen together or not at all.
 pub async fn handle(broker: &Broker, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
-    let mut responses = Vec::with_capacity(request.resources.len());
-    let twice = twice(request.resources.iter().map(|r| (r.resource_type, r.resource_name.as_str())));
-    for wanted in request.resources {
-        let result = match &twice {
-            Some(error) => Err(error.clone().into()),
-            None => alter(broker, &wanted, request.validate_only).await,
-        };
-        let response = AlterConfigsResourceResponse::default()
-            .with_resource_type(wanted.resource_type)
-            .with_resource_name(wanted.resource_name);
-        responses.push(match result {
-            Ok(()) => response.with_error_message(None),
-            Err(error) => response.with_error_code(error.wire_code()).with_error_message(Some(wire(error.to_string()))),
+    let wanted =
+        request.resources.into_iter().map(|AlterConfigsResource { resource_type, resource_name, configs, .. }| {
+            let change = changes(&configs)
+                .map(|changes| -> config_change::Change { Box::new(move |current| changed(current, changes)) });
+            Wanted { kind: resource_type, name: resource_name, change }
         });
-    }
-    IncrementalAlterConfigsResponse::default().with_responses(responses)
-}
-
-async fn alter(broker: &Broker, wanted: &AlterConfigsResource, validate_only: bool) -> Result<(), AlterConfigsError> {
-    let topic = alterable(wanted.resource_type, &wanted.resource_name, broker.node_id())?;
-    let changes = changes(&wanted.configs)?;
-    apply(broker, &topic, validate_only, move |current| changed(current, changes)).await
+    let outcomes = change_all(broker, request.validate_only, wanted.collect()).await;
+    let responses = outcomes.into_iter().map(|outcome| {
+        AlterConfigsResourceResponse::default()
+            .with_resource_type(outcome.kind)
+            .with_resource_name(outcome.name)
+            .with_error_code(outcome.code)
+            .with_error_message(outcome.message)
+    });
+    IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
 }
 
 fn changes(configs: &[AlterableConfig]) -> Result<Vec<Change>, AlterConfigsError> {
@@ -106,7 +98,7 @@ fn changed(current: &TopicConfigs, changes: Vec<Change>) -> Result<TopicConfigs,
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::error_code::ErrorCode;
+    use crate::error_code::{ErrorCode, KafkaError};
 
     fn change(name: &'static str, operation: i8, value: Option<&'static str>) -> AlterableConfig {
         AlterableConfig::default()

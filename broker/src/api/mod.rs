@@ -8,6 +8,7 @@ use kafka_protocol::protocol::StrBytes;
 pub mod alter_configs;
 pub mod api_versions;
 pub mod authorized;
+pub mod config_change;
 pub mod config_resource;
 pub mod create_partitions;
 pub mod create_topics;

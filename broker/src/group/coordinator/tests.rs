@@ -1,5 +1,13 @@
 //! The coordinator over a log in memory, with the real clock and short timeouts.
+use std::collections::HashMap;
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use weir_protocol::ids::Generation;
+
 use super::*;
+use crate::group::offsets::CommittedOffset;
+use crate::group::state::{JoinRequest, Joined, Phase, SyncRequest, Synced};
 
 #[derive(Default)]
 struct MemoryLog {

@@ -1,0 +1,90 @@
+//! Time passes: deadlines of groups, offsets that expire, groups of which nothing is left.
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use weir_protocol::ids::Timestamp;
+
+use super::now;
+use super::room::{Cell, Inner};
+use crate::group::records::{self, Key};
+use crate::group::state::Phase;
+
+impl Inner {
+    /// Drops expired offsets, and groups of which nothing is left.
+    async fn expire(self: &Arc<Self>, now: Timestamp) {
+        let cells: Vec<_> = self.groups.read().values().cloned().collect();
+        for cell in cells {
+            let (expired, dead) = {
+                let entry = cell.entry.lock();
+                let empty_since = entry.group.empty_since();
+                let expired = entry.offsets.expired(now, empty_since, self.settings.offsets_retention_ms);
+                let left = entry.offsets.iter().count() - expired.len();
+                let idle = empty_since.is_some_and(|at| now.0 - at.0 > 60_000) && !entry.group.has_pending();
+                (expired, idle && left == 0)
+            };
+            if !expired.is_empty() {
+                tracing::info!(group = cell.name, count = expired.len(), "committed offsets expired");
+                let gone = expired.into_iter().map(|name| (name, None)).collect();
+                if self.write_offsets(&cell, gone).await.is_err() {
+                    return;
+                }
+            }
+            if dead {
+                self.bury(&cell).await;
+            }
+        }
+    }
+
+    async fn bury(self: &Arc<Self>, cell: &Arc<Cell>) {
+        if cell.entry.lock().has_record {
+            let tombstone = (records::encode_key(&Key::Group { group: cell.name.clone() }), None);
+            if self.append(cell.partition, vec![tombstone]).await.is_err() {
+                return;
+            }
+        }
+        let still_idle = self.with(cell, |_, entry, effects| {
+            let idle = entry.group.phase() == Phase::Empty && entry.offsets.is_empty() && !entry.group.has_pending();
+            if idle {
+                entry.group.kill(effects);
+            }
+            idle
+        });
+        if still_idle {
+            self.groups.write().remove(&cell.name);
+        }
+    }
+}
+
+pub(super) async fn tick_loop(inner: Weak<Inner>) {
+    loop {
+        let Some(strong) = inner.upgrade() else { return };
+        let first = strong.deadlines.lock().first().cloned();
+        let wait = first.map_or(60_000, |(at, _)| (at.0 - now().0).max(0)) as u64;
+        if wait > 0 {
+            // Either way the deadlines are looked at again.
+            let _ = tokio::time::timeout(Duration::from_millis(wait), strong.reschedule.notified()).await;
+            continue;
+        }
+        let due: Vec<String> = {
+            let mut deadlines = strong.deadlines.lock();
+            let later = deadlines.split_off(&(Timestamp(now().0 + 1), String::new()));
+            std::mem::replace(&mut *deadlines, later).into_iter().map(|(_, name)| name).collect()
+        };
+        for name in due {
+            let Some(cell) = strong.groups.read().get(&name).cloned() else { continue };
+            strong.with(&cell, |now, entry, effects| {
+                entry.scheduled = None;
+                entry.group.tick(now, effects);
+            });
+        }
+    }
+}
+
+pub(super) async fn expiry_loop(inner: Weak<Inner>) {
+    loop {
+        let Some(interval) = inner.upgrade().map(|i| i.settings.expiry_interval) else { return };
+        tokio::time::sleep(interval).await;
+        let Some(strong) = inner.upgrade() else { return };
+        strong.expire(now()).await;
+    }
+}

@@ -1,0 +1,97 @@
+//! Groups come back from `__consumer_offsets`, partition by partition.
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use weir_protocol::ids::Offset;
+
+use super::now;
+use super::room::{FAILED, Inner, READY};
+use crate::group::offsets::Offsets;
+use crate::group::records::{self, Key};
+use crate::group::state::{Group, StoredGroup};
+
+impl Inner {
+    async fn load(self: &Arc<Self>, partition: i32) -> Result<(), String> {
+        let mut damaged = 0;
+        let mut groups: HashMap<String, Option<StoredGroup>> = HashMap::new();
+        let mut offsets: HashMap<String, Offsets> = HashMap::new();
+        let mut visit = |at: Offset, key: Bytes, value: Option<Bytes>| {
+            let applied = match records::decode_key(key) {
+                Ok(Key::Offset { group, topic, partition }) => {
+                    value.map(records::decode_offset).transpose().map(|committed| {
+                        offsets.entry(group).or_default().apply((topic, partition), committed, at);
+                    })
+                }
+                Ok(Key::Group { group }) => value.map(records::decode_group).transpose().map(|stored| {
+                    groups.insert(group, stored);
+                }),
+                Ok(Key::Other { .. }) => Ok(()),
+                Err(error) => Err(error),
+            };
+            if applied.is_err() {
+                damaged += 1;
+            }
+        };
+        self.log.read_all(partition, &mut visit).await?;
+        if damaged > 0 {
+            tracing::error!(partition, damaged, "records of __consumer_offsets that do not decode were passed over");
+        }
+        let now = now();
+        let limits = &self.settings.limits;
+        let mut cells = Vec::new();
+        for (name, stored) in groups {
+            let offsets = offsets.remove(&name).unwrap_or_default();
+            let Some(stored) = stored else {
+                if !offsets.is_empty() {
+                    cells.push((name, Group::new(limits.clone(), now), offsets, false));
+                }
+                continue;
+            };
+            cells.push((name, Group::restore(limits.clone(), stored, now), offsets, true));
+        }
+        for (name, offsets) in offsets {
+            if !offsets.is_empty() {
+                cells.push((name, Group::new(limits.clone(), now), offsets, false));
+            }
+        }
+        for (name, group, offsets, has_record) in cells {
+            let cell = Inner::cell(&name, partition, group);
+            {
+                let mut entry = cell.entry.lock();
+                entry.offsets = offsets;
+                entry.has_record = has_record;
+                self.schedule(&cell, &mut entry);
+            }
+            self.groups.write().insert(name, cell);
+        }
+        Ok(())
+    }
+}
+
+pub(super) async fn load_all(inner: Arc<Inner>) {
+    for partition in 0..inner.log.partitions() {
+        let mut attempt = 0;
+        let outcome = loop {
+            match inner.load(partition).await {
+                Ok(()) => break READY,
+                Err(error) if attempt < 5 => {
+                    attempt += 1;
+                    tracing::warn!(partition, error, "loading __consumer_offsets failed; trying again");
+                    tokio::time::sleep(Duration::from_millis(200 * attempt)).await;
+                }
+                Err(error) => {
+                    tracing::error!(
+                        partition,
+                        error,
+                        "groups of this partition cannot be served; repair the data folder and restart"
+                    );
+                    break FAILED;
+                }
+            }
+        };
+        inner.loaded[partition as usize].store(outcome, Ordering::Release);
+    }
+}

@@ -1,0 +1,120 @@
+//! The coordinator: groups by name, each behind a lock of its own, joined with log, clock and waiting clients.
+//!
+//! One task ticks the groups whose deadline has come; an idle group costs no task. Locks are held for moments, never across
+//! an await. A client that goes away while it waits only drops its end of a channel.
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use weir_protocol::ids::{Offset, Timestamp};
+
+use super::records;
+use super::state::{Group, GroupError, GroupLimits};
+use room::{Cell, Inner, LOADING, READY};
+
+mod admin;
+mod classic;
+mod commits;
+mod expiry;
+mod load;
+mod room;
+#[cfg(test)]
+mod tests;
+
+pub use admin::{GroupDescription, MemberDescription};
+pub use commits::Committer;
+
+/// Settings of all groups.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupSettings {
+    pub limits: GroupLimits,
+    pub offsets_retention_ms: i64,
+    pub offset_metadata_max_bytes: usize,
+    /// How often expired offsets are looked for.
+    pub expiry_interval: Duration,
+}
+
+impl Default for GroupSettings {
+    fn default() -> Self {
+        GroupSettings {
+            limits: GroupLimits::default(),
+            offsets_retention_ms: 7 * 24 * 3600 * 1000,
+            offset_metadata_max_bytes: 4096,
+            expiry_interval: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A record for `__consumer_offsets`; no value is a tombstone.
+pub type LogRecord = (Bytes, Option<Bytes>);
+
+/// Where groups are kept.
+#[async_trait]
+pub trait OffsetsLog: Send + Sync + 'static {
+    fn partitions(&self) -> i32;
+    /// Appends; durable when it returns. The offset is that of the first record.
+    async fn append(&self, partition: i32, records: Vec<LogRecord>) -> Result<Offset, String>;
+    /// Every record from the start, in order, with its offset.
+    async fn read_all(
+        &self,
+        partition: i32,
+        visit: &mut (dyn FnMut(Offset, Bytes, Option<Bytes>) + Send),
+    ) -> Result<(), String>;
+}
+
+/// Cheap to clone.
+#[derive(Clone)]
+pub struct Coordinator {
+    inner: Arc<Inner>,
+}
+
+fn now() -> Timestamp {
+    Timestamp(SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64))
+}
+
+impl Coordinator {
+    /// Starts loading; requests for groups of partitions that are not loaded yet are told so.
+    pub fn start(settings: GroupSettings, log: Arc<dyn OffsetsLog>) -> Coordinator {
+        let inner = Inner::new(settings, log);
+        tokio::spawn(load::load_all(inner.clone()));
+        tokio::spawn(expiry::tick_loop(Arc::downgrade(&inner)));
+        tokio::spawn(expiry::expiry_loop(Arc::downgrade(&inner)));
+        Coordinator { inner }
+    }
+
+    /// Whether every partition is loaded.
+    pub fn is_ready(&self) -> bool {
+        self.inner.loaded.iter().all(|p| p.load(Ordering::Acquire) == READY)
+    }
+
+    fn check_loaded(&self, group: &str) -> Result<i32, GroupError> {
+        let partition = records::partition_of(group, self.inner.log.partitions());
+        match self.inner.loaded.get(partition as usize).map(|p| p.load(Ordering::Acquire)) {
+            Some(READY) => Ok(partition),
+            Some(LOADING) => Err(GroupError::CoordinatorLoadInProgress),
+            _ => Err(GroupError::CoordinatorNotAvailable),
+        }
+    }
+
+    fn find(&self, group: &str) -> Result<Option<Arc<Cell>>, GroupError> {
+        self.check_loaded(group)?;
+        Ok(self.inner.groups.read().get(group).cloned())
+    }
+
+    fn find_or_create(&self, group: &str) -> Result<Arc<Cell>, GroupError> {
+        if group.is_empty() || group.len() > i16::MAX as usize {
+            return Err(GroupError::InvalidGroupId);
+        }
+        let partition = self.check_loaded(group)?;
+        if let Some(cell) = self.inner.groups.read().get(group) {
+            return Ok(cell.clone());
+        }
+        let mut groups = self.inner.groups.write();
+        let cell = groups
+            .entry(group.to_owned())
+            .or_insert_with(|| Inner::cell(group, partition, Group::new(self.inner.settings.limits.clone(), now())));
+        Ok(cell.clone())
+    }
+}
