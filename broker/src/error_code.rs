@@ -77,6 +77,8 @@ impl KafkaError for AppendError {
             AppendError::StaleProducerEpoch { .. } => ErrorCode::InvalidProducerEpoch,
             // Clients take this one for a success, which it is: the batch was stored before.
             AppendError::DuplicateTooOld { .. } => ErrorCode::DuplicateSequenceNumber,
+            AppendError::NoTransaction { .. } | AppendError::NotTransactional { .. } => ErrorCode::InvalidTxnState,
+            AppendError::StaleCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
             AppendError::DiskFull | AppendError::LogUnavailable { .. } => ErrorCode::KafkaStorageError,
             // Retriable everywhere and not a reason to refresh metadata.
             AppendError::Overloaded { .. } => ErrorCode::NotEnoughReplicas,

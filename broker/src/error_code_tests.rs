@@ -76,6 +76,9 @@ fn appends_and_reads() {
             &AppendError::OutOfOrderSequence { partition, producer, expected: 1, got: 3 },
             &AppendError::StaleProducerEpoch { partition, producer, current, got: stale },
             &AppendError::DuplicateTooOld { partition, producer },
+            &AppendError::NoTransaction { partition, producer },
+            &AppendError::NotTransactional { partition, producer },
+            &AppendError::StaleCoordinator { partition, current: 2, got: 1 },
             &AppendError::DiskFull,
             &AppendError::LogUnavailable { reason: text() },
             &AppendError::Overloaded { limit_bytes: 1 },
@@ -97,6 +100,9 @@ fn appends_and_reads() {
 Append::OutOfOrderSequence 45 OutOfOrderSequenceNumber final
 Append::StaleProducerEpoch 47 InvalidProducerEpoch final
 Append::DuplicateTooOld 46 DuplicateSequenceNumber final
+Append::NoTransaction 48 InvalidTxnState final
+Append::NotTransactional 48 InvalidTxnState final
+Append::StaleCoordinator 52 TransactionCoordinatorFenced final
 Append::DiskFull 56 KafkaStorageError retriable
 Append::LogUnavailable 56 KafkaStorageError retriable
 Append::Overloaded 19 NotEnoughReplicas retriable

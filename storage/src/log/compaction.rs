@@ -2,12 +2,16 @@
 //!
 //! Works on whole segments. A segment written by compaction is *clean*: keys in the leading run of clean segments are
 //! unique, so only the segments behind it, the *dirty* ones, are mapped (key -> last offset) and everything up to their end
-//! is rewritten. Never past the last stable offset; control batches stay; producer state does not depend on what survives.
+//! is rewritten. Never past the last stable offset; producer state does not depend on what survives.
 //! A tombstone goes with the first compaction that finds it in a clean segment older than `delete.retention.ms`.
+//!
+//! Transactions: records of aborted ones supersede nothing and go at once. A commit marker goes like a tombstone once
+//! nothing of its transaction is left. An abort marker stays as long as the index lists its transaction, because readers
+//! unhide its producer only there. The last batch before the last stable offset stays, so that readers reach it.
 //!
 //! The swap is one manifest record. If a merge or retention changed the segments meanwhile, the work is thrown away and done
 //! again later; a crash before the record leaves files that the next start removes.
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::sync::atomic::Ordering;
@@ -23,7 +27,9 @@ use weir_protocol::records::{
 use super::engine::{Storage, now};
 use super::manifest::{Record, SegmentRef, Swap};
 use super::partition::{ColdError, Partition};
+use super::producers::Aborted;
 use super::state::State;
+use super::timestamps;
 use crate::segment::{RowFileWriter, SectionRead};
 
 /// Keys mapped at once: about 100 MiB. What does not fit is left for the next round, at a segment's border.
@@ -62,6 +68,8 @@ struct Plan {
     clean: usize,
     segment_bytes: u64,
     tombstones_before_ms: i64,
+    /// Aborted transactions with records in them, by first offset.
+    aborted: Vec<Aborted>,
 }
 
 /// Pure: what is due, if anything.
@@ -88,12 +96,42 @@ fn plan(state: &State, now: Timestamp) -> Option<Plan> {
         .max_compaction_lag_ms
         .is_some_and(|lag| segments[clean..].iter().any(|s| s.max_timestamp < now.0.saturating_sub(lag as i64)));
     let ratio = dirty as f64 / total.max(1) as f64;
+    let (from, to) = (segments.first().map_or(0, |s| s.base), segments.last().map_or(0, |s| s.next));
     (too_old || ratio >= state.config.min_cleanable_dirty_ratio).then(|| Plan {
+        aborted: {
+            let mut aborted: Vec<Aborted> = state.producers.aborted_in(Offset(from), Offset(to)).copied().collect();
+            aborted.sort_unstable_by_key(|a| a.first_offset);
+            aborted
+        },
         segments,
         clean,
         segment_bytes: state.config.segment_bytes,
         tombstones_before_ms: now.0.saturating_sub(state.config.delete_retention_ms as i64),
     })
+}
+
+/// Tells the batches of aborted transactions, when it is shown batches in offset order.
+struct AbortedBatches<'a> {
+    coming: std::slice::Iter<'a, Aborted>,
+    /// Producer -> offset of the abort marker of its latest aborted transaction so far.
+    until: HashMap<i64, i64>,
+}
+
+impl<'a> AbortedBatches<'a> {
+    fn new(aborted: &'a [Aborted]) -> Self {
+        AbortedBatches { coming: aborted.iter(), until: HashMap::new() }
+    }
+
+    fn contain(&mut self, header: &BatchHeader) -> bool {
+        while let Some(next) = self.coming.as_slice().first()
+            && next.first_offset <= header.base_offset.0
+        {
+            self.until.insert(next.producer_id, next.last_offset);
+            self.coming.next();
+        }
+        header.attributes.is_transactional()
+            && self.until.get(&header.producer_id).is_some_and(|marker| header.base_offset.0 < *marker)
+    }
 }
 
 /// Key -> last offset, by a 128-bit hash with keys of this process: a collision would need 2^64 records.
@@ -159,13 +197,14 @@ struct Written {
 fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Written, ColdOrIo> {
     let mut last = LastOffsets::new();
     let mut end = plan.clean;
+    let mut aborted = AbortedBatches::new(&plan.aborted);
     for segment in &plan.segments[plan.clean..] {
         // At least one segment is taken, else a huge one would never be compacted.
         if last.offsets.len() >= KEYS_MAX && end > plan.clean {
             break;
         }
         for_each_batch(partition, segment, &mut |header, batch| {
-            if !header.attributes.is_control() {
+            if !header.attributes.is_control() && !aborted.contain(header) {
                 for_each_record(batch, |record| {
                     if let Some(key) = record.key {
                         last.note(key, record.offset(header).0);
@@ -186,12 +225,24 @@ fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Writt
         added: Vec::new(),
     };
     let mut next_base = replaced.first().map_or(0, |s| s.base);
+    let replaced_to = replaced.last().map_or(0, |s| s.next);
+    let mut aborted = AbortedBatches::new(&plan.aborted);
+    // Producers with transactional records that stay, since their last marker.
+    let mut surviving: HashSet<i64> = HashSet::new();
     for (index, segment) in replaced.iter().enumerate() {
         let drop_tombstones = index < plan.clean && segment.created_ms < plan.tombstones_before_ms;
         for_each_batch(partition, segment, &mut |header, batch| {
+            let is_last = header.next_offset().0 == replaced_to;
             if header.attributes.is_control() {
+                let is_empty = !surviving.remove(&header.producer_id);
+                if drop_tombstones && is_empty && !is_last && timestamps::marker_of(batch).commit {
+                    return Ok(());
+                }
                 output.pending.push((*header, batch.clone()));
                 output.bytes += batch.len() as u64;
+                return Ok(());
+            }
+            if aborted.contain(header) && !is_last {
                 return Ok(());
             }
             let keep = |header: &BatchHeader, record: &KafkaRecord<'_>| {
@@ -211,6 +262,9 @@ fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Writt
             if let Some(bytes) = kept
                 && let Ok(header) = BatchHeader::parse(&bytes)
             {
+                if header.attributes.is_transactional() {
+                    surviving.insert(header.producer_id);
+                }
                 output.bytes += bytes.len() as u64;
                 output.pending.push((header, bytes));
             }

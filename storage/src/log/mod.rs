@@ -18,12 +18,15 @@ mod state;
 #[cfg(test)]
 mod tests;
 mod timestamps;
+#[cfg(test)]
+mod transaction_tests;
 mod types;
 
 pub use config::{CleanupPolicy, Durability, LogConfig, StorageConfig};
 pub use engine::{AppendFuture, OpenError, Storage, StorageStatus, TopicSpec};
 pub use partition::{DataWaiter, Partition};
+pub use producers::TransactionGuard;
 pub use types::{
-    AbortedTransaction, AckLevel, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, PendingAppend,
-    ReadError, ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
+    AbortedTransaction, AckLevel, ActiveProducer, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey,
+    PendingAppend, ReadError, ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
 };

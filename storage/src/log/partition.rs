@@ -10,12 +10,12 @@ use weir_protocol::records::batch::{BatchHeader, patch_base_offset_and_epoch, se
 
 use super::commit::{Tag, TailCache};
 use super::config::LogConfig;
-use super::producers::Verdict;
+use super::producers::{Marker, TransactionGuard, Verdict};
 use super::state::{ReadPlan, State, TailBatch};
 use super::timestamps;
 use super::types::{
-    AbortedTransaction, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, ReadError, ReadLimit,
-    ReadOutcome, ReadRequest, TimestampOffset,
+    AbortedTransaction, ActiveProducer, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, ReadError,
+    ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
 };
 use crate::segment::{SectionRead, SectionReader, SegmentError, SegmentStore};
 use crate::wal::{EntryKind, Wal, WalEntry};
@@ -139,9 +139,14 @@ impl Partition {
         if state.deleted {
             return Err(AppendError::PartitionDeleted(self.key));
         }
-        if origin == AppendOrigin::Client
-            && let Some(duplicate) = self.check_producer(&state, &header)?
-        {
+        let marker = header.attributes.is_control().then(|| timestamps::marker_of(&batch));
+        let verdict = match (origin, marker) {
+            (_, Some(marker)) => state.producers.check_marker(&header, marker),
+            (AppendOrigin::Client, None) => state.producers.check(&header, None),
+            (AppendOrigin::Verified(guard), None) => state.producers.check(&header, Some(guard)),
+            (AppendOrigin::Coordinator, None) => Verdict::Append,
+        };
+        if let Some(duplicate) = self.judge(&state, &header, marker, verdict)? {
             return Ok(duplicate);
         }
         header.base_offset = state.log_end;
@@ -153,11 +158,9 @@ impl Partition {
             header.max_timestamp = time.0;
             set_log_append_time(&mut batch, time);
         }
-        if header.attributes.is_control() {
-            let commit = timestamps::marker_is_commit(&batch);
-            state.producers.record_marker(&header, commit, now.0);
-        } else {
-            state.producers.record(&header, log_append_time.map(|t| t.0), now.0);
+        match marker {
+            Some(marker) => state.producers.record_marker(&header, marker, now.0),
+            None => state.producers.record(&header, log_append_time.map(|t| t.0), now.0),
         }
         let bytes = batch.freeze();
         state.push(&header, None, Some(bytes.clone()));
@@ -183,9 +186,16 @@ impl Partition {
         Ok(appended)
     }
 
-    fn check_producer(&self, state: &State, header: &BatchHeader) -> Result<Option<Appended>, AppendError> {
+    /// What a verdict means for the append: go on, the answer of a duplicate, or an error.
+    fn judge(
+        &self,
+        state: &State,
+        header: &BatchHeader,
+        marker: Option<Marker>,
+        verdict: Verdict,
+    ) -> Result<Option<Appended>, AppendError> {
         let producer = ProducerId(header.producer_id);
-        match state.producers.check(header) {
+        match verdict {
             Verdict::Append => Ok(None),
             Verdict::Duplicate(first) => Ok(Some(Appended {
                 base_offset: Offset(first.base_offset),
@@ -206,16 +216,49 @@ impl Partition {
                 current: ProducerEpoch(current),
                 got: ProducerEpoch(header.producer_epoch),
             }),
+            Verdict::NoTransaction => Err(AppendError::NoTransaction { partition: self.key, producer }),
+            Verdict::NotTransactional => Err(AppendError::NotTransactional { partition: self.key, producer }),
+            Verdict::StaleCoordinator { current } => Err(AppendError::StaleCoordinator {
+                partition: self.key,
+                current,
+                got: marker.map_or(-1, |marker| marker.coordinator_epoch),
+            }),
         }
+    }
+
+    /// Take this before the coordinator is asked whether the transaction is open, and append with
+    /// [`AppendOrigin::Verified`]. `None`: the transaction is open on this partition already, nobody needs to be asked.
+    pub fn transaction_guard(&self, producer: ProducerId, epoch: ProducerEpoch) -> Option<TransactionGuard> {
+        self.lock().producers.transaction_guard(producer.0, epoch.0)
+    }
+
+    /// The producers that wrote to this partition and are not forgotten yet, by id.
+    pub fn active_producers(&self) -> Vec<ActiveProducer> {
+        let known = |value: i32| (value >= 0).then_some(value);
+        let state = self.lock();
+        let producers = state.producers.iter().map(|(id, producer)| ActiveProducer {
+            producer_id: ProducerId(id),
+            epoch: ProducerEpoch(producer.epoch),
+            last_sequence: known(producer.last_sequence()),
+            last_write: Timestamp(producer.last_ms),
+            coordinator_epoch: known(producer.coordinator_epoch),
+            transaction_start: producer.transaction_start.map(Offset),
+        });
+        producers.collect()
     }
 
     /// Reads whole batches. Data in memory is returned at once; the rest is read on a blocking thread.
     pub async fn read(self: &Arc<Self>, request: ReadRequest) -> Result<ReadOutcome, ReadError> {
-        let (offsets, end) = {
+        let (offsets, end, aborted) = {
             let state = self.lock();
             let end = state.visible_end(request.limit);
             self.check_range(&state, request.offset)?;
-            (state.offsets(), end)
+            // Now, not after the data: retention may forget a transaction whose records are being read.
+            let aborted: Vec<AbortedTransaction> = match request.limit {
+                ReadLimit::HighWatermark => Vec::new(),
+                ReadLimit::LastStable => state.aborted_in(request.offset, end),
+            };
+            (state.offsets(), end, aborted)
         };
         let mut outcome = ReadOutcome { offsets, chunks: Vec::new(), bytes: 0, aborted: Vec::new() };
         let mut cursor = request.offset;
@@ -262,16 +305,8 @@ impl Partition {
                 break;
             }
         }
-        if request.limit == ReadLimit::LastStable && outcome.bytes > 0 {
-            let state = self.lock();
-            outcome.aborted = state
-                .producers
-                .aborted_in(request.offset, cursor)
-                .map(|a| AbortedTransaction {
-                    producer_id: ProducerId(a.producer_id),
-                    first_offset: Offset(a.first_offset),
-                })
-                .collect();
+        if outcome.bytes > 0 {
+            outcome.aborted = aborted.into_iter().filter(|a| a.first_offset < cursor).collect();
         }
         Ok(outcome)
     }

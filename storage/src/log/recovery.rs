@@ -126,7 +126,7 @@ impl<'a> Replay<'a> {
         let Some(Recovering { state, state_end }) = self.partition(entry.key) else { return Ok(()) };
         if header.base_offset >= *state_end {
             if header.attributes.is_control() {
-                state.producers.record_marker(&header, timestamps::marker_is_commit(entry.data), now.0);
+                state.producers.record_marker(&header, timestamps::marker_of(entry.data), now.0);
             } else {
                 let stamped = state.config.log_append_time.then_some(header.max_timestamp);
                 state.producers.record(&header, stamped, now.0);

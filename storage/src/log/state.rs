@@ -3,14 +3,14 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Weak};
 
 use bytes::Bytes;
-use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp};
+use weir_protocol::ids::{LeaderEpoch, Offset, ProducerId, Timestamp};
 use weir_protocol::records::batch::BatchHeader;
 
 use super::config::LogConfig;
 use super::manifest::{PartitionCheckpoint, SegmentRef};
 use super::partition::DataWaiter;
-use super::producers::Producers;
-use super::types::{LogOffsets, PartitionKey, ReadLimit};
+use super::producers::{Aborted, Producers};
+use super::types::{AbortedTransaction, LogOffsets, PartitionKey, ReadLimit};
 use crate::wal::WalLocation;
 
 /// A batch that is not yet in a segment: in memory, in the WAL, or both.
@@ -86,7 +86,7 @@ impl State {
         self.segments = checkpoint.segments;
         self.segment_bytes = self.segments.iter().map(|s| s.bytes).sum();
         self.epochs = checkpoint.epochs.iter().map(|(e, o)| (LeaderEpoch(*e), Offset(*o))).collect();
-        self.producers = checkpoint.producers;
+        self.producers = checkpoint.producers.restored();
         // Batches below state_end that are not in segments come back from the WAL.
         self.log_end = self.segments_end();
     }
@@ -121,6 +121,16 @@ impl State {
             ReadLimit::HighWatermark => self.high_watermark,
             ReadLimit::LastStable => self.last_stable,
         }
+    }
+
+    /// Aborted transactions with records in `[from, to)`, for readers that must not see them.
+    pub fn aborted_in(&self, from: Offset, to: Offset) -> Vec<AbortedTransaction> {
+        let found = self.producers.aborted_in(from, to);
+        let shown = |a: &Aborted| AbortedTransaction {
+            producer_id: ProducerId(a.producer_id),
+            first_offset: Offset(a.first_offset),
+        };
+        found.map(shown).collect()
     }
 
     /// Adds a batch at the end of the tail.

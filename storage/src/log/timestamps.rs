@@ -2,9 +2,10 @@
 use bytes::Bytes;
 use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use weir_protocol::records::batch::{BatchHeader, TimestampType};
-use weir_protocol::records::{DecompressLimits, batches, decode};
+use weir_protocol::records::{ControlType, DecompressLimits, EndTxnMarker, batches, decode};
 
 use super::partition::{ColdError, Partition};
+use super::producers::Marker;
 use super::state::TailBatch;
 use super::types::{ReadError, TimestampOffset};
 use crate::segment::SectionRead;
@@ -12,14 +13,14 @@ use crate::segment::SectionRead;
 const READ_BYTES: usize = 1 << 20;
 const ATTEMPTS: usize = 8;
 
-/// Whether a control batch is a COMMIT marker; everything that does not verify as one counts as an abort.
-pub(super) fn marker_is_commit(batch: &[u8]) -> bool {
-    const COMMIT: [u8; 2] = 1i16.to_be_bytes();
-    let Ok(decoded) = decode(batch, &DecompressLimits::default()) else { return false };
-    let first = decoded.records().next();
-    match first {
-        Some(Ok(record)) => record.key.is_some_and(|key| key.len() >= 4 && key[2..4] == COMMIT),
-        _ => false,
+/// What a control batch says; what does not verify as a commit counts as an abort.
+pub(super) fn marker_of(batch: &[u8]) -> Marker {
+    let none = Marker { commit: false, coordinator_epoch: -1 };
+    let Ok(decoded) = decode(batch, &DecompressLimits::default()) else { return none };
+    let Some(Ok(record)) = decoded.records().next() else { return none };
+    Marker {
+        commit: record.key.and_then(ControlType::from_key) == Some(ControlType::Commit),
+        coordinator_epoch: record.value.and_then(EndTxnMarker::coordinator_epoch_of).unwrap_or(-1),
     }
 }
 

@@ -7,6 +7,7 @@ use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, Produc
 use weir_protocol::records::batch::BatchHeader;
 
 use super::Partition;
+use super::producers::TransactionGuard;
 
 /// Identity of a partition log: stable for the life of the topic, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -24,9 +25,12 @@ impl std::fmt::Display for PartitionKey {
 /// Who appends: decides which checks apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AppendOrigin {
-    /// A produce request: the idempotence rules apply.
+    /// A produce request: the idempotence rules apply. A transactional batch joins a transaction that is open here.
     Client,
-    /// A coordinator or the broker itself: control batches are allowed, no sequence check.
+    /// A produce request whose transaction the coordinator has confirmed: its batch may open it here, unless a marker was
+    /// written since the guard was taken.
+    Verified(TransactionGuard),
+    /// A coordinator or the broker itself: control batches are allowed, no sequence check, transactions open freely.
     Coordinator,
 }
 
@@ -73,6 +77,12 @@ pub enum AppendError {
         "the sequence of the duplicate batch of producer {producer:?} on {partition} is older than the 5 batches kept"
     )]
     DuplicateTooOld { partition: PartitionKey, producer: ProducerId },
+    #[error("producer {producer:?} has no open transaction on {partition}, or it has just ended")]
+    NoTransaction { partition: PartitionKey, producer: ProducerId },
+    #[error("producer {producer:?} has an open transaction on {partition}, its batches must belong to it")]
+    NotTransactional { partition: PartitionKey, producer: ProducerId },
+    #[error("a transaction marker of coordinator epoch {got} came after one of epoch {current} on {partition}")]
+    StaleCoordinator { partition: PartitionKey, current: i32, got: i32 },
     #[error("the disk of the data folder is full; free space or lower retention, produce resumes by itself")]
     DiskFull,
     #[error("the write-ahead log cannot be written: {reason}; produce resumes by itself when the disk works again")]
@@ -118,6 +128,21 @@ pub struct ReadOutcome {
 pub struct AbortedTransaction {
     pub producer_id: ProducerId,
     pub first_offset: Offset,
+}
+
+/// A producer with state on a partition, as DescribeProducers shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ActiveProducer {
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// Sequence of its last record.
+    pub last_sequence: Option<i32>,
+    /// When it last wrote.
+    pub last_write: Timestamp,
+    /// Epoch of the coordinator that wrote its last marker.
+    pub coordinator_epoch: Option<i32>,
+    /// First offset of its open transaction.
+    pub transaction_start: Option<Offset>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
