@@ -337,6 +337,9 @@ impl KafkaError for GroupError {
             GroupError::GroupSubscribedToTopic => ErrorCode::GroupSubscribedToTopic,
             GroupError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
             GroupError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
+            GroupError::NoTransaction => ErrorCode::InvalidTxnState,
+            GroupError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
+            GroupError::UnstableOffsetCommit => ErrorCode::UnstableOffsetCommit,
             GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
         }
     }

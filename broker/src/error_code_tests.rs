@@ -214,6 +214,9 @@ fn groups() {
             &GroupError::GroupSubscribedToTopic,
             &GroupError::CoordinatorLoadInProgress,
             &GroupError::CoordinatorNotAvailable,
+            &GroupError::NoTransaction,
+            &GroupError::InvalidProducerEpoch,
+            &GroupError::UnstableOffsetCommit,
             &GroupError::OffsetMetadataTooLarge,
         ],
     );
@@ -232,6 +235,9 @@ Group::NonEmptyGroup 68 NonEmptyGroup final
 Group::GroupSubscribedToTopic 86 GroupSubscribedToTopic final
 Group::CoordinatorLoadInProgress 14 CoordinatorLoadInProgress retriable
 Group::CoordinatorNotAvailable 15 CoordinatorNotAvailable retriable
+Group::NoTransaction 48 InvalidTxnState final
+Group::InvalidProducerEpoch 47 InvalidProducerEpoch final
+Group::UnstableOffsetCommit 88 UnstableOffsetCommit retriable
 Group::OffsetMetadataTooLarge 12 OffsetMetadataTooLarge final
 ";
     assert_eq!(got, expected);

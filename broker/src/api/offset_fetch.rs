@@ -1,8 +1,8 @@
 //! OffsetFetch (key 9): the offsets that groups have committed.
 //!
-//! Versions 1-9. KIP-447 (require stable, 7: nothing is pending without transactions), KIP-709 (many groups, 8), KIP-848 (9).
+//! Versions 1-9. KIP-447 (require stable, 7), KIP-709 (many groups, 8), KIP-848 (9).
 //! Errors per group (in version 1 per partition): UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH, COORDINATOR_LOAD_IN_PROGRESS,
-//! COORDINATOR_NOT_AVAILABLE. A partition without an offset answers -1, without an error.
+//! COORDINATOR_NOT_AVAILABLE; per partition: UNSTABLE_OFFSET_COMMIT. A partition without an offset answers -1, without an error.
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::offset_fetch_request::{OffsetFetchRequest, OffsetFetchRequestGroup};
@@ -34,13 +34,16 @@ struct Wanted {
 }
 
 /// What a group answers: by topic, partitions with their offsets.
-type Found = Vec<(String, Vec<(i32, Option<CommittedOffset>)>)>;
+type Found = Vec<(String, Vec<(i32, Answer)>)>;
+
+/// `None`: nothing is committed.
+type Answer = Result<Option<CommittedOffset>, GroupError>;
 
 /// Answers group by group.
 pub fn handle(broker: &Broker, version: i16, request: OffsetFetchRequest) -> OffsetFetchResponse {
     if version >= MANY_GROUPS_SINCE {
         let groups = request.groups.into_iter().map(wanted_group).map(|wanted| {
-            let found = find(&broker.groups, &wanted);
+            let found = find(&broker.groups, &wanted, request.require_stable);
             group_response(wanted, found)
         });
         return OffsetFetchResponse::default().with_groups(groups.collect());
@@ -49,7 +52,7 @@ pub fn handle(broker: &Broker, version: i16, request: OffsetFetchRequest) -> Off
         .topics
         .map(|topics| topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect());
     let wanted = Wanted { group: request.group_id.to_string(), topics };
-    let found = find(&broker.groups, &wanted);
+    let found = find(&broker.groups, &wanted, request.require_stable);
     single_response(version, wanted, found)
 }
 
@@ -62,13 +65,27 @@ fn wanted_group(group: OffsetFetchRequestGroup) -> Wanted {
     }
 }
 
-fn find(groups: &Coordinator, wanted: &Wanted) -> Result<Found, GroupError> {
+/// An offset that an open transaction may replace is not told to readers that ask for stable ones.
+fn stable(
+    groups: &Coordinator,
+    wanted: &Wanted,
+    topic: &str,
+    partition: i32,
+    committed: Option<CommittedOffset>,
+    require_stable: bool,
+) -> Result<Answer, GroupError> {
+    let unstable = require_stable && groups.is_unstable(&wanted.group, topic, partition)?;
+    Ok(if unstable { Err(GroupError::UnstableOffsetCommit) } else { Ok(committed) })
+}
+
+fn find(groups: &Coordinator, wanted: &Wanted, require_stable: bool) -> Result<Found, GroupError> {
     // Version 9 names a member and its epoch. Apache Kafka holds them against the new consumer groups only; a member of a
     // classic group may name any (@platformatic/kafka sends an epoch that is not its generation).
     let Some(topics) = &wanted.topics else {
-        let mut all: BTreeMap<String, Vec<(i32, Option<CommittedOffset>)>> = BTreeMap::new();
+        let mut all: BTreeMap<String, Vec<(i32, Answer)>> = BTreeMap::new();
         for ((topic, partition), committed) in groups.all_committed(&wanted.group)? {
-            all.entry(topic).or_default().push((partition, Some(committed)));
+            let answer = stable(groups, wanted, &topic, partition, Some(committed), require_stable)?;
+            all.entry(topic).or_default().push((partition, answer));
         }
         return Ok(all.into_iter().collect());
     };
@@ -76,7 +93,8 @@ fn find(groups: &Coordinator, wanted: &Wanted) -> Result<Found, GroupError> {
     for (topic, partitions) in topics {
         let mut offsets = Vec::with_capacity(partitions.len());
         for partition in partitions {
-            offsets.push((*partition, groups.committed(&wanted.group, topic, *partition)?));
+            let committed = groups.committed(&wanted.group, topic, *partition)?;
+            offsets.push((*partition, stable(groups, wanted, topic, *partition, committed, require_stable)?));
         }
         found.push((topic.clone(), offsets));
     }
@@ -90,9 +108,10 @@ fn group_response(wanted: Wanted, found: Result<Found, GroupError>) -> OffsetFet
         Err(error) => return response.with_error_code(error.wire_code()),
     };
     let topics = found.into_iter().map(|(topic, partitions)| {
-        let partitions = partitions.into_iter().map(|(index, committed)| {
-            let (offset, epoch, metadata) = fields(committed);
+        let partitions = partitions.into_iter().map(|(index, answer)| {
+            let (code, offset, epoch, metadata) = fields(answer);
             OffsetFetchResponsePartitions::default()
+                .with_error_code(code)
                 .with_partition_index(index)
                 .with_committed_offset(offset)
                 .with_committed_leader_epoch(epoch)
@@ -104,21 +123,21 @@ fn group_response(wanted: Wanted, found: Result<Found, GroupError>) -> OffsetFet
 }
 
 fn single_response(version: i16, wanted: Wanted, found: Result<Found, GroupError>) -> OffsetFetchResponse {
-    let (found, code) = match found {
-        Ok(found) => (found, NONE),
+    let found = match found {
+        Ok(found) => found,
         Err(error) if version >= TOP_LEVEL_ERROR_SINCE => {
             return OffsetFetchResponse::default().with_error_code(error.wire_code());
         }
         // Version 1 can only say it for each partition.
         Err(error) => {
+            let refused = |index| (index, Err(error.clone()));
             let topics = wanted.topics.unwrap_or_default().into_iter();
-            let unknown = topics.map(|(topic, list)| (topic, list.into_iter().map(|index| (index, None)).collect()));
-            (unknown.collect(), error.wire_code())
+            topics.map(|(topic, list)| (topic, list.into_iter().map(refused).collect())).collect()
         }
     };
     let topics = found.into_iter().map(|(topic, partitions)| {
-        let partitions = partitions.into_iter().map(|(index, committed)| {
-            let (offset, epoch, metadata) = fields(committed);
+        let partitions = partitions.into_iter().map(|(index, answer)| {
+            let (code, offset, epoch, metadata) = fields(answer);
             OffsetFetchResponsePartition::default()
                 .with_partition_index(index)
                 .with_committed_offset(offset)
@@ -131,11 +150,12 @@ fn single_response(version: i16, wanted: Wanted, found: Result<Found, GroupError
     OffsetFetchResponse::default().with_topics(topics.collect())
 }
 
-/// Offset, epoch and metadata as the wire has them.
-fn fields(committed: Option<CommittedOffset>) -> (i64, i32, String) {
-    match committed {
-        None => (-1, -1, String::new()),
-        Some(c) => (c.offset.0, c.leader_epoch.map_or(-1, |epoch| epoch.0), c.metadata),
+/// Error, offset, epoch and metadata as the wire has them.
+fn fields(answer: Answer) -> (i16, i64, i32, String) {
+    match answer {
+        Err(error) => (error.wire_code(), -1, -1, String::new()),
+        Ok(None) => (NONE, -1, -1, String::new()),
+        Ok(Some(c)) => (NONE, c.offset.0, c.leader_epoch.map_or(-1, |epoch| epoch.0), c.metadata),
     }
 }
 
@@ -159,7 +179,10 @@ mod tests {
             committed_at: Timestamp(1),
             expires_at: None,
         };
-        vec![("t".to_owned(), vec![(0, Some(committed)), (1, None)])]
+        vec![(
+            "t".to_owned(),
+            vec![(0, Ok(Some(committed))), (1, Ok(None)), (2, Err(GroupError::UnstableOffsetCommit))],
+        )]
     }
 
     #[test]
@@ -168,6 +191,7 @@ mod tests {
         let partitions = &group.topics[0].partitions;
         assert_eq!((partitions[0].committed_offset, partitions[0].committed_leader_epoch), (5, 2));
         assert_eq!((partitions[1].committed_offset, partitions[1].error_code), (-1, 0));
+        assert_eq!((partitions[2].committed_offset, partitions[2].error_code), (-1, 88));
     }
 
     #[test]

@@ -8,6 +8,7 @@
 pub mod coordinator;
 mod log;
 pub mod offsets;
+pub mod pending;
 pub mod records;
 pub mod state;
 

@@ -1,7 +1,9 @@
 //! Committed offsets of one group. Pure.
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp};
+use weir_protocol::ids::{LeaderEpoch, Offset, ProducerId, Timestamp};
+
+use super::pending::{PendingOffsets, StageToken};
 
 /// What a group committed for one partition.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,7 @@ struct Entry {
 #[derive(Debug, Clone, Default)]
 pub struct Offsets {
     by_partition: BTreeMap<PartitionName, Entry>,
+    pending: PendingOffsets,
 }
 
 impl Offsets {
@@ -38,8 +41,48 @@ impl Offsets {
         self.by_partition.iter().map(|(k, e)| (k, &e.committed))
     }
 
+    /// Nothing is committed and no transaction may still commit something.
     pub fn is_empty(&self) -> bool {
-        self.by_partition.is_empty()
+        self.by_partition.is_empty() && self.pending.is_empty()
+    }
+
+    /// Whether an open transaction has an offset for this partition.
+    pub fn is_unstable(&self, topic: &str, partition: i32) -> bool {
+        self.pending.hold(topic, partition)
+    }
+
+    /// Producers with open transactions that have offsets here.
+    pub fn writers(&self) -> BTreeSet<ProducerId> {
+        self.pending.writers()
+    }
+
+    /// Offsets of a transaction are about to be written. Call [`Offsets::staged`] when they are, or are not.
+    pub fn stage(&mut self, producer_id: ProducerId, offsets: Vec<(PartitionName, CommittedOffset)>) -> StageToken {
+        self.pending.stage(producer_id, offsets)
+    }
+
+    /// The record of the first one lies here; `None`: nothing was written.
+    pub fn staged(&mut self, token: StageToken, first: Option<Offset>) {
+        let due = self.pending.staged(token, first);
+        self.apply_all(due);
+    }
+
+    /// A record of a transaction as it comes back from the log.
+    pub fn restage(&mut self, producer_id: ProducerId, name: PartitionName, committed: CommittedOffset, at: Offset) {
+        let token = self.pending.stage(producer_id, vec![(name, committed)]);
+        self.staged(token, Some(at));
+    }
+
+    /// The producer's transaction ended: its offsets are committed, or never were.
+    pub fn end(&mut self, producer_id: ProducerId, commit: bool) {
+        let due = self.pending.end(producer_id, commit);
+        self.apply_all(due);
+    }
+
+    fn apply_all(&mut self, due: Vec<(PartitionName, CommittedOffset, Offset)>) {
+        for (name, committed, at) in due {
+            self.apply(name, Some(committed), at);
+        }
     }
 
     /// Applies a durable record; `None` is a tombstone.
@@ -61,7 +104,8 @@ impl Offsets {
             Some(at) => at <= now,
             None => c.committed_at.max(empty_since).0.saturating_add(retention_ms) <= now.0,
         };
-        self.by_partition.iter().filter(|(_, e)| is_due(&e.committed)).map(|(name, _)| name.clone()).collect()
+        let due = self.by_partition.iter().filter(|(_, e)| is_due(&e.committed)).map(|(name, _)| name);
+        due.filter(|(topic, partition)| !self.is_unstable(topic, *partition)).cloned().collect()
     }
 }
 

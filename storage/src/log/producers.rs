@@ -153,12 +153,14 @@ impl Producers {
             return Verdict::Append;
         }
         let state = self.by_id.get(&header.producer_id);
-        if let Some(state) = state.filter(|state| state.epoch == header.producer_epoch)
+        // A coordinator writes on behalf of a producer without sequences.
+        let sequenced = header.base_sequence >= 0;
+        if let Some(state) = state.filter(|state| sequenced && state.epoch == header.producer_epoch)
             && let Some(duplicate) = state.duplicate_of(header)
         {
             return Verdict::Duplicate(duplicate);
         }
-        let verdict = state.map_or(Verdict::Append, |state| state.check_sequence(header));
+        let verdict = state.map_or(Verdict::Append, |state| state.check_sequence(header, sequenced));
         if verdict != Verdict::Append {
             return verdict;
         }
@@ -208,16 +210,18 @@ impl Producers {
             state.batches.clear();
         }
         state.last_ms = now_ms;
-        if state.batches.len() == BATCHES_KEPT {
-            state.batches.pop_front();
+        if header.base_sequence >= 0 {
+            if state.batches.len() == BATCHES_KEPT {
+                state.batches.pop_front();
+            }
+            state.batches.push_back(AppendedBatch {
+                first_sequence: header.base_sequence,
+                last_sequence: header.last_sequence(),
+                base_offset: header.base_offset.0,
+                last_offset: header.last_offset().0,
+                timestamp: log_append_time.unwrap_or(-1),
+            });
         }
-        state.batches.push_back(AppendedBatch {
-            first_sequence: header.base_sequence,
-            last_sequence: header.last_sequence(),
-            base_offset: header.base_offset.0,
-            last_offset: header.last_offset().0,
-            timestamp: log_append_time.unwrap_or(-1),
-        });
         if header.attributes.is_transactional() && state.transaction_start.is_none() {
             state.transaction_start = Some(header.base_offset.0);
             self.open.insert(header.base_offset.0, header.producer_id);
@@ -293,9 +297,12 @@ impl ProducerState {
         self.batches.iter().find(same).copied()
     }
 
-    fn check_sequence(&self, header: &BatchHeader) -> Verdict {
+    fn check_sequence(&self, header: &BatchHeader, sequenced: bool) -> Verdict {
         if header.producer_epoch < self.epoch {
             return Verdict::StaleEpoch { current: self.epoch };
+        }
+        if !sequenced {
+            return Verdict::Append;
         }
         let expected = match self.batches.back() {
             _ if self.epoch == NO_EPOCH => return Verdict::Append,

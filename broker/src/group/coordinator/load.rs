@@ -4,11 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use bytes::Bytes;
-use weir_protocol::ids::Offset;
-
-use super::now;
 use super::room::{FAILED, Inner, READY};
+use super::{LogEntry, now};
 use crate::group::offsets::Offsets;
 use crate::group::records::{self, Key};
 use crate::group::state::{Group, StoredGroup};
@@ -18,11 +15,24 @@ impl Inner {
         let mut damaged = 0;
         let mut groups: HashMap<String, Option<StoredGroup>> = HashMap::new();
         let mut offsets: HashMap<String, Offsets> = HashMap::new();
-        let mut visit = |at: Offset, key: Bytes, value: Option<Bytes>| {
+        let mut visit = |entry: LogEntry| {
+            let (at, key, value, transaction_of) = match entry {
+                LogEntry::Record { offset, key, value, transaction_of } => (offset, key, value, transaction_of),
+                LogEntry::Marker { producer_id, commit } => {
+                    offsets.values_mut().for_each(|of_group| of_group.end(producer_id, commit));
+                    return;
+                }
+            };
             let applied = match records::decode_key(key) {
                 Ok(Key::Offset { group, topic, partition }) => {
                     value.map(records::decode_offset).transpose().map(|committed| {
-                        offsets.entry(group).or_default().apply((topic, partition), committed, at);
+                        let of_group = offsets.entry(group).or_default();
+                        match (transaction_of, committed) {
+                            (Some(producer_id), Some(committed)) => {
+                                of_group.restage(producer_id, (topic, partition), committed, at);
+                            }
+                            (_, committed) => of_group.apply((topic, partition), committed, at),
+                        }
                     })
                 }
                 Ok(Key::Group { group }) => value.map(records::decode_group).transpose().map(|stored| {
@@ -59,6 +69,9 @@ impl Inner {
         }
         for (name, group, offsets, has_record) in cells {
             let cell = Inner::cell(&name, partition, group);
+            for producer_id in offsets.writers() {
+                self.note_transaction(partition, producer_id, &name);
+            }
             {
                 let mut entry = cell.entry.lock();
                 entry.offsets = offsets;

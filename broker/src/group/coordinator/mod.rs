@@ -8,7 +8,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use weir_protocol::ids::{Offset, Timestamp};
+use weir_protocol::ids::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use weir_storage::log::{AppendError, TransactionGuard};
 
 use super::records;
 use super::state::{Group, GroupError, GroupLimits};
@@ -22,9 +23,11 @@ mod load;
 mod room;
 #[cfg(test)]
 mod tests;
+mod transactions;
 
 pub use admin::{GroupDescription, MemberDescription};
 pub use commits::Committer;
+pub use transactions::TransactionalCommit;
 
 /// Settings of all groups.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,12 +59,39 @@ pub trait OffsetsLog: Send + Sync + 'static {
     fn partitions(&self) -> i32;
     /// Appends; durable when it returns. The offset is that of the first record.
     async fn append(&self, partition: i32, records: Vec<LogRecord>) -> Result<Offset, String>;
-    /// Every record from the start, in order, with its offset.
-    async fn read_all(
+    /// Appends records that count only once the transaction commits.
+    async fn append_transactional(
         &self,
         partition: i32,
-        visit: &mut (dyn FnMut(Offset, Bytes, Option<Bytes>) + Send),
-    ) -> Result<(), String>;
+        records: Vec<LogRecord>,
+        writer: TransactionalWriter,
+    ) -> Result<Offset, AppendError>;
+    /// Everything from the start, in order.
+    async fn read_all(&self, partition: i32, visit: &mut (dyn FnMut(LogEntry) + Send)) -> Result<(), String>;
+}
+
+/// The producer on whose behalf a transactional batch is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TransactionalWriter {
+    pub producer_id: ProducerId,
+    pub epoch: ProducerEpoch,
+    /// `None`: its transaction is open on this partition already.
+    pub guard: Option<TransactionGuard>,
+}
+
+/// What a log of state gives back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogEntry {
+    Record {
+        offset: Offset,
+        key: Bytes,
+        /// No value is a tombstone.
+        value: Option<Bytes>,
+        /// Counts only if the transaction of this producer that is open here commits.
+        transaction_of: Option<ProducerId>,
+    },
+    /// The producer's transaction ended here.
+    Marker { producer_id: ProducerId, commit: bool },
 }
 
 /// Cheap to clone.

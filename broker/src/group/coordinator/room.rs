@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU8, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, oneshot};
-use weir_protocol::ids::{Offset, Timestamp};
+use weir_protocol::ids::{Offset, ProducerId, Timestamp};
 
 use super::classic::persist_group;
 use super::{GroupSettings, LogRecord, OffsetsLog, now};
@@ -41,6 +41,8 @@ pub(super) struct Inner {
     pub(super) deadlines: Mutex<BTreeSet<(Timestamp, String)>>,
     pub(super) reschedule: Notify,
     pub(super) next_token: AtomicU64,
+    /// Groups with offsets of an open transaction: partition of the log and producer -> groups.
+    pub(super) transactions: Mutex<HashMap<(i32, ProducerId), BTreeSet<String>>>,
 }
 
 impl Inner {
@@ -53,6 +55,7 @@ impl Inner {
             deadlines: Mutex::default(),
             reschedule: Notify::new(),
             next_token: AtomicU64::new(1),
+            transactions: Mutex::default(),
         })
     }
 

@@ -11,7 +11,7 @@ use crate::group::state::{JoinRequest, Joined, Phase, SyncRequest, Synced};
 
 #[derive(Default)]
 struct MemoryLog {
-    partitions: Mutex<HashMap<i32, Vec<LogRecord>>>,
+    partitions: Mutex<HashMap<i32, Vec<LogEntry>>>,
 }
 
 #[async_trait]
@@ -24,18 +24,40 @@ impl OffsetsLog for MemoryLog {
         let mut partitions = self.partitions.lock();
         let log = partitions.entry(partition).or_default();
         let first = Offset(log.len() as i64);
-        log.extend(records);
+        log.extend(records.into_iter().map(|(key, value)| LogEntry::Record {
+            offset: Offset(0),
+            key,
+            value,
+            transaction_of: None,
+        }));
         Ok(first)
     }
 
-    async fn read_all(
+    async fn append_transactional(
         &self,
         partition: i32,
-        visit: &mut (dyn FnMut(Offset, Bytes, Option<Bytes>) + Send),
-    ) -> Result<(), String> {
+        records: Vec<LogRecord>,
+        writer: TransactionalWriter,
+    ) -> Result<Offset, AppendError> {
+        let mut partitions = self.partitions.lock();
+        let log = partitions.entry(partition).or_default();
+        let first = Offset(log.len() as i64);
+        log.extend(records.into_iter().map(|(key, value)| LogEntry::Record {
+            offset: Offset(0),
+            key,
+            value,
+            transaction_of: Some(writer.producer_id),
+        }));
+        Ok(first)
+    }
+
+    async fn read_all(&self, partition: i32, visit: &mut (dyn FnMut(LogEntry) + Send)) -> Result<(), String> {
         let log = self.partitions.lock().get(&partition).cloned().unwrap_or_default();
-        for (i, (key, value)) in log.into_iter().enumerate() {
-            visit(Offset(i as i64), key, value);
+        for (at, mut entry) in (0..).map(Offset).zip(log) {
+            if let LogEntry::Record { offset, .. } = &mut entry {
+                *offset = at;
+            }
+            visit(entry);
         }
         Ok(())
     }

@@ -34,6 +34,12 @@ pub enum GroupError {
     CoordinatorLoadInProgress,
     #[error("the coordinator is not available; retry")]
     CoordinatorNotAvailable,
+    #[error("the producer has no open transaction with this group, or it has just ended")]
+    NoTransaction,
+    #[error("a newer producer with this transactional id has taken over")]
+    InvalidProducerEpoch,
+    #[error("an open transaction has offsets of this partition; retry when it has ended")]
+    UnstableOffsetCommit,
     #[error("the metadata of an offset is larger than `groups.offset_metadata_max_bytes`")]
     OffsetMetadataTooLarge,
 }

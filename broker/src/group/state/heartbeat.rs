@@ -74,4 +74,26 @@ impl Group {
             }
         }
     }
+
+    /// Whether a transaction may commit offsets for the group. Producers of old clients (before KIP-447) name no member.
+    pub fn check_transactional_commit(
+        &mut self,
+        now: Timestamp,
+        id: &str,
+        instance: Option<&str>,
+        generation: Generation,
+    ) -> Result<(), GroupError> {
+        if self.phase == Phase::Dead {
+            return Err(GroupError::CoordinatorNotAvailable);
+        }
+        if generation.0 < 0 && id.is_empty() && instance.is_none() {
+            return Ok(());
+        }
+        self.check_member(id, instance)?;
+        if generation != self.generation() {
+            return Err(GroupError::IllegalGeneration);
+        }
+        self.touch(now, id);
+        Ok(())
+    }
 }
