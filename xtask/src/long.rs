@@ -31,8 +31,8 @@ pub const JOBS: &[Job] = &[
         command: &["bash", "compat-tests/kafka/record.sh", "{target}/release/differential"] },
     Job { name: "crash-200", about: "200 kills under load, or 10 M acknowledged records", minutes: 60,
         command: &["{target}/release/crash", "--weir", "{weir}", "--cycles", "200", "--records", "10000000", "--seed", "{seed}"] },
-    Job { name: "power-cut-500", about: "500 simulated power cuts of storage and metadata", minutes: 60,
-        command: &["bash", "compat-tests/power_cut.sh", "500"] },
+    Job { name: "power-cut-500", about: "3 times 500 histories of simulated power cuts: fsync, os, metadata", minutes: 60,
+        command: &["bash", "compat-tests/power_cut.sh", "500", "{seed}"] },
 ];
 
 const RECORD: &str = "docs/long-runs.md";

@@ -332,6 +332,24 @@ impl CrashDisk {
         CrashDisk { state: Arc::new(Mutex::new(next)) }
     }
 
+    /// What the next process finds when this one is killed and the power stays on: all that was written, synced or not. What
+    /// no sync covered can still go in a later power cut, and what a failed sync gave up cannot be saved any more. This disk
+    /// stays off.
+    pub fn after_kill(&self) -> CrashDisk {
+        let mut state = self.state.lock();
+        state.faults.off = true;
+        let next = State {
+            files: std::mem::take(&mut state.files),
+            next_file: state.next_file,
+            folders: state.folders.clone(),
+            names: state.names.clone(),
+            durable_names: state.durable_names.clone(),
+            volatile_names: state.volatile_names.clone(),
+            ..State::default()
+        };
+        CrashDisk { state: Arc::new(Mutex::new(next)) }
+    }
+
     fn handle(&self, id: FileId) -> Arc<dyn DiskFile> {
         Arc::new(CrashFile { state: self.state.clone(), id })
     }

@@ -14,7 +14,7 @@ use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
 
 use super::commit::{Committer, Tag, TailCache};
 use super::compaction;
-use super::config::{LogConfig, StorageConfig};
+use super::config::{Durability, LogConfig, StorageConfig};
 use super::maintenance;
 use super::manifest::{CheckpointError, Record};
 use super::partition::{LogIo, Partition};
@@ -123,8 +123,8 @@ impl Storage {
         let on_commit = Box::new(move |commit| {
             let _ = commits.send(commit); // the engine may be gone
         });
-        let first_file = replay.first_file();
-        let wal = LocalWal::<Tag>::open(disk.clone(), options, first_file, &mut |e| replay.visit(e), on_commit)?;
+        let start = replay.start();
+        let wal = LocalWal::<Tag>::open(disk.clone(), options, start, &mut |e| replay.visit(e), on_commit)?;
         let replayed = replay.finish(&*segments)?;
 
         let cache = Arc::new(TailCache::default());
@@ -149,7 +149,7 @@ impl Storage {
             quarantined: Mutex::new(replayed.quarantined),
             manifest: tokio::sync::Mutex::new(ManifestState {
                 generation: replayed.generation,
-                first_file,
+                first_file: start.file,
                 references: replayed.references,
             }),
             next_segment: AtomicU64::new(replayed.next_segment),
@@ -243,8 +243,7 @@ impl Storage {
         }
         Some(match self.io.wal.refusal()? {
             Refusal::DiskFull => AppendError::DiskFull,
-            Refusal::Failing { reason } => AppendError::LogUnavailable { reason },
-            Refusal::Closed => AppendError::ShuttingDown,
+            Refusal::Failing { reason } | Refusal::Unsynced { reason } => AppendError::LogUnavailable { reason },
         })
     }
 
@@ -299,7 +298,17 @@ impl Storage {
             data: Some(record.encode()?.into()),
             tag: Tag::durable(notify, None),
         });
-        done.await.map_err(|_| std::io::Error::other("the write-ahead log closed"))
+        done.await.map_err(|_| std::io::Error::other("the write-ahead log closed"))?;
+        self.sync_wal().await
+    }
+
+    /// What the manifest builds on is durable whatever the durability of records is: files that it replaces are removed.
+    pub(super) async fn sync_wal(&self) -> std::io::Result<()> {
+        if self.config.durability == Durability::Fsync {
+            return Ok(());
+        }
+        let io = self.io.clone();
+        tokio::task::spawn_blocking(move || io.wal.sync()).await.map_err(std::io::Error::other)?
     }
 
     /// DeleteRecords: moves the log start up to `before` (None = the high watermark); returns the new, durable log start.

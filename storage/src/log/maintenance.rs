@@ -8,6 +8,7 @@ use super::engine::{Storage, now};
 use super::manifest::{self, Checkpoint, FORMAT};
 use super::merge;
 use super::partition::Partition;
+use crate::wal::WalFileInfo;
 
 /// Retention is looked at every so many rounds.
 const ROUNDS_PER_CLEANUP: u64 = 5;
@@ -41,11 +42,13 @@ impl Storage {
             self.retain().await;
             self.expire_producers();
         }
-        let needed = self.oldest_needed_file();
-        let first = self.io.wal.files().first().map_or(0, |f| f.id);
-        if needed > first
-            && let Err(error) = self.checkpoint().await
-        {
+        // An estimate: the checkpoint looks again.
+        let files = self.io.wal.files();
+        let releases = match (files.first(), files.last()) {
+            (Some(first), Some(active)) => self.oldest_needed_file(active) > first.id,
+            _ => false,
+        };
+        if releases && let Err(error) = self.checkpoint().await {
             tracing::warn!(%error, "cannot write a checkpoint; WAL files are kept until it succeeds");
         }
     }
@@ -103,19 +106,25 @@ impl Storage {
         }
     }
 
-    /// The oldest WAL file that holds data not in segments.
-    fn oldest_needed_file(&self) -> u64 {
-        // Read first: what is pending now goes to this file or a later one.
-        let active = self.io.wal.files().last().map_or(0, |f| f.id);
+    /// The oldest WAL file that holds data not in segments: `active` unless a tail begins in an older one. What was submitted
+    /// when `active` was the active file must have been applied: until then a tail does not know where it is.
+    fn oldest_needed_file(&self, active: &WalFileInfo) -> u64 {
         let dirty = self.io.dirty.lock();
         let oldest = dirty.iter().filter_map(|p| Some(p.lock().tail.front()?.location?.file)).min();
-        oldest.map_or(active, |file| file.min(active))
+        oldest.map_or(active.id, |file| file.min(active.id))
     }
 
     /// Writes a checkpoint and releases the WAL files that neither it nor the one before needs (WAL-1).
     pub(super) async fn checkpoint(self: &Arc<Self>) -> std::io::Result<()> {
         let mut state = self.manifest.lock().await;
-        let first_file = self.oldest_needed_file();
+        let closed = || std::io::Error::other("the write-ahead log closed");
+        let files = self.io.wal.files();
+        let active = files.last().ok_or_else(closed)?;
+        if !self.barrier().await {
+            return Err(closed());
+        }
+        let first_file = self.oldest_needed_file(active);
+        let first = files.iter().find(|f| f.id == first_file).ok_or_else(closed)?;
         let partitions = self
             .all_partitions()
             .iter()
@@ -126,13 +135,15 @@ impl Storage {
             format: FORMAT,
             generation: state.generation + 1,
             first_file,
+            first_sequence: first.first_sequence,
             next_segment: self.next_segment.load(Ordering::Acquire),
             partitions,
         };
         // Producer state includes batches in flight: if they were lost, a retry would pass for a duplicate.
         if !self.barrier().await {
-            return Err(std::io::Error::other("the write-ahead log closed"));
+            return Err(closed());
         }
+        self.sync_wal().await?;
         let this = self.clone();
         let release = state.first_file.min(first_file);
         let written = tokio::task::spawn_blocking(move || {

@@ -102,13 +102,17 @@ pub struct Checkpoint {
     pub generation: u64,
     /// The oldest WAL file to replay.
     pub first_file: u64,
+    /// Sequence of the first commit in it; 0 = not known.
+    #[serde(default)]
+    pub first_sequence: u64,
     pub next_segment: u64,
     pub partitions: Vec<PartitionCheckpoint>,
 }
 
 impl Default for Checkpoint {
     fn default() -> Self {
-        Checkpoint { format: FORMAT, generation: 0, first_file: 0, next_segment: 1, partitions: Vec::new() }
+        let partitions = Vec::new();
+        Checkpoint { format: FORMAT, generation: 0, first_file: 0, first_sequence: 1, next_segment: 1, partitions }
     }
 }
 
@@ -126,10 +130,13 @@ fn path(generation: u64) -> String {
     format!("{MANIFEST_DIR}/{generation:020}.checkpoint")
 }
 
-/// The newest checkpoint that verifies, and the `first_file` of the one before it (files below it may go).
-pub fn load(disk: &dyn Disk) -> Result<Checkpoint, CheckpointError> {
+/// The newest checkpoint that verifies, and the first WAL file that the one before it needs: it is the reserve until the
+/// next one is written.
+pub fn load(disk: &dyn Disk) -> Result<(Checkpoint, u64), CheckpointError> {
     let io_error = |source| CheckpointError::Io { path: MANIFEST_DIR.to_owned(), source };
     disk.create_dir_all(MANIFEST_DIR).map_err(io_error)?;
+    // The process that published the newest one may have died before its name was durable.
+    disk.sync_dir(MANIFEST_DIR).map_err(io_error)?;
     let mut generations = generations(disk).map_err(io_error)?;
     generations.sort_unstable_by(|a, b| b.cmp(a));
     let mut problems = Vec::new();
@@ -142,13 +149,15 @@ pub fn load(disk: &dyn Disk) -> Result<Checkpoint, CheckpointError> {
                 if !problems.is_empty() {
                     tracing::error!(?problems, used = path(*generation), "a damaged checkpoint was passed over");
                 }
-                return Ok(checkpoint);
+                let reserve = generation.checked_sub(1).and_then(|before| read(disk, before).ok());
+                let keep_from = reserve.map_or(checkpoint.first_file, |reserve| reserve.first_file);
+                return Ok((checkpoint, keep_from));
             }
             Err(problem) => problems.push(format!("{}: {problem}", path(*generation))),
         }
     }
     if problems.is_empty() {
-        return Ok(Checkpoint::default());
+        return Ok((Checkpoint::default(), 0));
     }
     Err(CheckpointError::Unreadable { detail: problems.join("; ") })
 }

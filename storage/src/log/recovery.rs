@@ -11,7 +11,7 @@ use super::timestamps;
 use super::types::PartitionKey;
 use crate::disk::Disk;
 use crate::segment::SegmentStore;
-use crate::wal::{EntryKind, ReplayedEntry};
+use crate::wal::{EntryKind, ReplayedEntry, WalStart};
 
 struct Recovering {
     state: State,
@@ -21,7 +21,7 @@ struct Recovering {
 
 pub(super) struct Replay<'a> {
     checkpoint_generation: u64,
-    first_file: u64,
+    start: WalStart,
     next_segment: u64,
     topics: &'a [TopicSpec],
     deleted: &'a (dyn Fn(TopicId) -> bool + Sync),
@@ -44,10 +44,11 @@ impl<'a> Replay<'a> {
         topics: &'a [TopicSpec],
         deleted: &'a (dyn Fn(TopicId) -> bool + Sync),
     ) -> Result<Self, OpenError> {
-        let Checkpoint { generation, first_file, next_segment, partitions, .. } = manifest::load(disk)?;
+        let (checkpoint, keep_from) = manifest::load(disk)?;
+        let Checkpoint { generation, first_file, first_sequence, next_segment, partitions, .. } = checkpoint;
         let mut replay = Replay {
             checkpoint_generation: generation,
-            first_file,
+            start: WalStart { file: first_file, sequence: first_sequence, keep_from },
             next_segment,
             topics,
             deleted,
@@ -65,8 +66,8 @@ impl<'a> Replay<'a> {
         Ok(replay)
     }
 
-    pub fn first_file(&self) -> u64 {
-        self.first_file
+    pub fn start(&self) -> WalStart {
+        self.start
     }
 
     /// The partition, made when it is first met; `None` when its topic was deleted.

@@ -7,17 +7,17 @@
 //!  12  version      4  1
 //!  16  file id      8  equals the number in the file's name; a recycled or spare file does not match
 //!  24  incarnation  8  random for each use of a file: tells its commits from those of an earlier use
-//!  32  first seq    8  sequence of its first commit
-//!  40  prev id      8  the file before (0 = none)
-//!  48  prev length  8  known-good length of the file before: nothing beyond it is trusted (LOG-4)
-//!  56  created ms   8
-//!  64  zeros
+//!  32  first seq    8  sequence of its first commit; what older files hold from there on is superseded (LOG-4)
+//!  40  durable      8  the last sequence known durable when this was written
+//!  48  created ms   8
+//!  56  zeros
 //!
 //! commit, at multiples of 8, 48 bytes of header + payload + zero padding to 8
 //!   0  magic            4  "WCMT"
 //!   4  header crc       4  CRC32C of bytes 8..48
 //!   8  incarnation      8
-//!  16  sequence         8  global, without gaps across files
+//!  16  sequence         8  global, without gaps across files; 0 = a note, which is no part of the log: the next commit is
+//!                          written over it
 //!  24  durable through  8  the last sequence known durable when this was written
 //!  32  payload length   4
 //!  36  entry count      4
@@ -42,6 +42,8 @@ pub const FILE_HEADER_LEN: u64 = 4096;
 pub const COMMIT_HEADER_LEN: usize = 48;
 pub const ENTRY_HEADER_LEN: usize = 40;
 pub const FORMAT_VERSION: u32 = 1;
+/// Sequence of a note: it says only what is durable.
+pub const NOTE: u64 = 0;
 
 const FILE_MAGIC: [u8; 8] = *b"WEIRWAL1";
 pub const COMMIT_MAGIC: [u8; 4] = *b"WCMT";
@@ -52,8 +54,7 @@ pub struct FileHeader {
     pub file_id: u64,
     pub incarnation: u64,
     pub first_sequence: u64,
-    pub prev_id: u64,
-    pub prev_length: u64,
+    pub durable_through: u64,
     pub created_ms: u64,
 }
 
@@ -88,8 +89,7 @@ impl FileHeader {
         let mut buf = vec![0; FILE_HEADER_LEN as usize];
         buf[0..8].copy_from_slice(&FILE_MAGIC);
         buf[12..16].copy_from_slice(&FORMAT_VERSION.to_le_bytes());
-        let fields =
-            [self.file_id, self.incarnation, self.first_sequence, self.prev_id, self.prev_length, self.created_ms];
+        let fields = [self.file_id, self.incarnation, self.first_sequence, self.durable_through, self.created_ms];
         for (i, value) in fields.into_iter().enumerate() {
             buf[16 + i * 8..24 + i * 8].copy_from_slice(&value.to_le_bytes());
         }
@@ -113,9 +113,8 @@ impl FileHeader {
             file_id: u64_at(buf, 16),
             incarnation: u64_at(buf, 24),
             first_sequence: u64_at(buf, 32),
-            prev_id: u64_at(buf, 40),
-            prev_length: u64_at(buf, 48),
-            created_ms: u64_at(buf, 56),
+            durable_through: u64_at(buf, 40),
+            created_ms: u64_at(buf, 48),
         })
     }
 }

@@ -1,9 +1,10 @@
 //! The write-ahead log: one append stream for all partitions of a broker, group commit on a thread of its own.
 //!
 //! I own the files in `wal/`, their order and what counts as durable. I never interpret a batch or a manifest record.
-//! A crash leaves a torn tail in the newest file, which recovery cuts; anything else that does not verify is a hole and
-//! stops the start (WAL-2). Files are never appended to after a restart: a new one is begun, whose header names the one
-//! before with its known-good length.
+//! A crash leaves a torn end, which recovery cuts; what is missing though it is known to have been durable is a hole and stops
+//! the start (WAL-2). Sequence numbers alone order the log: a file supersedes whatever older files hold from its first
+//! sequence on. Files are never appended to after a restart: a new one is begun, and what was not known durable is written to
+//! it again. See docs/decisions/0004-wal-sequences.md.
 mod format;
 mod local;
 mod recovery;
@@ -18,7 +19,7 @@ use weir_protocol::ids::Offset;
 
 pub use format::EntryKind;
 pub use local::{LocalWal, WalOptions};
-pub use recovery::{ReplayedEntry, WalError};
+pub use recovery::{ReplayedEntry, WalError, WalStart};
 
 use crate::log::PartitionKey;
 
@@ -57,13 +58,19 @@ pub struct Committed<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refusal {
     DiskFull,
-    Failing { reason: String },
-    Closed,
+    Failing {
+        reason: String,
+    },
+    /// Under `durability=os` a background sync failed: only a restart, which writes again what may be lost, ends this.
+    Unsynced {
+        reason: String,
+    },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WalFileInfo {
     pub id: u64,
+    pub first_sequence: u64,
     pub bytes: u64,
     pub created_ms: u64,
     pub sealed: bool,
@@ -81,6 +88,8 @@ pub trait Wal<T: WalTag>: Send + Sync {
     fn files(&self) -> Vec<WalFileInfo>;
     /// Gives up all files with an id below `file` (WAL-1 is the caller's duty). Blocking IO.
     fn release_below(&self, file: u64) -> io::Result<()>;
+    /// Makes durable what was committed before, whatever the durability of commits is. Blocking IO.
+    fn sync(&self) -> io::Result<()>;
     /// Closes to new entries, writes and syncs what is queued, ends the thread. Blocking.
     fn close(&self);
     /// Name of a file for messages.

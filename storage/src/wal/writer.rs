@@ -3,19 +3,27 @@
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::Sender;
+use std::sync::mpsc::{Sender, channel};
 use std::time::Instant;
 
 use super::format::{
-    COMMIT_HEADER_LEN, CommitHeader, ENTRY_HEADER_LEN, EntryHeader, FILE_HEADER_LEN, FileHeader, padded,
+    COMMIT_HEADER_LEN, CommitHeader, ENTRY_HEADER_LEN, EntryHeader, FILE_HEADER_LEN, FileHeader, NOTE, padded,
 };
-use super::local::{CommitSink, Shared, WalFile, file_path, now_ms};
+use super::local::{CommitSink, Shared, WalFile, file_path, new_incarnation, now_ms};
 use super::{Committed, Refusal, WalEntry, WalLocation, WalTag};
+use crate::disk::DiskFile;
 use crate::log::Durability;
 
 pub(super) enum BackgroundJob {
-    PrepareSpare { id: u64 },
-    Sync { file: Arc<WalFile>, through: u64 },
+    PrepareSpare {
+        id: u64,
+    },
+    /// All up to `through` is durable when this and those before it succeed.
+    Sync {
+        file: Arc<WalFile>,
+        through: u64,
+        done: Option<Sender<io::Result<()>>>,
+    },
 }
 
 /// A write or a sync that did not succeed.
@@ -42,11 +50,8 @@ pub(super) struct Writer<T: WalTag> {
     end: u64,
     /// The active file must not be written any more: a sync of it failed.
     abandoned: bool,
-    /// An empty commit already says that everything is durable.
-    idle_recorded: bool,
-    /// Where an empty commit begins that no sync has covered yet. A roll leaves it out: the next file's commits would
-    /// otherwise claim that it is durable.
-    unsynced_idle: Option<u64>,
+    /// A note already says that everything is durable.
+    noted: bool,
     last_os_sync: Instant,
     jobs: Sender<BackgroundJob>,
     on_commit: CommitSink<T>,
@@ -57,7 +62,7 @@ impl<T: WalTag> Writer<T> {
     pub fn new(
         shared: Arc<Shared<T>>,
         active: Arc<WalFile>,
-        incarnation: u64,
+        (incarnation, end): (u64, u64),
         sequence: u64,
         jobs: Sender<BackgroundJob>,
         on_commit: CommitSink<T>,
@@ -67,10 +72,10 @@ impl<T: WalTag> Writer<T> {
             active,
             incarnation,
             sequence,
-            end: FILE_HEADER_LEN,
+            end,
             abandoned: false,
-            idle_recorded: true,
-            unsynced_idle: None,
+            // The header says so, unless something was carried.
+            noted: end == FILE_HEADER_LEN,
             last_os_sync: Instant::now(),
             jobs,
             on_commit,
@@ -91,15 +96,26 @@ impl<T: WalTag> Writer<T> {
                 Taken::Closed => break,
             }
         }
-        if let Err(error) = self.active.file.sync_data() {
+        if let Err(error) = self.finish() {
             tracing::error!(%error, "final sync of the write-ahead log failed");
         }
+    }
+
+    /// Leaves a log that is known to be durable to its end.
+    fn finish(&mut self) -> io::Result<()> {
+        if self.shared.options.durability == Durability::Os {
+            let (done, result) = channel();
+            self.sync_in_background(Some(done));
+            result.recv().map_err(io::Error::other)??;
+        }
+        self.on_idle();
+        self.active.file.sync_data()
     }
 
     fn take(&mut self) -> Taken<T> {
         let mut queue = self.shared.queue.lock();
         if queue.entries.is_empty() && !queue.closed {
-            if self.idle_recorded && self.shared.options.durability == Durability::Fsync {
+            if self.noted && self.shared.options.durability == Durability::Fsync {
                 self.shared.wake.wait(&mut queue);
             } else {
                 let wait = self.shared.options.idle_commit_after;
@@ -134,13 +150,7 @@ impl<T: WalTag> Writer<T> {
             match self.try_commit(&mut entries) {
                 Ok(locations) => {
                     metrics::histogram!("weir_wal_commit_seconds").record(started.elapsed().as_secs_f64());
-                    if self
-                        .shared
-                        .refusal
-                        .load()
-                        .as_deref()
-                        .is_some_and(|r| !is_permanent(r, &self.shared.options.durability))
-                    {
+                    if self.shared.refusal.load().is_some() && !self.shared.is_unsynced() {
                         tracing::info!("the write-ahead log can be written again");
                         self.shared.refusal.store(None);
                     }
@@ -217,8 +227,7 @@ impl<T: WalTag> Writer<T> {
         self.end += total;
         self.active.bytes.store(self.end, Ordering::Relaxed);
         self.sequence += 1;
-        self.idle_recorded = false;
-        self.unsynced_idle = None;
+        self.noted = false;
         self.sync_in_background_if_due();
         Ok(locations)
     }
@@ -273,31 +282,29 @@ impl<T: WalTag> Writer<T> {
         Ok(locations)
     }
 
-    /// Begins the next file; its header is durable when this returns.
+    /// Begins the next file. It supersedes what this one holds from the next sequence on: a commit whose sync failed.
     fn roll(&mut self) -> io::Result<()> {
         let id = self.active.id + 1;
         let file = self.shared.take_file(id)?;
-        let (prev_length, first_sequence) = match self.unsynced_idle {
-            Some(begin) => (begin, self.sequence - 1),
-            None => (self.end, self.sequence),
-        };
         let header = FileHeader {
             file_id: id,
-            incarnation: uuid::Uuid::new_v4().as_u64_pair().0,
-            first_sequence,
-            prev_id: self.active.id,
-            prev_length,
+            incarnation: new_incarnation(),
+            first_sequence: self.sequence,
+            durable_through: self.shared.durable_through.load(Ordering::Acquire),
             created_ms: now_ms(),
         };
-        // Durable before anything is chained to it: a file whose header was lost must never be named by a later one.
-        let written = file.write_at(0, &[&header.encode()]).and_then(|()| file.sync_data());
-        if let Err(error) = written {
+        if let Err(error) = self.write_header(&*file, &header) {
             // Keep the file for the next attempt: its directory entry is durable already.
             self.shared.spare.lock().ready = Some((id, file));
             return Err(error);
         }
+        if self.shared.options.durability == Durability::Os {
+            // Before the next file is seen: `Wal::sync` relies on it.
+            self.sync_in_background(None);
+        }
         let active = Arc::new(WalFile {
             id,
+            first_sequence: self.sequence,
             file,
             created_ms: header.created_ms,
             bytes: AtomicU64::new(FILE_HEADER_LEN),
@@ -306,16 +313,30 @@ impl<T: WalTag> Writer<T> {
         self.shared.files.write().insert(id, active.clone());
         let old = std::mem::replace(&mut self.active, active);
         old.sealed.store(true, Ordering::Release);
-        if self.shared.options.durability == Durability::Os {
-            let _ = self.jobs.send(BackgroundJob::Sync { file: old, through: first_sequence.saturating_sub(1) });
+        if self.end == FILE_HEADER_LEN {
+            self.drop_empty(&old);
         }
         self.incarnation = header.incarnation;
-        self.sequence = first_sequence;
-        self.unsynced_idle = None;
         self.end = FILE_HEADER_LEN;
         self.abandoned = false;
         let _ = self.jobs.send(BackgroundJob::PrepareSpare { id: id + 1 });
         Ok(())
+    }
+
+    /// Under `fsync` the header is durable before the file is used: a disk that fails does so here, where the file can be kept
+    /// for the next attempt, and not in ever new files. Under `os` nobody waits for it: a start after a power cut finds the
+    /// end of the log by the sequences.
+    fn write_header(&self, file: &dyn DiskFile, header: &FileHeader) -> io::Result<()> {
+        file.write_at(0, &[&header.encode()])?;
+        if self.shared.options.durability == Durability::Fsync { file.sync_data() } else { Ok(()) }
+    }
+
+    /// A file given up before its first commit holds nothing.
+    fn drop_empty(&self, file: &WalFile) {
+        self.shared.files.write().remove(&file.id);
+        if let Err(error) = self.shared.disk.remove(&file_path(file.id)) {
+            tracing::warn!(%error, file = file_path(file.id), "cannot remove an empty WAL file; the next start will");
+        }
     }
 
     /// Under durability=os: the kernel writes back in its own time; this bounds how long that may take.
@@ -323,14 +344,20 @@ impl<T: WalTag> Writer<T> {
         if self.shared.options.durability == Durability::Os
             && self.last_os_sync.elapsed() >= self.shared.options.os_sync_interval
         {
-            self.last_os_sync = Instant::now();
-            let _ = self.jobs.send(BackgroundJob::Sync { file: self.active.clone(), through: self.sequence - 1 });
+            self.sync_in_background(None);
         }
     }
 
-    /// Records that everything is durable, so that damage to the last commits is told from a torn tail.
+    fn sync_in_background(&mut self, done: Option<Sender<io::Result<()>>>) {
+        self.last_os_sync = Instant::now();
+        let (file, through) = (self.active.clone(), self.sequence - 1);
+        let _ = self.jobs.send(BackgroundJob::Sync { file, through, done });
+    }
+
+    /// Notes that everything is durable, so that damage to the last commits is told from a torn end. The next commit is
+    /// written over the note: it takes no part in the order of commits, and need not be synced.
     fn on_idle(&mut self) {
-        if self.idle_recorded {
+        if self.noted {
             return;
         }
         let synced = self.shared.durable_through.load(Ordering::Acquire);
@@ -338,31 +365,24 @@ impl<T: WalTag> Writer<T> {
             self.sync_in_background_if_due();
             return;
         }
-        let commit = CommitHeader {
+        let note = CommitHeader {
             incarnation: self.incarnation,
-            sequence: self.sequence,
+            sequence: NOTE,
             durable_through: synced,
             payload_len: 0,
             entry_count: 0,
             payload_crc: 0,
         };
         let fits = self.end + COMMIT_HEADER_LEN as u64 <= self.shared.options.file_bytes;
-        if !self.abandoned && fits && self.active.file.write_at(self.end, &[&commit.encode()]).is_ok() {
-            self.unsynced_idle = Some(self.end);
-            self.end += COMMIT_HEADER_LEN as u64;
-            self.active.bytes.store(self.end, Ordering::Relaxed);
-            self.sequence += 1;
+        if !self.abandoned && fits {
+            // Best effort: without it the last commit is only less well guarded.
+            let _ = self.active.file.write_at(self.end, &[&note.encode()]);
         }
-        self.idle_recorded = true;
+        self.noted = true;
     }
 }
 
 fn is_disk_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         || error.raw_os_error() == Some(libc::ENOSPC)
-}
-
-/// A failed background sync is not healed by a later write that succeeds.
-fn is_permanent(refusal: &Refusal, durability: &Durability) -> bool {
-    *durability == Durability::Os && matches!(refusal, Refusal::Failing { reason } if reason.starts_with("background"))
 }
