@@ -8,13 +8,13 @@ use thiserror::Error;
 use weir_protocol::ids::LeaderEpoch;
 use weir_storage::disk::Disk;
 use weir_storage::log::{OpenError, Storage};
+use weir_storage::memory::{MemoryBudget, Share};
 use weir_storage::meta::{Condition, EmbeddedMetadata, MetaError, MetadataStore, Write};
 
 use crate::api::fetch::session::{SessionCache, SessionLimits};
 use crate::config::{Config, SettingValue};
 use crate::group::state::GroupLimits;
 use crate::group::{Coordinator, GroupSettings, StorageLog};
-use crate::memory::Budgets;
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
@@ -46,7 +46,11 @@ impl BrokerSettings {
     fn of(config: &Config) -> BrokerSettings {
         BrokerSettings {
             node_id: config.node.node_id,
-            fetch_max_bytes: config.net.fetch_max.as_usize(),
+            fetch_max_bytes: config
+                .net
+                .fetch_max
+                .as_usize()
+                .min(Share::Responses.limits(config.memory_limit()).reserved),
             auto_create_topics_enable: config.topics.auto_create,
             data_dir: PathBuf::from(&config.node.data_dir),
         }
@@ -127,8 +131,6 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     pub fetch_sessions: SessionCache,
     pub groups: Coordinator,
-    /// Memory of requests and responses.
-    pub budgets: Budgets,
     pub metrics: Arc<BrokerMetrics>,
     pub started: Instant,
 }
@@ -170,11 +172,15 @@ impl Broker {
                 sessions: config.net.fetch_sessions_max,
                 ..SessionLimits::default()
             }),
-            budgets: Budgets::new(&config.memory),
             metrics: BrokerMetrics::new(config.observe.per_topic),
             config,
             started,
         }))
+    }
+
+    /// The budget of all buffers.
+    pub fn memory(&self) -> &MemoryBudget {
+        self.storage.memory()
     }
 
     pub fn node_id(&self) -> i32 {

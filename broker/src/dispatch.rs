@@ -19,8 +19,9 @@ use weir_protocol::guard::{self, GuardError, GuardLimits};
 use weir_protocol::produce::split_produce;
 
 use crate::api;
+use weir_storage::memory::Reservation;
+
 use crate::broker::{Broker, Connection, RequestContext};
-use crate::memory::Reservation;
 use errors::ErrorCodes;
 
 /// A request that was taken in.
@@ -29,6 +30,8 @@ pub struct Accepted {
     api: ApiKey,
     received: Instant,
     work: Work,
+    /// Of the frame; a produce request's goes with its batches.
+    memory: Option<Reservation>,
 }
 
 enum Work {
@@ -43,7 +46,7 @@ enum Work {
 #[derive(Debug)]
 pub enum Answer {
     /// The response frame in parts, to be written one after the other, and the memory to hold until then.
-    Send(Vec<Bytes>, Option<Reservation>),
+    Send(Vec<Bytes>, Vec<Reservation>),
     /// Nothing is sent (acks=0).
     Silent,
     /// The connection closes: an acks=0 request failed, which its client can notice in no other way.
@@ -111,7 +114,12 @@ pub fn check_served(key: i16, version: i16) -> Result<(), Refused> {
 }
 
 /// Parses a frame; queues its batches if it is a produce request.
-pub async fn accept(broker: &Arc<Broker>, connection: &Connection, mut frame: BytesMut) -> Result<Accepted, Refused> {
+pub async fn accept(
+    broker: &Arc<Broker>,
+    connection: &Connection,
+    mut frame: BytesMut,
+    memory: Reservation,
+) -> Result<Accepted, Refused> {
     let received = Instant::now();
     let header = RequestHeader::parse(&frame)?;
     let (key, version) = (header.api_key, header.api_version);
@@ -119,12 +127,13 @@ pub async fn accept(broker: &Arc<Broker>, connection: &Connection, mut frame: By
     let api = ApiKey::try_from(key).map_err(|()| Refused::NotServed { key })?;
     tracing::trace!(connection = connection.id, ?api, version, bytes = frame.len(), "request");
     let limits = GuardLimits::default();
+    let mut memory = Some(memory);
     let work = match api {
         ApiKey::ApiVersions if !api::api_versions::VERSIONS.serves(version) => Work::UnsupportedApiVersions,
         ApiKey::Produce => {
             let split = split_produce(frame, header.body_offset, version, &limits)
                 .map_err(|e| Refused::Malformed { api: api_name(key), detail: e.to_string() })?;
-            Work::Produce(Box::new(api::produce::submit(broker, version, split).await))
+            Work::Produce(Box::new(api::produce::submit(broker, version, split, memory.take()).await))
         }
         _ => {
             let body = frame.split_off(header.body_offset);
@@ -132,10 +141,15 @@ pub async fn accept(broker: &Arc<Broker>, connection: &Connection, mut frame: By
             Work::Plain(body.freeze())
         }
     };
-    Ok(Accepted { header, api, received, work })
+    Ok(Accepted { header, api, received, work, memory })
 }
 
 impl Accepted {
+    /// The memory of the request's frame, if it is still held for it.
+    pub fn take_memory(&mut self) -> Option<Reservation> {
+        self.memory.take()
+    }
+
     /// Whether the answer may take long on purpose, so that a stopping broker does not wait for it.
     #[must_use]
     pub fn waits_on_purpose(&self) -> bool {
@@ -145,18 +159,18 @@ impl Accepted {
 
 /// Does the work.
 pub async fn answer(broker: &Arc<Broker>, connection: &Connection, accepted: Accepted) -> Result<Answer, Refused> {
-    let Accepted { header, api, received, work } = accepted;
+    let Accepted { header, api, received, work, memory: _held } = accepted;
     let version = header.api_version;
     let answer = match work {
         Work::Produce(submitted) => match submitted.finish().await {
             api::produce::Outcome::Respond(response) => {
-                Answer::Send(respond(broker, &header, api, version, &response)?, None)
+                Answer::Send(respond(broker, &header, api, version, &response)?, Vec::new())
             }
             api::produce::Outcome::Silent { failed: false } => Answer::Silent,
             api::produce::Outcome::Silent { failed: true } => Answer::Close,
         },
         Work::UnsupportedApiVersions => {
-            Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?, None)
+            Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?, Vec::new())
         }
         Work::Plain(body) => {
             let context = RequestContext {
@@ -231,7 +245,7 @@ impl Call<'_> {
 
     fn respond<R: Encodable + ErrorCodes>(&self, response: &R) -> Result<Answer, Refused> {
         let parts = respond(self.broker, self.header, self.api, self.header.api_version, response)?;
-        Ok(Answer::Send(parts, None))
+        Ok(Answer::Send(parts, Vec::new()))
     }
 
     async fn handle(&self, body: Bytes) -> Result<Answer, Refused> {

@@ -92,7 +92,9 @@ impl KafkaError for ReadError {
     fn error_code(&self) -> ErrorCode {
         match self {
             ReadError::OffsetOutOfRange { .. } => ErrorCode::OffsetOutOfRange,
-            ReadError::Corrupt { .. } | ReadError::Io { .. } => ErrorCode::KafkaStorageError,
+            ReadError::Corrupt { .. } | ReadError::Io { .. } | ReadError::NoMemory { .. } => {
+                ErrorCode::KafkaStorageError
+            }
             ReadError::PartitionDeleted(_) => ErrorCode::UnknownTopicOrPartition,
         }
     }

@@ -93,6 +93,7 @@ fn appends_and_reads() {
             &ReadError::OffsetOutOfRange { partition, offset, log_start: offset, limit: offset },
             &ReadError::Corrupt { partition, offset, file: text(), position: 0, detail: text() },
             &ReadError::Io { partition, file: text(), reason: text() },
+            &ReadError::NoMemory { partition, bytes: 1, waited: std::time::Duration::ZERO },
             &ReadError::PartitionDeleted(partition),
         ],
     );
@@ -111,6 +112,7 @@ Append::ShuttingDown 6 NotLeaderOrFollower retriable
 Read::OffsetOutOfRange 1 OffsetOutOfRange final
 Read::Corrupt 56 KafkaStorageError retriable
 Read::Io 56 KafkaStorageError retriable
+Read::NoMemory 56 KafkaStorageError retriable
 Read::PartitionDeleted 3 UnknownTopicOrPartition retriable
 ";
     assert_eq!(got, expected);

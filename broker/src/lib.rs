@@ -9,7 +9,6 @@ pub mod error_code;
 pub mod group;
 pub mod http;
 pub mod limits;
-pub mod memory;
 pub mod metrics;
 pub mod net;
 pub mod producer_ids;

@@ -17,7 +17,6 @@ use weir_storage::disk::OsDisk;
 use crate::broker::{Broker, Listener, StartError};
 use crate::config::{Config, ConfigProblem};
 use crate::http::{self, HttpState, Readiness};
-use crate::memory::MemoryBudget;
 use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
 
@@ -85,10 +84,7 @@ impl HttpState for Health {
 
     fn sample(&self) {
         let Some(broker) = self.broker.get() else { return };
-        let budgets: [&MemoryBudget; 2] = [&broker.budgets.requests, &broker.budgets.responses];
-        let total = |of: fn(&MemoryBudget) -> usize| budgets.iter().map(|budget| of(budget)).sum::<usize>() as f64;
-        broker.metrics.inflight_bytes.set(total(MemoryBudget::used));
-        broker.metrics.inflight_bytes_limit.set(total(MemoryBudget::total));
+        broker.metrics.sample_memory(broker.memory());
     }
 }
 
@@ -112,7 +108,7 @@ impl Server {
         let broker = Broker::open(config, disk, Some(data_dir.join("meta").join("sled"))).await?;
         let net = Net {
             broker: broker.clone(),
-            limits: Arc::new(ConnectionLimits::of(&net_settings)),
+            limits: Arc::new(ConnectionLimits::of(&net_settings, broker.config.request_max())),
             slots: ConnectionSlots::new(net_settings.max_connections, net_settings.max_connections_per_ip),
             tracker: TaskTracker::new(),
             stop: stop.clone(),

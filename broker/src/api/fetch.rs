@@ -16,7 +16,7 @@ use super::lookup::{self, TopicRef};
 use super::{Versions, given};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
-use crate::memory::Reservation;
+use weir_storage::memory::Reservation;
 
 pub mod encode;
 pub mod read;
@@ -90,9 +90,9 @@ impl FetchAnswer {
 
 /// Serves one fetch; waits up to `max_wait_ms` while there is less than `min_bytes`. Returns the parts of the body, and
 /// the memory to hold until they are sent.
-pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> (Vec<Bytes>, Option<Reservation>) {
+pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> (Vec<Bytes>, Vec<Reservation>) {
     let plan = read::Plan::new(&request, broker.settings.fetch_max_bytes);
-    let mut hold = None;
+    let mut hold = Vec::new();
     let answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
         Err(error) => {
             tracing::debug!(%error, "fetch session refused");

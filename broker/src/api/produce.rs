@@ -22,6 +22,10 @@ use weir_protocol::ids::Timestamp;
 use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic};
 use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, PendingAppend};
 
+use weir_protocol::records::{BatchHeader, DecompressLimits};
+use weir_storage::cpu::Priority;
+use weir_storage::memory::{Reservation, Share};
+
 use super::lookup::{self, LookupError, TopicRef};
 use super::{Versions, wire};
 use crate::broker::Broker;
@@ -97,11 +101,20 @@ pub enum Outcome {
     },
 }
 
+/// A batch that may be appended.
+struct Admitted {
+    append: PendingAppend,
+    /// Not part of the request's frame any more.
+    rewritten: bool,
+}
+
 /// Validates every batch and queues the sound ones. Their order against later submits is fixed when this returns.
-pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame) -> Submitted {
+/// `memory` is that of the frame: it stays with the batches until nobody holds any part of the frame.
+pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory: Option<Reservation>) -> Submitted {
     let level = required_acks(request.acks);
     let now = Timestamp(broker.wall_clock_ms());
     let mut queue = Vec::new();
+    let (mut uses_frame, mut bytes) = (false, 0);
     let mut topics = Vec::with_capacity(request.topics.len());
     for ProduceTopic { topic, partitions } in request.topics {
         let topic = TopicRef::from(topic);
@@ -112,7 +125,9 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame) -> Sub
                 (Err(error), _) | (_, Err(error)) => Err(error.clone()),
                 (Ok(_), Ok(topic)) => admit(broker, version, topic, index.0, records, now).await,
             };
-            let queued = admitted.map(|append| {
+            let queued = admitted.map(|Admitted { append, rewritten }| {
+                uses_frame |= !rewritten;
+                bytes += if rewritten { append.batch.len() } else { 0 };
                 let header = &append.header;
                 let counts = Queued { records: header.record_count.max(0) as u64, bytes: header.total_len() as u64 };
                 queue.push(append);
@@ -127,7 +142,14 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame) -> Sub
     let outcome: AppendFuture = if queue.is_empty() {
         Box::pin(std::future::ready(Vec::new()))
     } else {
-        broker.storage.submit(queue, level).await
+        match memory {
+            Some(memory) => {
+                // One batch keeps the whole frame.
+                let bytes = bytes + if uses_frame { memory.bytes() } else { 0 };
+                broker.storage.submit_held(queue, level, memory, bytes).await
+            }
+            None => broker.storage.submit(queue, level).await,
+        }
     };
     let metrics = broker.metrics.clone();
     Submitted { version, acks: request.acks, timeout_ms: request.timeout_ms, topics, outcome, metrics }
@@ -156,20 +178,48 @@ async fn admit(
     index: i32,
     batch: Option<BytesMut>,
     now: Timestamp,
-) -> Result<PendingAppend, ProduceError> {
+) -> Result<Admitted, ProduceError> {
     let partition = lookup::partition(broker, topic, index)?;
     let rules = Rules::of(&topic.settings);
     let batch = batch.unwrap_or_default();
     let (header, depth) = validate::shallow(version, &batch, &rules, now)?;
+    let original = batch.as_ptr() as usize;
     let (batch, header) = match depth {
         Depth::Shallow => (batch, header),
         Depth::Records { costly: false } => validate::deep(batch, header, &rules, now)?,
-        Depth::Records { costly: true } => {
-            let work = tokio::task::spawn_blocking(move || validate::deep(batch, header, &rules, now));
-            work.await.map_err(|_| ProduceError::ValidationLost)??
-        }
+        Depth::Records { costly: true } => deep(broker, batch, header, &rules, now).await?,
     };
-    Ok(PendingAppend { partition, batch, header, origin: AppendOrigin::Client })
+    let rewritten = batch.as_ptr() as usize != original;
+    Ok(Admitted { append: PendingAppend { partition, batch, header, origin: AppendOrigin::Client }, rewritten })
+}
+
+/// Compressed records are usually less than so many times smaller.
+const USUAL_EXPANSION: usize = 16;
+
+/// Opens compressed records on the threads for computations, within memory of [`Share::Decode`]: first with room for what is
+/// usual, then with all there is.
+async fn deep(
+    broker: &Broker,
+    batch: BytesMut,
+    header: BatchHeader,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(BytesMut, BatchHeader), ProduceError> {
+    let copies = rules.copies(header.attributes.compression());
+    let own = batch.len();
+    let most = broker.memory().limits_of(Share::Decode).max.saturating_sub(own) / copies;
+    let usual = (own * USUAL_EXPANSION).max(1 << 20).min(most);
+    let attempt = async |batch: BytesMut, max_bytes: usize| {
+        let _memory = broker.memory().reserve(Share::Decode, own + max_bytes * copies).await;
+        let rules = Rules { decompress: DecompressLimits { max_bytes, ..rules.decompress }, ..*rules };
+        let work = broker.storage.cpu().run(Priority::Request, move || validate::deep(batch, header, &rules, now));
+        work.await.map_err(|_| ProduceError::ValidationLost)
+    };
+    let again = batch.clone();
+    match attempt(batch, usual).await? {
+        Err(error) if error.is_expansion() && usual < most => Ok(attempt(again, most).await??),
+        result => Ok(result?),
+    }
 }
 
 impl Submitted {

@@ -62,7 +62,7 @@ impl TestBroker {
         let partition = ProducePartition { index: PartitionId(partition), records };
         let topic = ProduceTopic { topic: TopicRef::Name(topic.to_owned()), partitions: vec![partition] };
         let frame = ProduceFrame { transactional_id: None, acks: Acks::All, timeout_ms: 10_000, topics: vec![topic] };
-        match produce::submit(&self.broker, 9, frame).await.finish().await {
+        match produce::submit(&self.broker, 9, frame, None).await.finish().await {
             Outcome::Respond(response) => response.responses[0].partition_responses[0].clone(),
             Outcome::Silent { .. } => panic!("acks=all is answered"),
         }

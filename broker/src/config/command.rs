@@ -186,10 +186,7 @@ mod tests {
             data_dir: Some("/x".to_owned()),
             listen: Some("in://127.0.0.1:0,out://127.0.0.1:1".to_owned()),
             insecure: true,
-            set: vec![
-                ("log.retention.ms".to_owned(), "9".to_owned()),
-                ("memory.write.bytes".to_owned(), "2MiB".to_owned()),
-            ],
+            set: vec![("log.retention.ms".to_owned(), "9".to_owned()), ("memory.limit".to_owned(), "2GiB".to_owned())],
             ..ServeArgs::default()
         };
         let mut config = crate::config::load::load_from(&args.overrides(), &[]).unwrap();

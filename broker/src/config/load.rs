@@ -85,6 +85,10 @@ pub(super) fn load_from(overrides: &Overrides, environment: &[(String, String)])
     }
     let keys = config.keys();
     for (name, value) in environment {
+        if let Some((removed, fix)) = super::REMOVED.iter().find(|(removed, _)| variable(removed) == *name) {
+            let problem = ConfigProblem::Removed { key: (*removed).to_owned(), fix };
+            return Err(LoadError::Setting { place: format!("environment variable {name}"), problem });
+        }
         if OTHER_VARIABLES.contains(&name.as_str()) {
             continue;
         }

@@ -26,7 +26,20 @@ pub use settings::{
 };
 pub use values::{ByteCount, DurabilitySetting, LogFormat, SettingValue, ValueError};
 
+use weir_storage::memory::{MemoryBudget, Share};
+
 use crate::topic_config::{TABLE, TopicConfigDef, TopicConfigError, TopicConfigs};
+
+/// The smallest budget of all buffers.
+const MEMORY_LIMIT_MIN: ByteCount = ByteCount::mib(16);
+
+/// Settings that are gone, and what to do about them.
+const REMOVED: &[(&str, &str)] = &[
+    ("memory.requests.bytes", "all buffers share `memory.limit` now; set that, or remove this one"),
+    ("memory.responses.bytes", "all buffers share `memory.limit` now; set that, or remove this one"),
+    ("memory.write.bytes", "all buffers share `memory.limit` now; set that, or remove this one"),
+    ("memory.tail.cache.bytes", "all buffers share `memory.limit` now; set that, or remove this one"),
+];
 
 /// Where a value was set.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +62,14 @@ pub enum ConfigProblem {
         key: String,
         /// The nearest that exists.
         nearest: Option<String>,
+    },
+    /// It was one once.
+    #[error("setting `{key}` is gone: {fix}")]
+    Removed {
+        /// What was given.
+        key: String,
+        /// What to do.
+        fix: &'static str,
     },
     /// The value has the wrong form.
     #[error("setting `{key}`: {error}")]
@@ -85,7 +106,7 @@ pub struct Config {
     pub node: NodeSettings,
     /// Limits of connections and requests.
     pub net: NetSettings,
-    /// Memory budgets.
+    /// The memory budget.
     pub memory: MemorySettings,
     /// The storage engine.
     pub storage: StorageSettings,
@@ -138,6 +159,9 @@ impl Config {
     }
 
     fn set_topic_default(&mut self, key: &str, text: &str) -> Result<(), ConfigProblem> {
+        if let Some((_, fix)) = REMOVED.iter().find(|(removed, _)| *removed == key) {
+            return Err(ConfigProblem::Removed { key: key.to_owned(), fix });
+        }
         let Some(def) = topic_config_of(key) else {
             let all = self.keys();
             let nearest = nearest(key, all.iter().map(String::as_str)).map(|(_, name)| name);
@@ -171,12 +195,14 @@ impl Config {
         if self.net.request_max.0 < 1024 || self.net.request_max.0 > i32::MAX as u64 {
             return unsound("socket.request.max.bytes", "out of bounds", "Use 1KiB to 2047MiB");
         }
-        if self.memory.requests < self.net.request_max {
-            let fix = "Raise it, or lower socket.request.max.bytes";
-            return unsound("memory.requests.bytes", "smaller than the largest request", fix);
+        if self.memory.limit.0 != 0 && self.memory.limit < MEMORY_LIMIT_MIN {
+            let fix = format!("Use {MEMORY_LIMIT_MIN} or more, or 0 for a share of the machine's memory");
+            return unsound("memory.limit", "too small to work with", &fix);
         }
-        if self.memory.responses.0 < 1 << 20 || self.memory.write.0 < 1 << 20 {
-            return unsound("memory.responses.bytes", "this and memory.write.bytes need 1MiB at least", "Raise them");
+        let largest = self.request_max();
+        if self.memory.limit.0 != 0 && largest < self.net.request_max {
+            let problem = format!("a request may take {largest} of it, and socket.request.max.bytes is larger");
+            return unsound("memory.limit", &problem, "Raise it to 8 times socket.request.max.bytes, or lower that");
         }
         if self.net.requests_max == 0 || self.net.max_connections == 0 || self.net.max_connections_per_ip == 0 {
             return unsound("max.connections.total", "limits of 0 would refuse everything", "Use 1 or more");
@@ -230,11 +256,30 @@ impl Config {
         Ok(resolved)
     }
 
+    /// The budget of all buffers, in bytes.
+    #[must_use]
+    pub fn memory_limit(&self) -> usize {
+        match self.memory.limit {
+            ByteCount(0) => {
+                let quarter = ByteCount(crate::limits::memory_of_machine().unwrap_or(u64::MAX) / 4);
+                quarter.clamp(ByteCount::mib(64), ByteCount::mib(1024)).as_usize()
+            }
+            limit => limit.as_usize(),
+        }
+    }
+
+    /// The largest request: it must fit the share of the memory that batches on their way to the disk have.
+    #[must_use]
+    pub fn request_max(&self) -> ByteCount {
+        let share = Share::Writes.limits(self.memory_limit()).max;
+        self.net.request_max.min(ByteCount(share as u64))
+    }
+
     /// Settings of the storage engine.
     #[must_use]
     pub fn storage_config(&self) -> weir_storage::log::StorageConfig {
         use weir_storage::log::{Durability, StorageConfig};
-        let (storage, memory) = (&self.storage, &self.memory);
+        let storage = &self.storage;
         let ms = |duration: std::time::Duration| duration.as_millis() as u64;
         StorageConfig {
             durability: match storage.durability {
@@ -245,8 +290,7 @@ impl Config {
             wal_max_bytes: storage.wal_max.0,
             wal_max_age_ms: ms(storage.wal_max_age),
             merge_partition_bytes: storage.merge_partition.0,
-            tail_cache_bytes: memory.tail_cache.0,
-            write_buffer_bytes: memory.write.0,
+            memory: MemoryBudget::new(self.memory_limit()),
             commit_max_bytes: storage.wal_commit_max.0,
             os_sync_interval_ms: ms(storage.os_sync_interval).max(1),
             housekeeping_interval_ms: ms(storage.housekeeping_interval).max(1),

@@ -69,16 +69,13 @@ settings! {
 
 settings! {
     "Memory",
-    /// Budgets; work waits or is refused rather than exceed them.
+    /// One budget for all buffers; work waits or is refused rather than exceed it.
     MemorySettings {
-        /// Requests being read or processed, all connections together.
-        "memory.requests.bytes" => requests: ByteCount = ByteCount::mib(256);
-        /// Fetched data on its way to clients, all connections together.
-        "memory.responses.bytes" => responses: ByteCount = ByteCount::mib(256);
-        /// Batches accepted but not yet durable.
-        "memory.write.bytes" => write: ByteCount = ByteCount::mib(64);
-        /// Newest data of all partitions, kept for readers at the end of the log.
-        "memory.tail.cache.bytes" => tail_cache: ByteCount = ByteCount::mib(128);
+        /// All buffers of the broker together: requests, answers, batches on their way to the disk, the newest data kept for
+        /// readers, decompression, merges. Each use owns a share and borrows what others leave; the metrics
+        /// `weir_memory_bytes` and `weir_memory_share_max_bytes` tell how much. 0 = a quarter of the memory of the machine or
+        /// container, from 64MiB to 1GiB. The page cache, which serves reads of older data, is not part of it.
+        "memory.limit" => limit: ByteCount = ByteCount(0);
     }
 }
 

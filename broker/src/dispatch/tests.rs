@@ -1,3 +1,5 @@
+use weir_storage::memory::Share;
+
 use super::*;
 
 #[test]
@@ -71,7 +73,8 @@ async fn every_api_and_version_reaches_its_handler_and_answers_in_its_version() 
     for served in api::SERVED {
         for version in served.min..=served.max {
             let request = default_request(served.key, version);
-            let accepted = accept(&broker.broker, &connection, request).await;
+            let memory = broker.memory().reserve(Share::Requests, request.len()).await;
+            let accepted = accept(&broker.broker, &connection, request, memory).await;
             let accepted = accepted.unwrap_or_else(|refused| panic!("{:?} {version}: {refused}", served.key));
             match answer(&broker.broker, &connection, accepted).await {
                 Ok(Answer::Send(parts, _)) => {

@@ -7,6 +7,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::RwLock;
+use weir_storage::memory::{MemoryBudget, Share};
 
 use super::tables::{connections, requests};
 
@@ -27,10 +28,6 @@ pub struct BrokerMetrics {
     pub records_in: Counter,
     /// Records of the batches sent to fetchers.
     pub records_out: Counter,
-    /// Bytes that requests and responses in progress hold.
-    pub inflight_bytes: Gauge,
-    /// The budget of [`BrokerMetrics::inflight_bytes`].
-    pub inflight_bytes_limit: Gauge,
     connections: Gauge,
     connections_accepted: Counter,
     connections_refused: Counter,
@@ -74,8 +71,6 @@ impl BrokerMetrics {
             bytes_out: metrics::counter!(requests::BYTES_OUT.name),
             records_in: metrics::counter!(requests::RECORDS_IN.name),
             records_out: metrics::counter!(requests::RECORDS_OUT.name),
-            inflight_bytes: metrics::gauge!(connections::INFLIGHT_BYTES.name),
-            inflight_bytes_limit: metrics::gauge!(connections::INFLIGHT_BYTES_LIMIT.name),
             connections,
             connections_accepted: metrics::counter!(connections::CONNECTIONS_ACCEPTED.name),
             connections_refused: metrics::counter!(connections::CONNECTIONS_REFUSED.name),
@@ -104,6 +99,23 @@ impl BrokerMetrics {
             let labels = [("api", format!("{api:?}")), ("error", error_name(code))];
             metrics::counter!(requests::REQUEST_ERRORS.name, &labels).increment(1);
         }
+    }
+
+    /// Records how the memory budget is used now.
+    pub fn sample_memory(&self, budget: &MemoryBudget) {
+        metrics::gauge!(connections::MEMORY_LIMIT.name).set(budget.limit() as f64);
+        for share in Share::ALL {
+            let (name, limits) = (share.name(), budget.limits_of(share));
+            metrics::gauge!(connections::MEMORY_USED.name, "share" => name).set(budget.used_by(share) as f64);
+            metrics::gauge!(connections::MEMORY_RESERVED.name, "share" => name).set(limits.reserved as f64);
+            metrics::gauge!(connections::MEMORY_MAX.name, "share" => name).set(limits.max as f64);
+            metrics::gauge!(connections::MEMORY_WAITING.name, "share" => name).set(budget.waiting(share) as f64);
+        }
+        let in_flight = [Share::Requests, Share::Responses];
+        let used: usize = in_flight.iter().map(|share| budget.used_by(*share)).sum();
+        let most: usize = in_flight.iter().map(|share| budget.limits_of(*share).max).sum();
+        metrics::gauge!(connections::INFLIGHT_BYTES.name).set(used as f64);
+        metrics::gauge!(connections::INFLIGHT_BYTES_LIMIT.name).set(most as f64);
     }
 
     /// A connection was accepted; it is open until the result is dropped.

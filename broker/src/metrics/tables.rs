@@ -38,6 +38,17 @@ pub mod connections {
         CONNECTIONS_ACCEPTED = "weir_connections_total", Kind::Counter, Count, [];
         /// Kafka connections closed at once because of a limit on their number.
         CONNECTIONS_REFUSED = "weir_connections_refused_total", Kind::Counter, Count, [];
+        /// The budget of all buffers together (setting `memory.limit`).
+        MEMORY_LIMIT = "weir_memory_limit_bytes", Kind::Gauge, Bytes, [];
+        /// Bytes of the budget in use, by share: `tail` (newest data, gives way to others), `requests`, `responses`, `decode`
+        /// (decompression), `writes` (not yet durable), `internal` (the same of internal topics), `merge` (and compaction).
+        MEMORY_USED = "weir_memory_bytes", Kind::Gauge, Bytes, ["share"];
+        /// Bytes that belong to a share; nobody else can use them.
+        MEMORY_RESERVED = "weir_memory_share_reserved_bytes", Kind::Gauge, Bytes, ["share"];
+        /// Most bytes that a share may use.
+        MEMORY_MAX = "weir_memory_share_max_bytes", Kind::Gauge, Bytes, ["share"];
+        /// Reservations of a share that wait for memory now.
+        MEMORY_WAITING = "weir_memory_waiting", Kind::Gauge, Count, ["share"];
         /// Bytes that requests and responses in progress hold of their budget.
         INFLIGHT_BYTES = "weir_inflight_bytes", Kind::Gauge, Bytes, [];
         /// The budget of requests and responses in progress; connections wait when it is used up.
@@ -88,6 +99,13 @@ pub mod storage {
         BYTES_WRITTEN = "weir_storage_bytes_written_total", Kind::Counter, Bytes, [];
         /// Bytes written to the device for each byte appended, since the process started.
         WRITE_AMPLIFICATION = "weir_write_amplification", Kind::Gauge, Ratio, [];
+        /// Reservations of a share that had to wait for memory.
+        MEMORY_WAITS = "weir_memory_waits_total", Kind::Counter, Count, ["share"];
+        /// Time that work waited for a thread of the pool for computations.
+        CPU_QUEUE_SECONDS = "weir_cpu_queue_seconds", SECONDS, Seconds, ["priority"];
+        /// Time that work took on the pool for computations: `request` (decoding and recompressing of produced batches) or
+        /// `background` (merge, compaction).
+        CPU_RUN_SECONDS = "weir_cpu_run_seconds", SECONDS, Seconds, ["priority"];
         /// Newest data of all partitions that is kept in memory for readers.
         TAIL_CACHE_BYTES = "weir_tail_cache_bytes", Kind::Gauge, Bytes, [];
         /// Free space of the device under the data folder.

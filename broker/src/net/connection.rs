@@ -18,9 +18,10 @@ use tokio_util::sync::CancellationToken;
 use super::frame::{FrameEnd, FrameReader};
 use super::write::write_all_chunks;
 use crate::broker::{Broker, Connection, Listener};
-use crate::config::NetSettings;
+use crate::config::{ByteCount, NetSettings};
+use weir_storage::memory::Reservation;
+
 use crate::dispatch::{self, Accepted, Answer, Refused};
-use crate::memory::Reservation;
 
 /// Bounds of every connection.
 #[derive(Debug, Clone)]
@@ -36,11 +37,11 @@ pub struct ConnectionLimits {
 }
 
 impl ConnectionLimits {
-    /// From the configuration.
+    /// From the configuration; `request_max` is the largest request that memory allows.
     #[must_use]
-    pub fn of(settings: &NetSettings) -> ConnectionLimits {
+    pub fn of(settings: &NetSettings, request_max: ByteCount) -> ConnectionLimits {
         ConnectionLimits {
-            max_frame_bytes: settings.request_max.as_usize(),
+            max_frame_bytes: request_max.as_usize(),
             idle: settings.connections_max_idle,
             stall: settings.stall_timeout,
             pipeline: settings.requests_max,
@@ -53,8 +54,6 @@ const FLUSH_BYTES: usize = 256 << 10;
 
 struct Queued {
     accepted: Accepted,
-    /// Held until the answer has left.
-    memory: Reservation,
 }
 
 /// Why reading ended.
@@ -108,7 +107,7 @@ async fn serve<R, W>(
         stop: stop.clone(),
     };
     let writer = tokio::spawn(writer.run(queued));
-    let frames = FrameReader::new(input, broker.budgets.requests.clone());
+    let frames = FrameReader::new(input, broker.memory().clone());
     let ended = tokio::select! {
         ended = read_loop(&broker, &connection, &limits, frames, &in_progress, &queue) => ended,
         () = queue.closed() => Ended::Writer,
@@ -167,12 +166,12 @@ async fn read_loop<R: AsyncRead + Unpin>(
         };
         broker.metrics.bytes_in.increment(frame.len() as u64 + 4);
         // Awaited here, so that produce requests are queued in the order they came.
-        let accepted = match dispatch::accept(broker, connection, frame).await {
+        let accepted = match dispatch::accept(broker, connection, frame, memory).await {
             Ok(accepted) => accepted,
             Err(refused) => return Ended::Refused(refused),
         };
         in_progress.fetch_add(1, Ordering::AcqRel);
-        slot.send(Queued { accepted, memory });
+        slot.send(Queued { accepted });
     }
 }
 
@@ -207,14 +206,16 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
                     queued.recv().await
                 }
             };
-            let Some(Queued { accepted, memory }) = next else { break };
+            let Some(Queued { mut accepted }) = next else { break };
+            // Held until the answer has left.
+            let memory = accepted.take_memory();
             let answer = self.answer(accepted, &mut outgoing).await;
             self.in_progress.fetch_sub(1, Ordering::AcqRel);
             match answer {
                 Some(Answer::Send(chunks, hold)) => {
                     outgoing.bytes += chunks.iter().map(Bytes::len).sum::<usize>();
                     outgoing.chunks.extend(chunks);
-                    outgoing.memory.extend(std::iter::once(memory).chain(hold));
+                    outgoing.memory.extend(memory.into_iter().chain(hold));
                 }
                 Some(Answer::Silent) => {}
                 Some(Answer::Close) | None => {

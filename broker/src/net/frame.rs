@@ -3,15 +3,18 @@
 //! A length is a claim. Memory is reserved in steps and buffers grow in steps, each after the bytes of the one before have
 //! arrived (NET-1); a connection that has sent large frames before gets room for the next one at once. Only the first
 //! bytes of a frame are looked at, so that garbage is dropped before it is read.
+//!
+//! A frame is an allocation of its own and of its own size: a batch of it may stay in memory for long, and keeps all of it.
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Buf, BufMut, BytesMut};
 use thiserror::Error;
 use tokio::io::{AsyncRead, AsyncReadExt};
 
+use weir_storage::memory::{MemoryBudget, Reservation, Share};
+
 use super::ConnectionLimits;
 use crate::dispatch::{Refused, check_served};
-use crate::memory::{MemoryBudget, Reservation};
 
 /// Room for the next read when nothing is known yet. Idle connections hold at most this.
 const READ_STEP: usize = 8 << 10;
@@ -35,7 +38,7 @@ pub enum FrameEnd {
     #[error("the client stopped in the middle of a frame")]
     Stalled,
     /// No memory for the frame.
-    #[error("no memory for a frame of {length} bytes within {waited:?} (setting `memory.requests.bytes`)")]
+    #[error("no memory for a frame of {length} bytes within {waited:?} (setting `memory.limit`)")]
     Overloaded {
         /// Its length.
         length: usize,
@@ -44,7 +47,7 @@ pub enum FrameEnd {
     },
     /// Not a length.
     #[error(
-        "a frame of {length} bytes was announced; {FRAME_MIN} to {limit} (setting `socket.request.max.bytes`) are possible. \
+        "a frame of {length} bytes was announced; {FRAME_MIN} to {limit} (setting `socket.request.max.bytes`, at most an eighth of `memory.limit`) are possible. \
          Is it a Kafka client, and without TLS?"
     )]
     BadLength {
@@ -103,28 +106,39 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         self.finish(size, limits).await
     }
 
+    /// Reads a frame into a buffer of its own.
     async fn finish(&mut self, size: usize, limits: &ConnectionLimits) -> Result<(BytesMut, Reservation), FrameEnd> {
-        let end = 4 + size;
+        self.buffer.advance(4);
         let mut memory = self.reserve(size.min(self.earned), size, limits).await?;
-        while self.buffer.len() < end {
-            if memory.bytes() < size && self.buffer.len() >= 4 + memory.bytes() {
+        let mut frame = BytesMut::with_capacity(memory.bytes());
+        let here = self.buffer.len().min(memory.bytes());
+        frame.extend_from_slice(&self.buffer.split_to(here));
+        while frame.len() < size {
+            if frame.len() == memory.bytes() {
                 // What came so far backs a claim of as much again.
                 let step = memory.bytes().min(size - memory.bytes());
-                memory.merge(self.reserve(step, size, limits).await?);
+                let more = self.reserve(step, size, limits).await?;
+                if memory.merge(more).is_err() {
+                    return Err(FrameEnd::Overloaded { length: size, waited: limits.stall });
+                }
+                let mut larger = BytesMut::with_capacity(memory.bytes());
+                larger.extend_from_slice(&frame);
+                frame = larger;
+                let here = self.buffer.len().min(memory.bytes() - frame.len());
+                frame.extend_from_slice(&self.buffer.split_to(here));
+                continue;
             }
-            let claimed = (4 + memory.bytes()).min(end);
-            let missing = claimed.saturating_sub(self.buffer.len()).max(1);
-            self.read(missing, limits.stall).await?;
+            let missing = memory.bytes() - frame.len();
+            let mut room = (&mut frame).limit(missing);
+            arrived(tokio::time::timeout(limits.stall, self.input.read_buf(&mut room)).await)?;
         }
         self.earned = self.earned.max(size.min(FRAME_STEP_MAX));
-        let mut frame = self.buffer.split_to(end);
-        let _length = frame.split_to(4);
         Ok((frame, memory))
     }
 
     async fn reserve(&self, bytes: usize, length: usize, limits: &ConnectionLimits) -> Result<Reservation, FrameEnd> {
         // Partly read frames could otherwise hold the whole budget and wait for each other.
-        tokio::time::timeout(limits.stall, self.budget.reserve(bytes))
+        tokio::time::timeout(limits.stall, self.budget.reserve(Share::Requests, bytes))
             .await
             .map_err(|_| FrameEnd::Overloaded { length, waited: limits.stall })
     }
@@ -134,11 +148,15 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
         if self.buffer.capacity() - self.buffer.len() < room.min(READ_STEP) {
             self.buffer.reserve(room);
         }
-        match tokio::time::timeout(wait, self.input.read_buf(&mut self.buffer)).await {
-            Err(_) => Err(FrameEnd::Stalled),
-            Ok(Ok(0)) => Err(FrameEnd::ByClient),
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(error.into()),
-        }
+        arrived(tokio::time::timeout(wait, self.input.read_buf(&mut self.buffer)).await)
+    }
+}
+
+fn arrived(read: Result<std::io::Result<usize>, tokio::time::error::Elapsed>) -> Result<(), FrameEnd> {
+    match read {
+        Err(_) => Err(FrameEnd::Stalled),
+        Ok(Ok(0)) => Err(FrameEnd::ByClient),
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.into()),
     }
 }

@@ -13,6 +13,7 @@ use tokio::net::TcpStream;
 use weir_protocol::frame::{request_header_version, response_header_version};
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::BatchBuilder;
+use weir_storage::memory::Share;
 
 use crate::config::{ByteCount, Config, SettingValue};
 use crate::server::Server;
@@ -246,7 +247,7 @@ async fn garbage_closes_its_connection_and_the_broker_serves_on() {
         (response.topics[0].error_code, response.brokers[0].port),
         (0, i32::from(fixture.server.listeners[0].1.port()))
     );
-    assert_eq!(fixture.server.broker.budgets.requests.used(), 0);
+    assert_eq!(fixture.server.broker.memory().used_by(Share::Requests), 0);
 }
 
 fn frame_raw(key: i16, version: i16) -> Vec<u8> {
@@ -266,11 +267,11 @@ async fn claimed_length_reserves_little_until_bytes_come() {
     start.extend_from_slice(&frame_raw(3, 1)[4..]);
     client.send(&start).await;
     tokio::time::sleep(Duration::from_millis(50)).await;
-    let used = fixture.server.broker.budgets.requests.used();
+    let used = fixture.server.broker.memory().used_by(Share::Requests);
     assert!(used > 0 && used <= 64 << 10, "{used}");
     drop(client);
     tokio::time::timeout(SOON, async {
-        while fixture.server.broker.budgets.requests.used() > 0 {
+        while fixture.server.broker.memory().used_by(Share::Requests) > 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     })

@@ -30,13 +30,13 @@ use super::partition::{ColdError, Partition};
 use super::producers::Aborted;
 use super::state::State;
 use super::timestamps;
+use crate::cpu::{Priority, breathe};
+use crate::memory::{MemoryBudget, Share};
 use crate::segment::{RowFileWriter, SectionRead};
 
-/// Keys mapped at once: about 100 MiB. What does not fit is left for the next round, at a segment's border.
-const KEYS_MAX: usize = 2_000_000;
 const READ_BYTES: usize = 1 << 20;
-/// Survivors held in memory until they are written, beside those of one input segment.
-const OUTPUT_BYTES_MAX: u64 = 64 << 20;
+/// A slot of the map of keys: two hashes, an offset, and the table's own byte.
+const KEY_BYTES: usize = 25;
 
 /// A round for each so many housekeeping intervals.
 const INTERVALS_PER_ROUND: u32 = 5;
@@ -160,10 +160,44 @@ impl LastOffsets {
     }
 }
 
+/// What one compaction may hold in memory. A merge has a quarter of the share, this all of the rest.
+#[derive(Debug, Clone, Copy)]
+struct Bounds {
+    total: usize,
+    /// Keys mapped at once; the rest of the log waits for the next round.
+    keys: usize,
+    /// Survivors held until they are written.
+    output_bytes: u64,
+    /// A batch that expands beyond this is kept as it is.
+    decompress: DecompressLimits,
+    read_bytes: usize,
+}
+
+impl Bounds {
+    fn of(budget: &MemoryBudget) -> Bounds {
+        let total = budget.limits_of(Share::Merge).max / 4 * 3;
+        // The table doubles when seven eighths of it are used, and both are there meanwhile.
+        let mut slots = 1 << 10;
+        while 2 * slots * KEY_BYTES * 3 / 2 <= total / 2 {
+            slots *= 2;
+        }
+        Bounds {
+            total,
+            keys: slots / 8 * 7,
+            output_bytes: total as u64 / 4,
+            decompress: DecompressLimits { max_bytes: total / 12, ..DecompressLimits::default() },
+            read_bytes: READ_BYTES.min(total / 16),
+        }
+    }
+}
+
 async fn compact(storage: &Arc<Storage>, partition: Arc<Partition>, plan: Plan) -> io::Result<()> {
+    let bounds = Bounds::of(storage.memory());
+    let _memory = storage.memory().reserve(Share::Merge, bounds.total).await;
     let this = storage.clone();
     let worker = partition.clone();
-    let written = tokio::task::spawn_blocking(move || rewrite(&this, &worker, plan)).await.map_err(io::Error::other)?;
+    let work = move || rewrite(&this, &worker, plan, &bounds);
+    let written = storage.cpu().run(Priority::Background, work).await.map_err(io::Error::other)?;
     match written {
         Ok(written) => swap_in(storage, &partition, written).await,
         Err(ColdOrIo::Cold(ColdError::Moved)) => Ok(()), // a merge or retention was faster
@@ -194,18 +228,25 @@ struct Written {
     added: Vec<SegmentRef>,
 }
 
-fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Written, ColdOrIo> {
+fn rewrite(storage: &Storage, partition: &Partition, plan: Plan, bounds: &Bounds) -> Result<Written, ColdOrIo> {
     let mut last = LastOffsets::new();
     let mut end = plan.clean;
     let mut aborted = AbortedBatches::new(&plan.aborted);
+    // From here on the log stays as it is: the map of keys was full.
+    let mut stop = None;
     for segment in &plan.segments[plan.clean..] {
-        // At least one segment is taken, else a huge one would never be compacted.
-        if last.offsets.len() >= KEYS_MAX && end > plan.clean {
+        if stop.is_some() || last.offsets.len() >= bounds.keys {
             break;
         }
-        for_each_batch(partition, segment, &mut |header, batch| {
+        for_each_batch(partition, segment, bounds, &mut |header, batch| {
+            if stop.is_none() && last.offsets.len() >= bounds.keys {
+                stop = Some(header.base_offset);
+            }
+            if stop.is_some() {
+                return Ok(());
+            }
             if !header.attributes.is_control() && !aborted.contain(header) {
-                for_each_record(batch, |record| {
+                for_each_record(batch, &bounds.decompress, |record| {
                     if let Some(key) = record.key {
                         last.note(key, record.offset(header).0);
                     }
@@ -219,28 +260,35 @@ fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Writt
     let mut output = Output {
         storage,
         partition,
-        segment_bytes: plan.segment_bytes.min(OUTPUT_BYTES_MAX),
+        segment_bytes: plan.segment_bytes.min(bounds.output_bytes),
         pending: Vec::new(),
         bytes: 0,
+        base: replaced.first().map_or(0, |s| s.base),
+        compacted: true,
         added: Vec::new(),
     };
-    let mut next_base = replaced.first().map_or(0, |s| s.base);
     let replaced_to = replaced.last().map_or(0, |s| s.next);
     let mut aborted = AbortedBatches::new(&plan.aborted);
     // Producers with transactional records that stay, since their last marker.
     let mut surviving: HashSet<i64> = HashSet::new();
     for (index, segment) in replaced.iter().enumerate() {
         let drop_tombstones = index < plan.clean && segment.created_ms < plan.tombstones_before_ms;
-        for_each_batch(partition, segment, &mut |header, batch| {
+        for_each_batch(partition, segment, bounds, &mut |header, batch| {
+            if let Some(stop) = stop
+                && header.base_offset >= stop
+            {
+                // The rest of a segment becomes one of its own, which is dirty.
+                output.cut_at(stop.0)?;
+                output.compacted = false;
+                return output.add(*header, batch.clone());
+            }
             let is_last = header.next_offset().0 == replaced_to;
             if header.attributes.is_control() {
                 let is_empty = !surviving.remove(&header.producer_id);
                 if drop_tombstones && is_empty && !is_last && timestamps::marker_of(batch).commit {
                     return Ok(());
                 }
-                output.pending.push((*header, batch.clone()));
-                output.bytes += batch.len() as u64;
-                return Ok(());
+                return output.add(*header, batch.clone());
             }
             if aborted.contain(header) && !is_last {
                 return Ok(());
@@ -249,7 +297,7 @@ fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Writt
                 let Some(key) = record.key else { return false };
                 last.is_last(key, record.offset(header).0) && !(drop_tombstones && record.value.is_none())
             };
-            let kept = match rewrite_retained(batch, &DecompressLimits::default(), WhenEmpty::Drop, keep) {
+            let kept = match rewrite_retained(batch, &bounds.decompress, WhenEmpty::Drop, keep) {
                 Ok(Rewritten::Unchanged) => Some(batch.clone()),
                 Ok(Rewritten::Batch(bytes)) => Some(bytes),
                 Ok(Rewritten::Dropped) => None,
@@ -265,17 +313,12 @@ fn rewrite(storage: &Storage, partition: &Partition, plan: Plan) -> Result<Writt
                 if header.attributes.is_transactional() {
                     surviving.insert(header.producer_id);
                 }
-                output.bytes += bytes.len() as u64;
-                output.pending.push((header, bytes));
+                output.add(header, bytes)?;
             }
             Ok(())
         })?;
-        let is_final = index + 1 == replaced.len();
-        if is_final || output.bytes >= output.segment_bytes {
-            output.write(next_base, segment.next)?;
-            next_base = segment.next;
-        }
     }
+    output.cut_at(replaced_to)?;
     let added = output.added;
     Ok(Written { replaced, added })
 }
@@ -287,12 +330,31 @@ struct Output<'a> {
     segment_bytes: u64,
     pending: Vec<(BatchHeader, Bytes)>,
     bytes: u64,
+    /// Where the next segment begins.
+    base: i64,
+    /// Whether the next segment is clean.
+    compacted: bool,
     added: Vec<SegmentRef>,
 }
 
 impl Output<'_> {
-    /// A segment for offsets `[base, next)`, also when nothing of them is left: the range stays covered.
-    fn write(&mut self, base: i64, next: i64) -> io::Result<()> {
+    fn add(&mut self, header: BatchHeader, batch: Bytes) -> Result<(), ColdOrIo> {
+        // A copy: a slice would keep all that was read with it.
+        let batch = Bytes::copy_from_slice(&batch);
+        self.bytes += batch.len() as u64;
+        self.pending.push((header, batch));
+        if self.bytes >= self.segment_bytes {
+            self.cut_at(header.next_offset().0)?;
+        }
+        Ok(())
+    }
+
+    /// Ends a segment before offset `next`, also when nothing before it is left: the range stays covered.
+    fn cut_at(&mut self, next: i64) -> io::Result<()> {
+        if next <= self.base {
+            return Ok(());
+        }
+        let base = std::mem::replace(&mut self.base, next);
         let file = self.storage.next_segment.fetch_add(1, Ordering::AcqRel);
         let mut footer = None;
         let mut length = 0;
@@ -317,7 +379,7 @@ impl Output<'_> {
             bytes: footer.as_ref().map_or(0, |f| f.length),
             max_timestamp: footer.as_ref().map_or(-1, |f| f.max_timestamp.0),
             created_ms: now().0,
-            compacted: true,
+            compacted: self.compacted,
         });
         self.pending.clear();
         self.bytes = 0;
@@ -328,13 +390,14 @@ impl Output<'_> {
 fn for_each_batch(
     partition: &Partition,
     segment: &SegmentRef,
+    bounds: &Bounds,
     visit: &mut dyn FnMut(&BatchHeader, &Bytes) -> Result<(), ColdOrIo>,
 ) -> Result<(), ColdOrIo> {
     let reader = partition.open_section(segment.file)?;
     let mut offset = Offset(segment.base);
     loop {
         let found = reader
-            .read(offset, Offset(segment.next), READ_BYTES, true)
+            .read(offset, Offset(segment.next), bounds.read_bytes, true)
             .map_err(|e| partition.segment_error(e, segment.file, offset))?;
         let SectionRead::Slice(slice) = found else { return Ok(()) };
         for batch in batches(&slice.bytes) {
@@ -342,11 +405,12 @@ fn for_each_batch(
             visit(&batch.header, &slice.bytes.slice_ref(batch.bytes))?;
         }
         offset = slice.last.next_offset();
+        breathe();
     }
 }
 
-fn for_each_record(batch: &[u8], mut visit: impl FnMut(&KafkaRecord<'_>)) {
-    let Ok(decoded) = decode(batch, &DecompressLimits::default()) else { return };
+fn for_each_record(batch: &[u8], limits: &DecompressLimits, mut visit: impl FnMut(&KafkaRecord<'_>)) {
+    let Ok(decoded) = decode(batch, limits) else { return };
     for record in decoded.records().flatten() {
         visit(&record);
     }

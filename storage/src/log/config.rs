@@ -1,5 +1,8 @@
 //! Resolved settings of the engine and of one topic. Parsing and defaults for users are the broker's; these are values.
 
+use crate::cpu::CpuPool;
+use crate::memory::MemoryBudget;
+
 /// What "durable" means for an acknowledgement with acks=all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Durability {
@@ -23,10 +26,10 @@ pub struct StorageConfig {
     pub wal_max_age_ms: u64,
     /// Unmerged bytes at which a partition gets a segment of its own.
     pub merge_partition_bytes: u64,
-    /// Hot tail kept in memory for readers, all partitions together.
-    pub tail_cache_bytes: u64,
-    /// Batches accepted but not yet durable, all partitions together.
-    pub write_buffer_bytes: u64,
+    /// Every buffer draws on it: batches on their way to the disk, the hot tail, what is read and merged.
+    pub memory: MemoryBudget,
+    /// Threads of merge and compaction; requests use them too.
+    pub cpu: CpuPool,
     /// The largest commit: larger backlogs are split.
     pub commit_max_bytes: u64,
     /// Under [`Durability::Os`]: time between background syncs.
@@ -46,8 +49,8 @@ impl Default for StorageConfig {
             wal_max_bytes: 512 << 20,
             wal_max_age_ms: 10 * 60 * 1000,
             merge_partition_bytes: 32 << 20,
-            tail_cache_bytes: 128 << 20,
-            write_buffer_bytes: 64 << 20,
+            memory: MemoryBudget::new(1 << 30),
+            cpu: CpuPool::default(),
             commit_max_bytes: 8 << 20,
             os_sync_interval_ms: 1000,
             housekeeping_interval_ms: 1000,

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use parking_lot::{Mutex, RwLock};
 use thiserror::Error;
-use tokio::sync::{Notify, Semaphore, mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use tokio::task::JoinHandle;
 use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, Timestamp, TopicId};
 
@@ -20,8 +20,10 @@ use super::manifest::{CheckpointError, Record};
 use super::partition::{LogIo, Partition};
 use super::recovery;
 use super::state::State;
-use super::types::{AckLevel, AppendError, Appended, PartitionKey, PendingAppend, ReadError};
+use super::types::{AckLevel, AppendError, AppendOrigin, Appended, PartitionKey, PendingAppend, ReadError};
+use crate::cpu::CpuPool;
 use crate::disk::Disk;
+use crate::memory::{MemoryBudget, Reservation, Share};
 use crate::segment::LocalSegments;
 use crate::wal::{EntryKind, LocalWal, Refusal, WalEntry, WalError, WalOptions};
 
@@ -70,6 +72,9 @@ pub(super) struct ManifestState {
     pub references: HashMap<u64, usize>,
 }
 
+/// How long an append waits for memory before it is refused.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
+
 /// The storage engine of one broker.
 pub struct Storage {
     pub(super) disk: Arc<dyn Disk>,
@@ -82,7 +87,6 @@ pub struct Storage {
     pub(super) next_segment: AtomicU64,
     pub(super) low_on_disk: AtomicBool,
     pub(super) maintenance_wanted: Notify,
-    write_buffer: Arc<Semaphore>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     closing: AtomicBool,
 }
@@ -128,7 +132,15 @@ impl Storage {
         let replayed = replay.finish(&*segments)?;
 
         let cache = Arc::new(TailCache::default());
-        let io = Arc::new(LogIo { wal: Box::new(wal), segments, dirty: Mutex::new(Vec::new()), cache: cache.clone() });
+        let reclaim: Weak<TailCache> = Arc::downgrade(&cache);
+        config.memory.add_cache(reclaim);
+        let io = Arc::new(LogIo {
+            wal: Box::new(wal),
+            segments,
+            dirty: Mutex::new(Vec::new()),
+            cache: cache.clone(),
+            memory: config.memory.clone(),
+        });
         let mut partitions = HashMap::new();
         for (key, state) in replayed.states {
             let has_tail = state.listed_dirty;
@@ -138,8 +150,6 @@ impl Storage {
             }
             partitions.insert(key, partition);
         }
-        let buffer = config.write_buffer_bytes.clamp(1 << 20, Semaphore::MAX_PERMITS as u64 / 2) as usize;
-        let tail_cache_bytes = config.tail_cache_bytes;
         let storage = Arc::new(Storage {
             disk,
             config,
@@ -155,14 +165,13 @@ impl Storage {
             next_segment: AtomicU64::new(replayed.next_segment),
             low_on_disk: AtomicBool::new(false),
             maintenance_wanted: Notify::new(),
-            write_buffer: Arc::new(Semaphore::new(buffer)),
             tasks: Mutex::new(Vec::new()),
             closing: AtomicBool::new(false),
         });
         for spec in topics {
             storage.create_partitions(spec);
         }
-        let committer = Committer::new(cache, tail_cache_bytes);
+        let committer = Committer::new(cache);
         let weak: Weak<Storage> = Arc::downgrade(&storage);
         let tasks = [
             tokio::spawn(committer.run(commit_queue)),
@@ -247,26 +256,63 @@ impl Storage {
         })
     }
 
+    /// The threads for work that computes.
+    pub fn cpu(&self) -> &CpuPool {
+        &self.config.cpu
+    }
+
+    /// The budget of the broker's buffers.
+    pub fn memory(&self) -> &MemoryBudget {
+        &self.config.memory
+    }
+
     /// Queues batches. When this returns, their order against later submits is fixed; the future tells the outcome.
-    /// Waits while the write buffer is full.
+    /// Waits for memory while too much is on its way to the disk.
     pub async fn submit(&self, batches: Vec<PendingAppend>, acks: AckLevel) -> AppendFuture {
-        let count = batches.len();
-        if let Some(error) = self.refusal() {
-            return Box::pin(std::future::ready(vec![Err(error); count]));
-        }
         let bytes: usize = batches.iter().map(|b| b.batch.len()).sum();
-        let limit = self.config.write_buffer_bytes.clamp(1 << 20, u64::from(u32::MAX) / 2) as usize;
-        let permit = self.write_buffer.clone().acquire_many_owned(bytes.min(limit) as u32).await.ok();
+        // What the broker writes for itself must not wait behind clients: they may wait for it.
+        let internal = batches.iter().all(|b| b.origin == AppendOrigin::Coordinator);
+        let share = if internal { Share::Internal } else { Share::Writes };
+        let memory = self.memory().reserve(share, bytes);
+        self.enqueue(batches, acks, memory).await
+    }
+
+    /// As [`Storage::submit`], for batches in buffers of so many `bytes`, for which `memory` is held already: it is kept
+    /// until the last of them is gone.
+    pub async fn submit_held(
+        &self,
+        batches: Vec<PendingAppend>,
+        acks: AckLevel,
+        memory: Reservation,
+        bytes: usize,
+    ) -> AppendFuture {
+        self.enqueue(batches, acks, memory.move_to(Share::Writes, bytes)).await
+    }
+
+    async fn enqueue(
+        &self,
+        batches: Vec<PendingAppend>,
+        acks: AckLevel,
+        memory: impl Future<Output = Reservation>,
+    ) -> AppendFuture {
+        let count = batches.len();
+        let refused = |error| -> AppendFuture { Box::pin(std::future::ready(vec![Err(error); count])) };
+        if let Some(error) = self.refusal() {
+            return refused(error);
+        }
+        let Ok(memory) = tokio::time::timeout(MEMORY_PATIENCE, memory).await else {
+            return refused(AppendError::Overloaded { limit_bytes: self.memory().limits_of(Share::Writes).max as u64 });
+        };
+        let memory = memory.shared();
         let now = now();
         let results: Vec<_> =
-            batches.into_iter().map(|b| b.partition.append(b.batch, b.header, b.origin, now)).collect();
+            batches.into_iter().map(|b| b.partition.append(b.batch, b.header, b.origin, now, &memory)).collect();
         // One barrier answers for all batches before it, also for duplicates and errors that depend on batches in flight.
         let (notify, done) = oneshot::channel();
-        let tag = match acks {
-            AckLevel::Written => Tag::written(notify, permit),
-            AckLevel::Durable => Tag::durable(notify, permit),
-        };
-        self.submit_barrier(tag);
+        self.submit_barrier(match acks {
+            AckLevel::Written => Tag::written(notify),
+            AckLevel::Durable => Tag::durable(notify),
+        });
         Box::pin(async move {
             match done.await {
                 Ok(()) => results,
@@ -283,7 +329,7 @@ impl Storage {
     /// Completes when all that was submitted before is durable; false if the log closed first.
     pub(super) async fn barrier(&self) -> bool {
         let (notify, done) = oneshot::channel();
-        self.submit_barrier(Tag::durable(notify, None));
+        self.submit_barrier(Tag::durable(notify));
         done.await.is_ok()
     }
 
@@ -296,7 +342,7 @@ impl Storage {
             key,
             base_offset: Offset::ZERO,
             data: Some(record.encode()?.into()),
-            tag: Tag::durable(notify, None),
+            tag: Tag::durable(notify),
         });
         done.await.map_err(|_| std::io::Error::other("the write-ahead log closed"))?;
         self.sync_wal().await

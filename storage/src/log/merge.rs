@@ -15,6 +15,8 @@ use super::engine::{Storage, now};
 use super::manifest::{Record, SegmentRef, Swap};
 use super::partition::{ColdError, Partition};
 use super::state::TailBatch;
+use crate::cpu::{Priority, SLICE_BYTES, breathe};
+use crate::memory::{MemoryBudget, Share};
 use crate::segment::{RowFileWriter, SectionFooter, SectionRead};
 
 /// From this size on a partition does not share a bundle.
@@ -125,9 +127,11 @@ fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) ->
 
 /// Writes one file and swaps it in. What fails is left in the WAL and tried again.
 async fn write(storage: &Arc<Storage>, sections: Vec<Section>) {
+    let largest = sections.iter().flat_map(|s| &s.batches).map(|b| b.len as usize).max().unwrap_or(0);
+    let _memory = storage.memory().reserve(Share::Merge, merge_bytes(storage.memory(), largest)).await;
     let file = storage.next_segment.fetch_add(1, Ordering::AcqRel);
     let this = storage.clone();
-    let written = tokio::task::spawn_blocking(move || write_file(&this, file, sections)).await;
+    let written = storage.cpu().run(Priority::Background, move || write_file(&this, file, sections)).await;
     let result = match written {
         Ok(Ok(Some(outcome))) => swap_in(storage, file, outcome).await,
         Ok(Ok(None)) => Ok(()),
@@ -145,44 +149,69 @@ struct Written {
     bytes: u64,
 }
 
+/// Buffers of a merge: a piece of a segment and what is gathered to be written, each about 1 MiB and a batch. Never more than
+/// a quarter of the share, so that compaction, which has the rest, never keeps a merge waiting.
+fn merge_bytes(budget: &MemoryBudget, largest_batch: usize) -> usize {
+    (2 * ((1 << 20) + largest_batch)).min(budget.limits_of(Share::Merge).max / 4)
+}
+
 fn write_file(storage: &Storage, file: u64, sections: Vec<Section>) -> io::Result<Option<Written>> {
-    let mut loaded = Vec::new();
-    for section in sections {
-        match load(&section) {
-            Ok(batches) => loaded.push((section, batches)),
-            Err(ColdError::Moved) => {} // retention or deletion was faster
-            Err(ColdError::Failed(error)) => {
-                metrics::counter!("weir_merge_failures_total").increment(1);
-                tracing::error!(%error, "a partition cannot be merged; its WAL files are kept");
-            }
-        }
-    }
-    if loaded.is_empty() {
-        return Ok(None);
-    }
     let mut footers = Vec::new();
     let mut bytes = 0;
+    let mut taken = Vec::with_capacity(sections.len());
     storage.io.segments.publish(file, &mut |out| {
         let mut writer = RowFileWriter::new(out)?;
-        for (section, batches) in &loaded {
+        for section in &sections {
             let base = section.crumb.as_ref().map_or(section.batches[0].base, |s| Offset(s.base));
             writer.begin_section(section.partition.key(), base);
-            for (header, batch) in batches {
-                writer.append(header, batch.clone())?;
+            let copied = copy(section, &mut writer);
+            taken.push(copied.is_ok());
+            match copied {
+                Ok(()) => continue,
+                Err(CopyError::Write(error)) => return Err(error),
+                Err(CopyError::Read(ColdError::Moved)) => {} // retention or deletion was faster
+                Err(CopyError::Read(ColdError::Failed(error))) => {
+                    metrics::counter!("weir_merge_failures_total").increment(1);
+                    tracing::error!(%error, "a partition cannot be merged; its WAL files are kept");
+                }
             }
+            writer.abandon_section();
         }
         (footers, bytes) = writer.finish()?;
         Ok(())
     })?;
     metrics::counter!("weir_merge_bytes_total").increment(bytes);
     metrics::counter!("weir_storage_bytes_written_total").increment(bytes);
-    let sections = loaded.into_iter().map(|(section, _)| section).zip(footers).collect();
-    Ok(Some(Written { sections, bytes }))
+    if footers.is_empty() {
+        storage.io.segments.remove(file)?;
+        return Ok(None);
+    }
+    let sections = sections.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(section, _)| section);
+    Ok(Some(Written { sections: sections.zip(footers).collect(), bytes }))
 }
 
-/// All batches of a section in offset order, verified where they come from disk.
-fn load(section: &Section) -> Result<Vec<(BatchHeader, Bytes)>, ColdError> {
-    let mut out = Vec::new();
+enum CopyError {
+    Read(ColdError),
+    Write(io::Error),
+}
+
+impl From<ColdError> for CopyError {
+    fn from(error: ColdError) -> Self {
+        CopyError::Read(error)
+    }
+}
+
+/// Writes all batches of a section in offset order, verified where they come from disk, one at a time.
+fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyError> {
+    let mut since_breath = 0;
+    let mut append = |header: &BatchHeader, bytes: Bytes| {
+        since_breath += bytes.len();
+        if since_breath >= SLICE_BYTES {
+            since_breath = 0;
+            breathe();
+        }
+        writer.append(header, bytes).map_err(CopyError::Write)
+    };
     if let Some(crumb) = &section.crumb {
         let reader = section.partition.open_section(crumb.file)?;
         let mut offset = Offset(crumb.base);
@@ -193,7 +222,7 @@ fn load(section: &Section) -> Result<Vec<(BatchHeader, Bytes)>, ColdError> {
             let SectionRead::Slice(slice) = found else { break };
             for batch in batches(&slice.bytes) {
                 let batch = batch.map_err(|_| ColdError::Moved)?;
-                out.push((batch.header, slice.bytes.slice_ref(batch.bytes)));
+                append(&batch.header, slice.bytes.slice_ref(batch.bytes))?;
             }
             offset = slice.last.next_offset();
         }
@@ -202,9 +231,9 @@ fn load(section: &Section) -> Result<Vec<(BatchHeader, Bytes)>, ColdError> {
         let bytes = section.partition.tail_bytes(batch)?;
         // The header was verified when the batch was produced or read back.
         let header = BatchHeader::parse(&bytes).map_err(|_| ColdError::Moved)?;
-        out.push((header, bytes));
+        append(&header, bytes)?;
     }
-    Ok(out)
+    Ok(())
 }
 
 async fn swap_in(storage: &Arc<Storage>, file: u64, written: Written) -> io::Result<()> {

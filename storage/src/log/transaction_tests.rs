@@ -21,7 +21,7 @@ async fn open(dir: &std::path::Path, epoch: i32, log: &LogConfig) -> Arc<Storage
         wal_max_bytes: 128 << 10,
         merge_partition_bytes: 8 << 10,
         housekeeping_interval_ms: 10,
-        tail_cache_bytes: 16 << 10,
+        memory: super::tests::budget(),
         ..StorageConfig::default()
     };
     Storage::open(disk, config, LeaderEpoch(epoch), vec![spec], &|_| false).await.unwrap()

@@ -1,5 +1,6 @@
 //! The vocabulary of appends and reads.
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
@@ -8,6 +9,7 @@ use weir_protocol::records::batch::BatchHeader;
 
 use super::Partition;
 use super::producers::TransactionGuard;
+use crate::memory::Reservation;
 
 /// Identity of a partition log: stable for the life of the topic, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -87,7 +89,10 @@ pub enum AppendError {
     DiskFull,
     #[error("the write-ahead log cannot be written: {reason}; produce resumes by itself when the disk works again")]
     LogUnavailable { reason: String },
-    #[error("the memory budget for writes ({limit_bytes} bytes, setting `memory.write.bytes`) is used up; retry")]
+    #[error(
+        "the memory for batches on their way to the disk ({limit_bytes} bytes, a share of the setting `memory.limit`) is used \
+         up; retry"
+    )]
     Overloaded { limit_bytes: u64 },
     #[error("partition {0} was deleted")]
     PartitionDeleted(PartitionKey),
@@ -114,7 +119,7 @@ pub struct ReadRequest {
 }
 
 /// Whole batches, starting with the one that holds the requested offset (or the next one after a gap).
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct ReadOutcome {
     pub offsets: LogOffsets,
     /// Batch bytes in offset order; a batch never crosses two chunks, except that its header may be a chunk of its own.
@@ -122,6 +127,8 @@ pub struct ReadOutcome {
     pub bytes: usize,
     /// For [`ReadLimit::LastStable`]: aborted transactions overlapping the range returned.
     pub aborted: Vec<AbortedTransaction>,
+    /// For the chunks that were read from disk; to be held as long as they are.
+    pub memory: Vec<Reservation>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,6 +160,8 @@ pub enum ReadError {
     Corrupt { partition: PartitionKey, offset: Offset, file: String, position: u64, detail: String },
     #[error("cannot read {file} of {partition}: {reason}")]
     Io { partition: PartitionKey, file: String, reason: String },
+    #[error("no memory for {bytes} bytes of {partition} within {waited:?}; retry, or raise the setting `memory.limit`")]
+    NoMemory { partition: PartitionKey, bytes: usize, waited: Duration },
     #[error("partition {0} was deleted")]
     PartitionDeleted(PartitionKey),
 }

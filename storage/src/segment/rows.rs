@@ -104,6 +104,11 @@ impl<'a> RowFileWriter<'a> {
         Ok(())
     }
 
+    /// Leaves out the section begun last; what was written of it stays in the file and belongs to nobody.
+    pub fn abandon_section(&mut self) {
+        self.sections.pop();
+    }
+
     /// Extends the offset range of the section begun last beyond its last batch (compaction leaves gaps at the end).
     pub fn set_next_offset(&mut self, next_offset: Offset) {
         if let Some(section) = self.sections.last_mut() {
@@ -171,13 +176,28 @@ impl SectionReader {
         max_bytes: usize,
         at_least_one: bool,
     ) -> Result<SectionRead, SegmentError> {
+        self.read_admitted(offset, end, max_bytes, at_least_one, &mut |_| true)
+    }
+
+    /// As [`SectionReader::read`]; before a buffer of so many bytes is made, `admit` is asked, and [`SectionRead::Stop`]
+    /// returned if it refuses.
+    pub fn read_admitted(
+        &self,
+        offset: Offset,
+        end: Offset,
+        max_bytes: usize,
+        at_least_one: bool,
+        admit: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<SectionRead, SegmentError> {
         if offset >= self.section.next_offset || self.section.index.is_empty() {
             return Ok(SectionRead::NothingLeft);
         }
         let first = self.section.index.partition_point(|e| e.base_offset <= offset).saturating_sub(1);
         // An offset in a gap after the last batch of its interval is answered from the next one.
         for interval in first..self.section.index.len() {
-            let (start, bytes) = self.read_intervals(interval, max_bytes)?;
+            let Some((start, bytes)) = self.read_intervals(interval, max_bytes, admit)? else {
+                return Ok(SectionRead::Stop);
+            };
             match self.trim(&bytes, start, offset, end, max_bytes, at_least_one)? {
                 SectionRead::NothingLeft => continue,
                 found => return Ok(found),
@@ -187,7 +207,13 @@ impl SectionReader {
     }
 
     /// Reads and verifies whole index intervals from `first` on, as many as fit `max_bytes` and at least one.
-    fn read_intervals(&self, first: usize, max_bytes: usize) -> Result<(u64, Bytes), SegmentError> {
+    /// None if memory for them is refused.
+    fn read_intervals(
+        &self,
+        first: usize,
+        max_bytes: usize,
+        admit: &mut dyn FnMut(usize) -> bool,
+    ) -> Result<Option<(u64, Bytes)>, SegmentError> {
         let index = &self.section.index;
         let interval_end = |i: usize| index.get(i + 1).map_or(self.section.length, |e| e.position);
         let start = index[first].position;
@@ -195,7 +221,11 @@ impl SectionReader {
         while last + 1 < index.len() && interval_end(last + 1) - start <= max_bytes as u64 + INDEX_INTERVAL_BYTES {
             last += 1;
         }
-        let mut buf = vec![0; (interval_end(last) - start) as usize];
+        let length = (interval_end(last) - start) as usize;
+        if !admit(length) {
+            return Ok(None);
+        }
+        let mut buf = vec![0; length];
         self.file
             .file
             .read_at(self.section.position + start, &mut buf)
@@ -204,7 +234,7 @@ impl SectionReader {
             let range = (entry.position - start) as usize..(interval_end(i) - start) as usize;
             self.verify_interval(&buf[range], entry)?;
         }
-        Ok((start, Bytes::from(buf)))
+        Ok(Some((start, Bytes::from(buf))))
     }
 
     fn verify_interval(&self, bytes: &[u8], entry: &IndexEntry) -> Result<(), SegmentError> {

@@ -90,9 +90,12 @@ impl SegmentStore for LocalSegments {
         let result = (|| {
             let file = self.disk.create(&temporary)?;
             write(&*file)?;
-            file.sync_all()?;
-            self.disk.rename(&temporary, &name)?;
-            self.disk.sync_dir(SEGMENT_DIR)
+            // The device may take long; a thread that computes lends its turn meanwhile.
+            crate::cpu::blocking(|| {
+                file.sync_all()?;
+                self.disk.rename(&temporary, &name)?;
+                self.disk.sync_dir(SEGMENT_DIR)
+            })
         })();
         if result.is_err() && self.disk.exists(&temporary) {
             // Best effort: the start removes what is left here.

@@ -17,6 +17,7 @@ use weir_storage::log::{
     AckLevel, AppendError, AppendOrigin, Durability, LogConfig, OpenError, PendingAppend, ReadError, ReadLimit,
     ReadRequest, Storage, StorageConfig, TopicSpec,
 };
+use weir_storage::memory::{MemoryBudget, Share, ShareLimits};
 
 pub const TOPIC: TopicId = TopicId(Uuid::from_u128(42));
 pub const PARTITIONS: i32 = 3;
@@ -30,6 +31,14 @@ pub fn seeds(quick: u64) -> std::ops::Range<u64> {
     first..first + knob("WEIRTEST_POWER_CUT_SEEDS").unwrap_or(quick)
 }
 
+/// A tail cache so small that most reads go to the disk.
+fn budget() -> MemoryBudget {
+    MemoryBudget::with_shares(64 << 20, |share| match share {
+        Share::Tail => ShareLimits { reserved: 0, max: 8 << 10 },
+        other => other.limits(64 << 20),
+    })
+}
+
 pub fn config(durability: Durability) -> StorageConfig {
     StorageConfig {
         durability,
@@ -38,7 +47,7 @@ pub fn config(durability: Durability) -> StorageConfig {
         wal_max_bytes: 96 << 10,
         merge_partition_bytes: 16 << 10,
         housekeeping_interval_ms: 5,
-        tail_cache_bytes: 8 << 10,
+        memory: budget(),
         commit_max_bytes: 8 << 10,
         ..StorageConfig::default()
     }

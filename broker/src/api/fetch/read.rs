@@ -11,14 +11,17 @@ use thiserror::Error;
 use tokio::time::Instant;
 use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_protocol::records::{BatchHeader, Compression, HEADER_LEN};
-use weir_storage::log::{DataWaiter, LogOffsets, Partition, ReadLimit, ReadOutcome, ReadRequest};
+use weir_storage::log::{DataWaiter, LogOffsets, Partition, ReadError, ReadLimit, ReadOutcome, ReadRequest};
+use weir_storage::memory::Reservation;
 
 use super::FetchedPartition;
 use super::session::{PartitionRef, Wanted, WantedPartitions};
 use crate::api::lookup::{self, check_epoch};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
-use crate::memory::Reservation;
+
+/// How long a fetch waits for memory before it answers without data, and its client asks again.
+const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
 
 /// First version whose clients know zstd.
 const ZSTD_SINCE: i16 = 10;
@@ -62,19 +65,19 @@ enum Target<'a> {
     Answered(FetchedPartition),
 }
 
-/// Reads every wanted partition in order. What is read is reserved first: the first bytes wait for memory, later partitions
-/// are left out when there is none, so that no two fetches wait for each other.
+/// Reads every wanted partition in order. What comes from disk takes memory first: the first bytes wait for it, later
+/// partitions are left out when there is none, so that no two fetches wait for each other.
 pub async fn read(
     broker: &Broker,
     version: i16,
     plan: &Plan,
     wanted: &WantedPartitions,
-) -> (Vec<FetchedPartition>, Option<Reservation>) {
+) -> (Vec<FetchedPartition>, Vec<Reservation>) {
     let targets: Vec<Target<'_>> = wanted.iter().map(|(key, wanted)| open(broker, key, wanted)).collect();
     wait_for_data(&targets, plan).await;
     let mut left = plan.max_bytes;
     let mut nothing_yet = true;
-    let mut memory: Option<Reservation> = None;
+    let mut memory = Vec::new();
     let mut answers = Vec::with_capacity(targets.len());
     for target in targets {
         let answer = match target {
@@ -86,19 +89,8 @@ pub async fn read(
                     at_least_one: nothing_yet,
                     limit: plan.limit,
                 };
-                let wish = partition.available_bytes(request.offset, plan.limit, request.max_bytes);
-                match reserve(broker, memory.is_none(), wish.min(request.max_bytes)).await {
-                    Some(mut reserved) => {
-                        let answer = read_one(version, key, &partition, request).await;
-                        reserved.shrink_to(answer.records_bytes());
-                        match &mut memory {
-                            Some(memory) => memory.merge(reserved),
-                            None => memory = Some(reserved).filter(|reserved| reserved.bytes() > 0),
-                        }
-                        answer
-                    }
-                    None => with_ends(key.clone(), &partition.offsets()),
-                }
+                let patience = if memory.is_empty() { MEMORY_PATIENCE } else { Duration::ZERO };
+                read_one(version, key, &partition, request, patience, &mut memory).await
             }
         };
         let bytes = answer.records_bytes();
@@ -107,11 +99,6 @@ pub async fn read(
         answers.push(answer);
     }
     (answers, memory)
-}
-
-async fn reserve(broker: &Broker, first: bool, bytes: usize) -> Option<Reservation> {
-    let budget = &broker.budgets.responses;
-    if first { Some(budget.reserve(bytes).await) } else { budget.try_reserve(bytes) }
 }
 
 fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Target<'a> {
@@ -155,9 +142,12 @@ async fn read_one(
     key: &PartitionRef,
     partition: &Arc<Partition>,
     request: ReadRequest,
+    patience: Duration,
+    memory: &mut Vec<Reservation>,
 ) -> FetchedPartition {
-    let outcome = match partition.read(request).await {
+    let mut outcome = match partition.read_within(request, Some(patience)).await {
         Ok(outcome) => outcome,
+        Err(ReadError::NoMemory { .. }) => return with_ends(key.clone(), &partition.offsets()),
         Err(error) => {
             if error.error_code() == ErrorCode::KafkaStorageError {
                 tracing::error!(partition = %partition.key(), %error, "fetch cannot read stored data");
@@ -168,6 +158,7 @@ async fn read_one(
     if version < ZSTD_SINCE && holds_zstd(&outcome.chunks) {
         return FetchedPartition::failed(key.clone(), &ZstdUnsupported { version });
     }
+    memory.append(&mut outcome.memory);
     answered(key, outcome, request.limit)
 }
 

@@ -7,8 +7,8 @@ use bytes::BytesMut;
 use thiserror::Error;
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::{
-    BatchError, BatchHeader, Compression, DecodeError, DecompressLimits, RecordSummary, RewriteError, ValidationLimits,
-    decode, recompress, set_max_timestamp, validate_produced, walk_records,
+    BatchError, BatchHeader, CompressError, Compression, DecodeError, DecompressLimits, RecordSummary, RewriteError,
+    ValidationLimits, decode, recompress, set_max_timestamp, validate_produced, walk_records,
 };
 
 use crate::topic_config::TopicSettings;
@@ -34,6 +34,8 @@ pub struct Rules {
     pub before_max_ms: Option<i64>,
     /// `message.timestamp.after.max.ms`; None = unlimited.
     pub after_max_ms: Option<i64>,
+    /// How far records may expand.
+    pub decompress: DecompressLimits,
 }
 
 impl Rules {
@@ -45,7 +47,13 @@ impl Rules {
             log_append_time: settings.log_append_time,
             before_max_ms: settings.timestamp_before_max_ms,
             after_max_ms: settings.timestamp_after_max_ms,
+            decompress: DecompressLimits::default(),
         }
+    }
+
+    /// Copies of the decompressed records that there are at once while a batch of this codec is checked.
+    pub fn copies(&self, codec: Compression) -> usize {
+        if self.other_codec(codec).is_some() { 2 } else { 1 }
     }
 
     /// The codec and level to write with, if the batch has another codec.
@@ -83,6 +91,16 @@ pub enum ValidateError {
 }
 
 impl ValidateError {
+    /// Whether the records expand beyond [`Rules::decompress`].
+    pub fn is_expansion(&self) -> bool {
+        let compress = match self {
+            ValidateError::Records(DecodeError::Compress(error)) => error,
+            ValidateError::Recompress(RewriteError::Decode(DecodeError::Compress(error))) => error,
+            _ => return false,
+        };
+        matches!(compress, CompressError::TooLarge { .. })
+    }
+
     /// The records to blame, for `record_errors`.
     pub fn refused(&self) -> &[RefusedRecord] {
         match self {
@@ -148,9 +166,9 @@ pub fn deep(
     rules: &Rules,
     now: Timestamp,
 ) -> Result<(BytesMut, BatchHeader), ValidateError> {
-    let summary = walk_records(&batch, &DecompressLimits::default())?;
+    let summary = walk_records(&batch, &rules.decompress)?;
     if rules.keys_required && summary.first_null_key.is_some() {
-        return Err(ValidateError::NullKeys { refused: records_without_key(&batch)? });
+        return Err(ValidateError::NullKeys { refused: records_without_key(&batch, rules)? });
     }
     if !rules.log_append_time && !within_bounds(&summary, rules, now) {
         let refused = records_out_of_time(&batch, rules, now)?;
@@ -177,7 +195,7 @@ fn rewrite(
     level: Option<i32>,
     rules: &Rules,
 ) -> Result<(BytesMut, BatchHeader), ValidateError> {
-    let rewritten = recompress(batch, wanted, level, &DecompressLimits::default());
+    let rewritten = recompress(batch, wanted, level, &rules.decompress);
     let batch = BytesMut::from(rewritten.map_err(ValidateError::Recompress)?);
     if batch.len() > rules.max_batch_bytes {
         return Err(BatchError::TooLarge { bytes: batch.len(), limit: rules.max_batch_bytes }.into());
@@ -206,21 +224,22 @@ fn out_of_time(timestamp: i64, rules: &Rules, now: Timestamp) -> Option<String> 
     }
 }
 
-fn records_without_key(batch: &[u8]) -> Result<Vec<RefusedRecord>, ValidateError> {
-    refuse(batch, |_, record| {
+fn records_without_key(batch: &[u8], rules: &Rules) -> Result<Vec<RefusedRecord>, ValidateError> {
+    refuse(batch, rules, |_, record| {
         record.key.is_none().then(|| "compacted topic cannot accept a record without key".to_owned())
     })
 }
 
 fn records_out_of_time(batch: &[u8], rules: &Rules, now: Timestamp) -> Result<Vec<RefusedRecord>, ValidateError> {
-    refuse(batch, |header, record| out_of_time(record.timestamp(header).0, rules, now))
+    refuse(batch, rules, |header, record| out_of_time(record.timestamp(header).0, rules, now))
 }
 
 fn refuse(
     batch: &[u8],
+    rules: &Rules,
     reason: impl Fn(&BatchHeader, &weir_protocol::records::Record<'_>) -> Option<String>,
 ) -> Result<Vec<RefusedRecord>, ValidateError> {
-    let decoded = decode(batch, &DecompressLimits::default())?;
+    let decoded = decode(batch, &rules.decompress)?;
     let mut refused = Vec::new();
     for (index, record) in (0..).zip(decoded.records()) {
         let record = record.map_err(DecodeError::from)?;

@@ -11,6 +11,7 @@ fn rules() -> Rules {
         keys_required: false,
         log_append_time: false,
         before_max_ms: None,
+        decompress: DecompressLimits::default(),
         after_max_ms: Some(HOUR_MS),
     }
 }
