@@ -312,7 +312,7 @@ impl Topics {
             vec![Write::Delete(key(&topic.name)), Write::Put(tombstone.into_bytes(), topic.name.clone().into_bytes())];
         self.meta.transact(Vec::new(), writes).await?;
         self.snapshot.store(Arc::new(self.snapshot.load().without(topic)));
-        self.storage.delete_topic(topic.id).await;
+        self.storage.delete_topic(topic.id);
         tracing::info!(topic = topic.name, id = %topic.id, "topic deleted");
         Ok(())
     }

@@ -1,12 +1,8 @@
-//! kill -9 under load: what was acknowledged is there, nothing twice, nothing out of order.
+//! kill -9 under load: what was acknowledged is there, nothing twice, nothing out of order, and what a consumer saw stays.
 //!
 //! The oracle is what the clients of this process were acknowledged, never what weir says of itself. Producers are
-//! idempotent: a batch whose answer was lost is sent again after the restart, with the same sequence.
-//!
-//! How to see it fail (recipe, not tried yet): with `AckLevel::Durable` answered before the WAL write (the reply moved in front of the commit in
-//! `storage/src/log/commit.rs`), records are reported lost within the first cycles; with `producers.record` skipped during
-//! replay (`storage/src/log/recovery.rs`), duplicates are.
-use std::collections::BTreeMap;
+//! idempotent: a batch whose answer was lost is sent again after the restart, with the same sequence. A consumer for each
+//! partition follows the end of the log meanwhile. With a folder given, a run that was stopped goes on where it was.
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,8 +13,11 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use weir_protocol::ids::{ProducerEpoch, ProducerId, Timestamp};
 use weir_protocol::records::{BatchBuilder, Compression, decode};
 
-use crate::server::{free_port, start_weir};
+use crate::server::{Server, free_port, start_weir};
 use crate::wire::{Connection, fetch_request, fetch_response, produce_request, produce_response, whole_batches};
+use ledger::{Ledger, Ledgers, Seen, locked};
+
+mod ledger;
 
 const TOPIC: &str = "crash";
 const PARTITIONS: i32 = 6;
@@ -26,23 +25,21 @@ const PRODUCERS: i64 = 8;
 
 pub struct Options {
     pub weir: PathBuf,
+    /// Kills at least.
     pub cycles: u32,
     pub seed: u64,
-    /// Stop early when so many records were acknowledged.
-    pub records_max: u64,
+    /// There are more kills until so many records were acknowledged.
+    pub records: u64,
     pub durability: &'static str,
+    /// Kept until the run has passed; a run that finds one there goes on with it.
+    pub folder: Option<PathBuf>,
 }
 
-/// What one producer knows.
 #[derive(Default)]
-struct Ledger {
-    /// Record number -> offset.
-    acked: BTreeMap<i64, i64>,
-    /// A batch without an answer: (first number, count).
-    open: Option<(i64, i64)>,
-}
-
 pub struct Outcome {
+    pub seed: u64,
+    /// Kills that an earlier run had done.
+    pub resumed_at: u32,
     pub cycles: u32,
     pub acked: u64,
     pub compared: u64,
@@ -60,7 +57,7 @@ fn batch(id: (i64, i16), producer: i64, first: i64, count: i64) -> Result<Vec<u8
         builder = builder.compression(Compression::Lz4, None);
     }
     for number in first..first + count {
-        let value = format!("{producer}:{number}:{}", "x".repeat((number * 37 % 900) as usize));
+        let value = format!("{producer}:{number}:{}", "x".repeat((number * 37 % 300) as usize));
         builder.append(Some(b"key"), Some(value.as_bytes()), &[], Timestamp(1_700_000_000_000 + number))?;
     }
     Ok(builder.build()?.to_vec())
@@ -81,12 +78,11 @@ fn produce(
     let mut response = Vec::new();
     while !stop.load(Ordering::Relaxed) {
         let (first, count) = {
-            let mut ledger = ledger.lock().map_err(|_| anyhow::anyhow!("a producer panicked"))?;
-            let next = ledger.acked.last_key_value().map_or(0, |(n, _)| n + 1);
+            let mut ledger = locked(ledger)?;
             if ledger.open.is_some() {
-                *resent.lock().map_err(|_| anyhow::anyhow!("a producer panicked"))? += 1;
+                *locked(resent)? += 1;
             }
-            let open = ledger.open.unwrap_or_else(|| (next, random.random_range(1..60)));
+            let open = ledger.open.unwrap_or_else(|| (ledger.acked.len() as i64, random.random_range(1..200)));
             ledger.open = Some(open);
             open
         };
@@ -97,10 +93,8 @@ fn produce(
         let (_, error, base) = *produce_response(&response)?.first().context("an empty produce response")?;
         match error {
             0 => {
-                let mut ledger = ledger.lock().map_err(|_| anyhow::anyhow!("a producer panicked"))?;
-                for i in 0..count {
-                    ledger.acked.insert(first + i, base + i);
-                }
+                let mut ledger = locked(ledger)?;
+                ledger.acked.extend(base..base + count);
                 ledger.open = None;
             }
             // Retriable while starting or stopping.
@@ -111,13 +105,50 @@ fn produce(
     Ok(())
 }
 
+/// Follows the end of a partition and remembers the last record it saw.
+fn follow(address: &str, partition: i32, seen: &Mutex<Option<Seen>>, stop: &AtomicBool) -> Result<()> {
+    let mut connection = Connection::open(address)?;
+    let mut offset = connection.list_offset(TOPIC, partition, -1)?;
+    let mut response = Vec::new();
+    while !stop.load(Ordering::Relaxed) {
+        let correlation = connection.next_correlation();
+        connection.send(&fetch_request(correlation, TOPIC, &[(partition, offset)], 100, 1 << 20))?;
+        connection.receive(&mut response)?;
+        let fetched = fetch_response(&response)?;
+        let part = fetched.first().context("an empty fetch response")?;
+        ensure!(part.error == 0, "fetch of partition {partition} at {offset}: error {}", part.error);
+        for (base, next, bytes) in whole_batches(part.records) {
+            ensure!(base == offset, "partition {partition}: offset {base} follows {offset}");
+            let decoded = decode(bytes, &Default::default())?;
+            let last = decoded.records().last().context("an empty batch")??;
+            let (producer, number) = parse(last.value)?;
+            *locked(seen)? = Some((last.offset(&decoded.header).0, producer, number));
+            offset = next;
+        }
+    }
+    Ok(())
+}
+
+/// Producer and number of a record.
+fn parse(value: Option<&[u8]>) -> Result<(i64, i64)> {
+    let value = std::str::from_utf8(value.context("a null value")?)?;
+    let mut parts = value.splitn(3, ':');
+    let producer = parts.next().context("no producer")?.parse()?;
+    let number: i64 = parts.next().context("no number")?.parse()?;
+    let padding = parts.next().context("no padding")?;
+    ensure!(padding.len() as i64 == number * 37 % 300, "record {producer}:{number} has {} bytes", padding.len());
+    Ok((producer, number))
+}
+
 /// Reads a partition from the start and checks it against the ledgers of its producers.
-fn verify(address: &str, partition: i32, ledgers: &[Arc<Mutex<Ledger>>]) -> Result<u64> {
+fn verify(address: &str, partition: i32, ledgers: &Ledgers) -> Result<u64> {
     let mut connection = Connection::open(address)?;
     let mut offset = 0;
     let mut response = Vec::new();
-    let mut seen: BTreeMap<i64, i64> = BTreeMap::new();
+    let mut found = vec![0i64; ledgers.producers.len()];
     let mut compared = 0;
+    let seen = *locked(&ledgers.seen[partition as usize])?;
+    let mut saw_again = seen.is_none();
     let end = connection.list_offset(TOPIC, partition, -1)?;
     while offset < end {
         let correlation = connection.next_correlation();
@@ -133,18 +164,16 @@ fn verify(address: &str, partition: i32, ledgers: &[Arc<Mutex<Ledger>>]) -> Resu
             for record in decoded.records() {
                 let record = record?;
                 let at = record.offset(&decoded.header).0;
-                let value = std::str::from_utf8(record.value.context("a null value")?)?;
-                let mut parts = value.splitn(3, ':');
-                let producer: i64 = parts.next().context("no producer")?.parse()?;
-                let number: i64 = parts.next().context("no number")?.parse()?;
-                let expected = seen.entry(producer).or_insert(0);
+                let (producer, number) = parse(record.value)?;
+                let expected = found.get_mut(producer as usize).context("an unknown producer")?;
                 ensure!(
                     number == *expected,
                     "partition {partition} offset {at}: producer {producer} record {number}, expected {expected}: lost, doubled or reordered"
                 );
                 *expected += 1;
-                let ledger = ledgers[producer as usize].lock().map_err(|_| anyhow::anyhow!("a producer panicked"))?;
-                if let Some(acked) = ledger.acked.get(&number) {
+                saw_again |= seen == Some((at, producer, number));
+                let ledger = locked(&ledgers.producers[producer as usize])?;
+                if let Some(acked) = ledger.acked.get(number as usize) {
                     ensure!(*acked == at, "record {producer}:{number} was acked at {acked} and is at {at}");
                     compared += 1;
                 }
@@ -152,24 +181,27 @@ fn verify(address: &str, partition: i32, ledgers: &[Arc<Mutex<Ledger>>]) -> Resu
             offset = next;
         }
     }
-    for (producer, ledger) in ledgers.iter().enumerate() {
-        if partition_of(producer as i64) != partition {
-            continue;
+    ensure!(saw_again, "partition {partition}: a consumer saw {seen:?} (offset, producer, number), and it is gone");
+    for (producer, ledger) in ledgers.producers.iter().enumerate() {
+        if partition_of(producer as i64) == partition {
+            let acked = locked(ledger)?.acked.len() as i64;
+            ensure!(found[producer] >= acked, "producer {producer}: {acked} records acked, {} found", found[producer]);
         }
-        let ledger = ledger.lock().map_err(|_| anyhow::anyhow!("a producer panicked"))?;
-        let acked = ledger.acked.len() as i64;
-        let found = seen.get(&(producer as i64)).copied().unwrap_or(0);
-        ensure!(found >= acked, "producer {producer}: {acked} records acked, {found} found");
     }
     Ok(compared)
 }
 
 /// Runs the cycles; fails with the first thing that is wrong.
 pub fn run(options: &Options) -> Result<Outcome> {
-    let mut random = StdRng::seed_from_u64(options.seed);
-    let folder = std::env::temp_dir().join(format!("weir-crash-{}", std::process::id()));
-    let _ = std::fs::remove_dir_all(&folder);
-    let result = cycles(options, &folder, &mut random);
+    let folder = options
+        .folder
+        .clone()
+        .unwrap_or_else(|| std::env::temp_dir().join(format!("weir-crash-{}", std::process::id())));
+    if options.folder.is_none() {
+        let _ = std::fs::remove_dir_all(&folder);
+    }
+    std::fs::create_dir_all(&folder)?;
+    let result = cycles(options, &folder);
     if result.is_ok() {
         std::fs::remove_dir_all(&folder)?;
     } else {
@@ -178,11 +210,12 @@ pub fn run(options: &Options) -> Result<Outcome> {
     result
 }
 
-fn cycles(options: &Options, folder: &Path, random: &mut StdRng) -> Result<Outcome> {
-    let ledgers: Vec<Arc<Mutex<Ledger>>> = (0..PRODUCERS).map(|_| Arc::default()).collect();
-    let mut ids: Vec<(i64, i16)> = Vec::new();
-    let resent = Arc::new(Mutex::new(0));
-    let mut outcome = Outcome { cycles: 0, acked: 0, compared: 0, resent: 0, slowest_restart: Duration::ZERO };
+fn cycles(options: &Options, folder: &Path) -> Result<Outcome> {
+    let mut ledgers = match Ledgers::load(folder, PRODUCERS, PARTITIONS)? {
+        Some(ledgers) => ledgers,
+        None => Ledgers::new(options.seed, PRODUCERS, PARTITIONS),
+    };
+    let mut outcome = Outcome { resumed_at: ledgers.cycles, seed: ledgers.seed, ..Outcome::default() };
     // Small files, so that merges, rolls and checkpoints happen within a cycle.
     let extra = [
         "--durability",
@@ -194,56 +227,70 @@ fn cycles(options: &Options, folder: &Path, random: &mut StdRng) -> Result<Outco
         "--set",
         "merge.partition.bytes=512KiB",
     ];
-    for cycle in 0..=options.cycles {
+    loop {
+        let cycle = ledgers.cycles;
+        let mut random = StdRng::seed_from_u64(ledgers.seed.wrapping_mul(1_000_003).wrapping_add(u64::from(cycle)));
         let mut server = start_weir(&options.weir, &folder.join("data"), free_port()?, None, &extra)?;
         outcome.slowest_restart = outcome.slowest_restart.max(server.ready_after);
         if cycle == 0 {
             let mut connection = Connection::open(&server.address)?;
             connection.create_topic(TOPIC, PARTITIONS, &[])?;
             for _ in 0..PRODUCERS {
-                ids.push(connection.producer_id()?);
+                ledgers.ids.push(connection.producer_id()?);
             }
         }
+        outcome.compared = 0;
         for partition in 0..PARTITIONS {
-            let compared = verify(&server.address, partition, &ledgers)
-                .with_context(|| format!("seed {} cycle {cycle}", options.seed))?;
-            outcome.compared = if partition == 0 { compared } else { outcome.compared + compared };
+            let compared = verify(&server.address, partition, &ledgers);
+            outcome.compared += compared.with_context(|| format!("seed {} cycle {cycle}", ledgers.seed))?;
         }
-        if cycle == options.cycles || outcome.compared >= options.records_max {
+        if cycle >= options.cycles && outcome.compared >= options.records {
             break;
         }
-        let stop = Arc::new(AtomicBool::new(false));
-        let threads: Vec<_> = (0..PRODUCERS)
-            .map(|producer| {
-                let (address, ledger, stop) =
-                    (server.address.clone(), ledgers[producer as usize].clone(), stop.clone());
-                let (id, resent, seed) = (ids[producer as usize], resent.clone(), random.random());
-                std::thread::spawn(move || produce(&address, producer, id, &ledger, &stop, &resent, seed))
-            })
-            .collect();
-        let until = Instant::now() + Duration::from_millis(random.random_range(150..1_500));
-        while Instant::now() < until {
-            std::thread::sleep(Duration::from_millis(10));
-            ensure!(server.is_alive(), "weir ended by itself in cycle {cycle}");
+        let load = Duration::from_millis(random.random_range(150..1_500));
+        under_load(&mut server, &ledgers, load, &mut random).with_context(|| format!("cycle {cycle}"))?;
+        ledgers.cycles += 1;
+        ledgers.save(folder)?;
+        if ledgers.cycles.is_multiple_of(10) {
+            println!("{} kills, {} records acked", ledgers.cycles, ledgers.acked()?);
         }
-        server.kill();
-        stop.store(true, Ordering::Relaxed);
-        for thread in threads {
-            match thread.join() {
-                // The connection breaks when the broker is killed: that is the test.
-                Ok(Err(error)) if error.downcast_ref::<std::io::Error>().is_some() => {}
-                Ok(result) => result?,
-                Err(_) => bail!("a producer panicked"),
-            }
-        }
-        outcome.cycles += 1;
     }
-    outcome.acked = ledgers.iter().map(|l| l.lock().map_or(0, |l| l.acked.len() as u64)).sum();
-    outcome.resent = *resent.lock().map_err(|_| anyhow::anyhow!("a producer panicked"))?;
-    ensure!(
-        outcome.acked > u64::from(outcome.cycles) * 100,
-        "only {} records were acked: the test tests little",
-        outcome.acked
-    );
+    (outcome.cycles, outcome.acked) = (ledgers.cycles, ledgers.acked()?);
+    outcome.resent = *locked(&ledgers.resent)?;
+    let least = u64::from(outcome.cycles) * 100;
+    ensure!(outcome.acked > least, "only {} records were acked: the test tests little", outcome.acked);
     Ok(outcome)
+}
+
+/// Lets all clients work for a while, then kills the broker.
+fn under_load(server: &mut Server, ledgers: &Ledgers, time: Duration, random: &mut StdRng) -> Result<()> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let mut threads = Vec::new();
+    for producer in 0..PRODUCERS {
+        let (address, stop, ledger) =
+            (server.address.clone(), stop.clone(), ledgers.producers[producer as usize].clone());
+        let (id, resent, seed) = (ledgers.ids[producer as usize], ledgers.resent.clone(), random.random());
+        threads.push(std::thread::spawn(move || produce(&address, producer, id, &ledger, &stop, &resent, seed)));
+    }
+    for partition in 0..PARTITIONS {
+        let (address, stop) = (server.address.clone(), stop.clone());
+        let seen = ledgers.seen[partition as usize].clone();
+        threads.push(std::thread::spawn(move || follow(&address, partition, &seen, &stop)));
+    }
+    let until = Instant::now() + time;
+    while Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(10));
+        ensure!(server.is_alive(), "weir ended by itself");
+    }
+    server.kill();
+    stop.store(true, Ordering::Relaxed);
+    for thread in threads {
+        match thread.join() {
+            // The connection breaks when the broker is killed: that is the test.
+            Ok(Err(error)) if error.downcast_ref::<std::io::Error>().is_some() => {}
+            Ok(result) => result?,
+            Err(_) => bail!("a client panicked"),
+        }
+    }
+    Ok(())
 }

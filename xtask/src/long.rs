@@ -18,6 +18,8 @@ pub struct Job {
     pub about: &'static str,
     /// Its time limit.
     pub minutes: u64,
+    /// Binaries that are built in release for it.
+    pub binaries: &'static [&'static str],
     /// The command; words in braces as in [`crate::steps`], {weir} is the release binary, {seed} the seed.
     pub command: &'static [&'static str],
 }
@@ -25,13 +27,14 @@ pub struct Job {
 /// Every long job. To add one: a line here.
 #[rustfmt::skip]
 pub const JOBS: &[Job] = &[
-    Job { name: "clients-all-rows", about: "Python clients with all 336,776 rows in every check", minutes: 60,
+    Job { name: "clients-all-rows", about: "Python clients with all 336,776 rows in every check", minutes: 60, binaries: &["weir"],
         command: &["{python}", "compat-tests/python/all_rows.py"] },
-    Job { name: "kafka-record", about: "record Apache Kafka's answers for the differential test", minutes: 20,
+    Job { name: "kafka-record", about: "record Apache Kafka's answers for the differential test", minutes: 20, binaries: &["differential"],
         command: &["bash", "compat-tests/kafka/record.sh", "{target}/release/differential"] },
-    Job { name: "crash-200", about: "200 kills under load, or 10 M acknowledged records", minutes: 60,
-        command: &["{target}/release/crash", "--weir", "{weir}", "--cycles", "200", "--records", "10000000", "--seed", "{seed}"] },
-    Job { name: "power-cut-500", about: "3 times 500 histories of simulated power cuts: fsync, os, metadata", minutes: 60,
+    Job { name: "crash-200", about: "at least 200 kills under load and 10 M acknowledged records; resumable", minutes: 60, binaries: &["weir", "crash"],
+        command: &["{target}/release/crash", "--weir", "{weir}", "--cycles", "200", "--records", "10000000", "--seed", "{seed}",
+            "--folder", "{target}/long/crash-200"] },
+    Job { name: "power-cut-500", about: "3 times 500 histories of simulated power cuts: fsync, os, metadata", minutes: 60, binaries: &[],
         command: &["bash", "compat-tests/power_cut.sh", "500", "{seed}"] },
 ];
 
@@ -46,10 +49,13 @@ pub fn run(env: &Env, name: &str, seed: Option<u64>) -> Result<bool> {
         bail!("unknown long job `{name}`; jobs are: {}", known.join(", "));
     };
     let log = env.scratch.join(format!("{name}.log"));
-    println!("building in release; log: {}", log.display());
-    let build = ["cargo", "build", "--locked", "--release", "-p", "weir", "-p", "weir-compat-tests"];
-    process::run(runner::command(env, &build, &[])?, &log, Duration::from_secs(60 * 60), |_| {})
-        .with_context(|| process::tail(&log, 40))?;
+    if !job.binaries.is_empty() {
+        println!("building {} in release; log: {}", job.binaries.join(" and "), log.display());
+        let mut build = vec!["cargo", "build", "--locked", "--release", "-p", "weir", "-p", "weir-compat-tests"];
+        build.extend(job.binaries.iter().flat_map(|binary| ["--bin", *binary]));
+        process::run(runner::command(env, &build, &[])?, &log, Duration::from_secs(60 * 60), |_| {})
+            .with_context(|| process::tail(&log, 40))?;
+    }
 
     let seed = match seed {
         Some(seed) => seed,

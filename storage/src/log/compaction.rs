@@ -417,7 +417,7 @@ fn for_each_record(batch: &[u8], limits: &DecompressLimits, mut visit: impl FnMu
 }
 
 async fn swap_in(storage: &Arc<Storage>, partition: &Arc<Partition>, written: Written) -> io::Result<()> {
-    let mut manifest = storage.manifest.lock().await;
+    let _manifest = storage.manifest.lock().await;
     let unchanged = {
         let state = partition.lock();
         !state.deleted && state.segments.starts_with(&written.replaced)
@@ -431,12 +431,18 @@ async fn swap_in(storage: &Arc<Storage>, partition: &Arc<Partition>, written: Wr
     let remove: Vec<u64> = written.replaced.iter().map(|s| s.file).collect();
     let swap = Swap { key: partition.key().into(), add: written.added.clone(), remove: remove.clone() };
     storage.write_record(&Record::SegmentsSwapped { swaps: vec![swap] }).await?;
-    for segment in &written.added {
-        *manifest.references.entry(segment.file).or_insert(0) += 1;
+    let mut freed: Vec<u64> = written.added.iter().map(|s| s.file).collect();
+    freed.iter().for_each(|file| storage.reference(*file));
+    {
+        let mut state = partition.lock();
+        // Deleted meanwhile: what was written goes again.
+        if !state.deleted {
+            let cached = state.swap_segments(&written.added, &remove);
+            storage.io.cache.freed(cached);
+            freed = remove;
+        }
     }
-    let cached = partition.lock().swap_segments(&written.added, &remove);
-    storage.io.cache.freed(cached);
-    storage.dereference(&mut manifest, remove);
+    storage.dereference(freed);
     let bytes = |segments: &[SegmentRef]| segments.iter().map(|s| s.bytes).sum::<u64>();
     tracing::debug!(partition = %partition.key(), before = bytes(&written.replaced), after = bytes(&written.added), "compacted");
     Ok(())

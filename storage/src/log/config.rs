@@ -34,6 +34,8 @@ pub struct StorageConfig {
     pub commit_max_bytes: u64,
     /// Under [`Durability::Os`]: time between background syncs.
     pub os_sync_interval_ms: u64,
+    /// Time between attempts to write the log while the disk is full or failing.
+    pub wal_retry_interval_ms: u64,
     /// How often retention, compaction and merge are looked at.
     pub housekeeping_interval_ms: u64,
     /// Producer state without a write for so long is dropped (`producer.id.expiration.ms`).
@@ -53,6 +55,7 @@ impl Default for StorageConfig {
             cpu: CpuPool::default(),
             commit_max_bytes: 8 << 20,
             os_sync_interval_ms: 1000,
+            wal_retry_interval_ms: 200,
             housekeeping_interval_ms: 1000,
             producer_id_expiration_ms: 24 * 3600 * 1000,
         }

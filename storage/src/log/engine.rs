@@ -27,6 +27,9 @@ use crate::memory::{MemoryBudget, Reservation, Share};
 use crate::segment::LocalSegments;
 use crate::wal::{EntryKind, LocalWal, Refusal, WalEntry, WalError, WalOptions};
 
+/// How often a shutdown looks whether the log still takes writes.
+const REFUSAL_POLL: Duration = Duration::from_millis(50);
+
 /// A topic the metadata knows.
 #[derive(Debug, Clone)]
 pub struct TopicSpec {
@@ -68,8 +71,6 @@ pub(super) struct ManifestState {
     pub generation: u64,
     /// `first_file` of the newest checkpoint: WAL files below it go when the next one is durable.
     pub first_file: u64,
-    /// Sections per segment file that partitions refer to; the file goes with the last one.
-    pub references: HashMap<u64, usize>,
 }
 
 /// How long an append waits for memory before it is refused.
@@ -84,6 +85,8 @@ pub struct Storage {
     pub(super) partitions: RwLock<HashMap<PartitionKey, Arc<Partition>>>,
     pub(super) quarantined: Mutex<Vec<TopicId>>,
     pub(super) manifest: tokio::sync::Mutex<ManifestState>,
+    /// Sections per segment file that partitions refer to; the file goes with the last one.
+    references: Mutex<HashMap<u64, usize>>,
     pub(super) next_segment: AtomicU64,
     pub(super) low_on_disk: AtomicBool,
     pub(super) maintenance_wanted: Notify,
@@ -122,6 +125,7 @@ impl Storage {
             file_bytes: config.wal_file_bytes,
             commit_max_bytes: config.commit_max_bytes,
             os_sync_interval: Duration::from_millis(config.os_sync_interval_ms),
+            retry_interval: Duration::from_millis(config.wal_retry_interval_ms),
             ..WalOptions::default()
         };
         let on_commit = Box::new(move |commit| {
@@ -160,8 +164,8 @@ impl Storage {
             manifest: tokio::sync::Mutex::new(ManifestState {
                 generation: replayed.generation,
                 first_file: start.file,
-                references: replayed.references,
             }),
+            references: Mutex::new(replayed.references),
             next_segment: AtomicU64::new(replayed.next_segment),
             low_on_disk: AtomicBool::new(false),
             maintenance_wanted: Notify::new(),
@@ -210,13 +214,17 @@ impl Storage {
         self.partitions.read().iter().filter(|(key, _)| key.topic == topic).map(|(_, p)| p.clone()).collect()
     }
 
-    /// Forgets a topic and its files. The caller has recorded the deletion in the metadata first.
-    pub async fn delete_topic(&self, topic: TopicId) {
-        let mut manifest = self.manifest.lock().await;
-        let removed = self.partitions_of(topic);
-        self.partitions.write().retain(|key, _| key.topic != topic);
+    /// Forgets a topic and its files. The caller has recorded the deletion in the metadata first. Needs no write to the log, and
+    /// so not the manifest lock: on a full disk that one is held until there is space, and deleting topics makes some.
+    pub fn delete_topic(&self, topic: TopicId) {
+        let removed = {
+            let mut partitions = self.partitions.write();
+            let (removed, kept) = partitions.drain().partition::<HashMap<_, _>, _>(|(key, _)| key.topic == topic);
+            *partitions = kept;
+            removed
+        };
         let mut files = Vec::new();
-        for partition in removed {
+        for partition in removed.into_values() {
             let mut state = partition.lock();
             state.deleted = true;
             files.extend(state.segments.drain(..).map(|s| s.file));
@@ -225,19 +233,27 @@ impl Storage {
             self.io.cache.freed(cached);
             state.wake();
         }
-        self.dereference(&mut manifest, files);
+        self.dereference(files);
+    }
+
+    /// Counts a section of a partition in a segment file.
+    pub(super) fn reference(&self, file: u64) {
+        *self.references.lock().entry(file).or_insert(0) += 1;
     }
 
     /// Removes the files that no partition refers to any more. Readers that hold one open finish undisturbed.
-    pub(super) fn dereference(&self, manifest: &mut ManifestState, files: impl IntoIterator<Item = u64>) {
+    pub(super) fn dereference(&self, files: impl IntoIterator<Item = u64>) {
         for file in files {
-            let count = manifest.references.entry(file).or_insert(0);
+            let mut references = self.references.lock();
+            let count = references.entry(file).or_insert(0);
             *count = count.saturating_sub(1);
-            if *count == 0 {
-                manifest.references.remove(&file);
-                if let Err(error) = self.io.segments.remove(file) {
-                    tracing::warn!(%error, file = self.io.segments.name(file), "cannot remove a segment; the next start will");
-                }
+            if *count > 0 {
+                continue;
+            }
+            references.remove(&file);
+            drop(references);
+            if let Err(error) = self.io.segments.remove(file) {
+                tracing::warn!(%error, file = self.io.segments.name(file), "cannot remove a segment; the next start will");
             }
         }
     }
@@ -382,14 +398,14 @@ impl Storage {
     }
 
     pub(super) async fn advance_log_start(&self, partition: &Arc<Partition>, to: Offset) -> std::io::Result<()> {
-        let mut manifest = self.manifest.lock().await;
+        let _manifest = self.manifest.lock().await;
         if to <= partition.offsets().log_start {
             return Ok(());
         }
         self.write_record(&Record::LogStart { key: partition.key().into(), offset: to.0 }).await?;
         let (gone, cached) = partition.lock().set_log_start(to);
         self.io.cache.freed(cached);
-        self.dereference(&mut manifest, gone.into_iter().map(|s| s.file));
+        self.dereference(gone.into_iter().map(|s| s.file));
         Ok(())
     }
 
@@ -405,11 +421,21 @@ impl Storage {
     /// Refuses new appends, waits for the queued ones, checkpoints, closes the files.
     pub async fn shutdown(self: &Arc<Self>) {
         self.closing.store(true, Ordering::Release);
-        if self.io.wal.refusal().is_none() {
+        let mut last_checkpoint = std::pin::pin!(async {
             self.barrier().await;
-            if let Err(error) = self.checkpoint().await {
-                tracing::warn!(%error, "no checkpoint at shutdown; the next start replays more of the log");
+            self.checkpoint().await
+        });
+        let error = loop {
+            // Nothing that waits for the log ends while it refuses.
+            if let Some(refusal) = self.io.wal.refusal() {
+                break Some(format!("{refusal:?}"));
             }
+            if let Ok(done) = tokio::time::timeout(REFUSAL_POLL, &mut last_checkpoint).await {
+                break done.err().map(|error| error.to_string());
+            }
+        };
+        if let Some(error) = error {
+            tracing::warn!(error, "no checkpoint at shutdown; the next start replays more of the log");
         }
         let this = self.clone();
         if tokio::task::spawn_blocking(move || this.io.wal.close()).await.is_err() {

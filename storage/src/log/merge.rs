@@ -237,7 +237,7 @@ fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyErr
 }
 
 async fn swap_in(storage: &Arc<Storage>, file: u64, written: Written) -> io::Result<()> {
-    let mut manifest = storage.manifest.lock().await;
+    let _manifest = storage.manifest.lock().await;
     let created_ms = now().0;
     let mut swaps = Vec::new();
     let mut applied = Vec::new();
@@ -267,14 +267,20 @@ async fn swap_in(storage: &Arc<Storage>, file: u64, written: Written) -> io::Res
         return storage.io.segments.remove(file);
     }
     storage.write_record(&Record::SegmentsSwapped { swaps: swaps.clone() }).await?;
-    *manifest.references.entry(file).or_insert(0) += swaps.len();
-    let mut freed = Vec::new();
+    // A reference of our own until all is applied: topics may be deleted meanwhile, also all of these.
+    storage.reference(file);
+    let mut freed = vec![file];
     for (partition, swap) in applied.iter().zip(&swaps) {
-        let cached = partition.lock().swap_segments(&swap.add, &swap.remove);
+        let mut state = partition.lock();
+        if state.deleted {
+            continue;
+        }
+        storage.reference(file);
+        let cached = state.swap_segments(&swap.add, &swap.remove);
         storage.io.cache.freed(cached);
         freed.extend(swap.remove.iter().copied());
     }
-    storage.dereference(&mut manifest, freed);
+    storage.dereference(freed);
     tracing::debug!(file, bytes = written.bytes, partitions = swaps.len(), "merged");
     Ok(())
 }

@@ -71,6 +71,9 @@ impl History {
                     let end = if self.random.random_range(0..3) == 0 { End::Kill } else { End::PowerCut };
                     last = if end == End::PowerCut { end } else { last };
                     self.end(end);
+                    if let Ok(storage) = opened {
+                        storage.shutdown().await;
+                    }
                 }
             }
         }
@@ -105,8 +108,8 @@ impl History {
     }
 
     /// Load until the power goes or the process is killed, with faults of the disk on some days.
-    async fn round(&mut self, storage: &Arc<Storage>, end: End, context: &str) {
-        let load = Load::begin(storage, &self.producers, self.random.random());
+    async fn round(&mut self, storage: Arc<Storage>, end: End, context: &str) {
+        let load = Load::begin(&storage, &self.producers, self.random.random());
         let until = self.disk.operations() + self.random.random_range(20..1_200);
         if end == End::PowerCut {
             self.disk.power_cut_after(until - self.disk.operations());
@@ -126,6 +129,8 @@ impl History {
         self.end(end);
         self.acks += load.acks();
         load.end(context).await;
+        // Of a process that died nothing is left: this ends its threads, and its disk is off.
+        storage.shutdown().await;
     }
 
     async fn fault(&mut self) {
@@ -147,9 +152,10 @@ async fn one_history(seed: u64, durability: Durability) -> usize {
         let context = format!("seed {seed} round {round}");
         let storage = history.open(last, &context).await;
         last = if history.random.random_range(0..3) == 0 { End::Kill } else { End::PowerCut };
-        history.round(&storage, last, &context).await;
+        history.round(storage, last, &context).await;
     }
-    history.open(last, &format!("seed {} end", history.seed)).await;
+    let end = format!("seed {} end", history.seed);
+    history.open(last, &end).await.shutdown().await;
     history.acks
 }
 

@@ -43,6 +43,7 @@ pub fn config(durability: Durability) -> StorageConfig {
     StorageConfig {
         durability,
         os_sync_interval_ms: 5,
+        wal_retry_interval_ms: 5,
         wal_file_bytes: 32 << 10,
         wal_max_bytes: 96 << 10,
         merge_partition_bytes: 16 << 10,
