@@ -6,6 +6,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use weir_protocol::ids::LeaderEpoch;
+use weir_registry::Registry;
 use weir_storage::disk::Disk;
 use weir_storage::log::{OpenError, Storage};
 use weir_storage::memory::{MemoryBudget, Share};
@@ -17,6 +18,7 @@ use crate::group::state::GroupLimits;
 use crate::group::{Coordinator, GroupSettings, StorageLog};
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
+use crate::registry;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TopicError, Topics};
 
@@ -115,6 +117,8 @@ pub enum StartError {
     Metadata(#[from] MetaError),
     #[error(transparent)]
     Storage(#[from] OpenError),
+    #[error("cannot load the Schema Registry: {0}")]
+    Registry(#[from] weir_registry::RegistryError),
     #[error("cannot create {OFFSETS_TOPIC}: {0}")]
     OffsetsTopic(#[from] TopicError),
 }
@@ -128,6 +132,8 @@ pub struct Broker {
     pub meta: Arc<dyn MetadataStore>,
     pub storage: Arc<Storage>,
     pub topics: Arc<Topics>,
+    /// Schemas of keys and values; served while the setting `registry.listen` is an address.
+    pub registry: Arc<Registry>,
     pub producer_ids: ProducerIds,
     pub fetch_sessions: SessionCache,
     pub groups: Coordinator,
@@ -160,7 +166,9 @@ impl Broker {
         let offsets = offsets_configs(&config).map_err(TopicError::from)?;
         let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), offsets));
+        let registry = registry::open(meta.clone(), &identity.cluster_id).await?;
         Ok(Arc::new(Broker {
+            registry,
             settings: BrokerSettings::of(&config),
             groups: Coordinator::start(group_settings(&config), log),
             identity,

@@ -12,6 +12,7 @@ pub mod limits;
 pub mod metrics;
 pub mod net;
 pub mod producer_ids;
+pub mod registry;
 pub mod server;
 pub mod topic_config;
 pub mod topics;

@@ -139,7 +139,10 @@ fn banner(server: &Server) -> String {
     let data = std::path::Path::new(&config.node.data_dir);
     let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
     text.push_str(&format!("  http      http://{}  metrics, health\n", server.http));
-    text.push_str(&format!("  registry  not served yet ({} is reserved for it)\n", config.node.registry_listen));
+    match server.registry {
+        Some(address) => text.push_str(&format!("  registry  http://{address}  schemas\n")),
+        None => text.push_str("  registry  off\n"),
+    }
     text.push_str(&format!("  data      {}\n\nTry:\n", data.display()));
     let brokers = server.listeners.first().map(|(_, address)| address.to_string()).unwrap_or_default();
     let flag = if brokers == "127.0.0.1:9092" { String::new() } else { format!(" -b {brokers}") };

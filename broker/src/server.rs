@@ -19,6 +19,7 @@ use crate::config::{Config, ConfigProblem};
 use crate::http::{self, HttpState, Readiness};
 use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
+use crate::registry;
 
 /// Why `weir serve` did not start.
 #[derive(Debug, Error)]
@@ -45,6 +46,8 @@ pub struct Server {
     /// The Kafka listeners and where they ended up.
     pub listeners: Vec<(Arc<Listener>, SocketAddr)>,
     pub http: SocketAddr,
+    /// Where the Schema Registry listens; None = it is off.
+    pub registry: Option<SocketAddr>,
     /// From process start (or what counts for it) to serving.
     pub started_in: Duration,
     stop: CancellationToken,
@@ -95,6 +98,7 @@ impl Server {
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
         let health = Arc::new(Health { broker: OnceLock::new(), lag: OnceLock::new(), stop: stop.clone() });
+        let registry = open_registry(config.node.registry_listen.0).await?;
         let http = open_http(config.node.http_listen).await?;
         let http_address =
             http.local_addr().map_err(|source| cannot_listen(config.node.http_listen, "http.listen", source))?;
@@ -123,8 +127,23 @@ impl Server {
         }
         let tracker = net.tracker.clone();
         tasks.extend(accepting.into_iter().map(|bound| tokio::spawn(net::serve(net.clone(), bound))));
+        let mut registry_address = None;
+        if let Some((listener, address)) = registry {
+            registry_address = Some(address);
+            // Tracked, so that a stop waits for registrations in progress before storage is closed.
+            tracker.spawn(registry::serve(listener, broker.registry.clone(), stop.clone()));
+        }
         let _ = health.broker.set(broker.clone()); // set once, here
-        Ok(Server { broker, listeners: open, http: http_address, started_in: since.elapsed(), stop, tracker, tasks })
+        Ok(Server {
+            broker,
+            listeners: open,
+            http: http_address,
+            registry: registry_address,
+            started_in: since.elapsed(),
+            stop,
+            tracker,
+            tasks,
+        })
     }
 
     /// Serves until `asked`, then stops: nothing new is accepted, what was begun is finished within
@@ -157,6 +176,14 @@ fn cannot_listen(address: impl ToString, setting: &'static str, source: io::Erro
 
 async fn open_http(address: SocketAddr) -> Result<TcpListener, ServeError> {
     TcpListener::bind(address).await.map_err(|source| cannot_listen(address, "http.listen", source))
+}
+
+async fn open_registry(address: Option<SocketAddr>) -> Result<Option<(TcpListener, SocketAddr)>, ServeError> {
+    let Some(address) = address else { return Ok(None) };
+    let failed = |source| cannot_listen(address, "registry.listen", source);
+    let listener = TcpListener::bind(address).await.map_err(failed)?;
+    let bound = listener.local_addr().map_err(failed)?;
+    Ok(Some((listener, bound)))
 }
 
 async fn serve_http(listener: TcpListener, health: Arc<Health>, metrics: Metrics, stop: CancellationToken) {

@@ -39,7 +39,7 @@ fn weir(home: &Path) -> Command {
 fn serve(folder: &Path, address: &str) -> Child {
     let mut command = weir(folder);
     command.arg("serve").arg("--data-dir").arg(folder.join("data"));
-    command.args(["--listen", address, "--http", "127.0.0.1:0", "--registry", "127.0.0.1:0"]);
+    command.args(["--listen", address, "--http", "127.0.0.1:0", "--registry", "off"]);
     let mut process = command.stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let ready = lines.any(|line| line.unwrap().contains("is ready"));

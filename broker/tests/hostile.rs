@@ -33,7 +33,17 @@ impl Weir {
         // Without a limit the system lends any amount of address space, and an absurd allocation goes unnoticed.
         let mut child = Command::new("sh")
             .args(["-c", "ulimit -v 8388608; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_weir")])
-            .args(["serve", "--listen", "127.0.0.1:0", "--http", "127.0.0.1:0", "--set", "logging.level=error"])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--http",
+                "127.0.0.1:0",
+                "--registry",
+                "off",
+                "--set",
+                "logging.level=error",
+            ])
             .args(["--set", "auto.create.topics.enable=false", "--data-dir"])
             .arg(data.path())
             .stdout(Stdio::piped())

@@ -29,7 +29,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="weir-all-rows-") as folder:
         kafka, http, registry = (f"127.0.0.1:{free_port()}" for _ in range(3))
         broker = subprocess.Popen([
-            os.environ["WEIRTEST_BIN"], "serve", "--data-dir", folder, "--listen", kafka, "--http", http,
+            os.environ["WEIRTEST_BIN"], "serve", "--data-dir", folder, "--listen", kafka, "--http", http, "--registry", "off",
             "--registry", registry,
         ])
         try:

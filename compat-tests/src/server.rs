@@ -74,7 +74,7 @@ pub fn start_weir(binary: &Path, data: &Path, port: u16, cpus: Option<&str>, ext
     let child = command(binary, cpus)
         .args(["serve", "--data-dir"])
         .arg(data)
-        .args(["--listen", &address, "--http", "127.0.0.1:0"])
+        .args(["--listen", &address, "--http", "127.0.0.1:0", "--registry", "off"])
         .args(extra)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)

@@ -85,7 +85,11 @@ impl Registry {
 fn check_writable(state: &State, subject: &str) -> Result<(), RegistryError> {
     match state.mode(subject) {
         Mode::Readonly | Mode::ReadonlyOverride => {
-            let what = if state.modes.get(GLOBAL).is_some() { "is in read-only mode, as all subjects are" } else { "is in read-only mode" };
+            let what = if state.modes.get(GLOBAL).is_some() {
+                "is in read-only mode, as all subjects are"
+            } else {
+                "is in read-only mode"
+            };
             Err(RegistryError::NotPermitted { reason: format!("Subject {subject} {what}") })
         }
         Mode::Readwrite | Mode::Import => Ok(()),
@@ -115,7 +119,8 @@ fn removal(
 /// Schemas that nothing uses once these versions are gone.
 fn unused_schemas(state: &State, subject: &str, removed: impl Iterator<Item = VersionNumber>) -> Vec<Change> {
     let removed: BTreeSet<VersionNumber> = removed.collect();
-    let ids: BTreeSet<_> = removed.iter().filter_map(|version| Some(state.subjects.get(subject)?.get(version)?.id)).collect();
+    let ids: BTreeSet<_> =
+        removed.iter().filter_map(|version| Some(state.subjects.get(subject)?.get(version)?.id)).collect();
     let stays = |(other, version): &(String, VersionNumber)| other != subject || !removed.contains(version);
     ids.into_iter().filter(|id| !state.usages(*id).any(stays)).map(|id| Change::Delete(schema_key(id))).collect()
 }

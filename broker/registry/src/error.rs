@@ -58,7 +58,9 @@ pub enum RegistryError {
     InvalidMode { mode: String },
     #[error("{reason}")]
     NotPermitted { reason: String },
-    #[error("One or more references exist to the schema {{subject={subject},version={version}}}, from the ids {referrers:?}.")]
+    #[error(
+        "One or more references exist to the schema {{subject={subject},version={version}}}, from the ids {referrers:?}."
+    )]
     ReferenceExists { subject: String, version: VersionNumber, referrers: Vec<SchemaId> },
     #[error("Schema already registered with id {found} instead of input id {given}")]
     IdDoesNotMatch { found: SchemaId, given: SchemaId },

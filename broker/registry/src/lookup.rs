@@ -94,15 +94,11 @@ impl Registry {
     }
 
     /// A version of a subject. `deleted`: soft-deleted ones count too.
-    pub fn version(
-        &self,
-        subject: &str,
-        selector: VersionSelector,
-        deleted: bool,
-    ) -> Result<Listing, RegistryError> {
+    pub fn version(&self, subject: &str, selector: VersionSelector, deleted: bool) -> Result<Listing, RegistryError> {
         let subject = valid_subject(subject)?;
         self.read(|state| {
-            let versions = state.subjects.get(subject).filter(|versions| deleted || versions.values().any(|v| !v.deleted));
+            let versions =
+                state.subjects.get(subject).filter(|versions| deleted || versions.values().any(|v| !v.deleted));
             if versions.is_none() {
                 return Err(RegistryError::SubjectNotFound { subject: subject.to_owned() });
             }

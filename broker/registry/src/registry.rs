@@ -136,6 +136,7 @@ impl Registry {
     pub(crate) async fn commit(&self, changes: Vec<Change>) -> Result<(), RegistryError> {
         let sequence = self.read(|state| state.sequence);
         let committed = self.store.commit(sequence, changes.clone()).await;
+        // What the caller decided on is not so any more; it or its client looks again.
         if let Err(StoreError::Conflict) = committed {
             let (entries, sequence) = self.store.load().await?;
             *self.state.write() = State::load(entries, sequence)?;
@@ -234,7 +235,8 @@ impl Registry {
             }
             if id >= state.next_id {
                 let next_id = id.checked_add(1).filter(|next| *next <= i32::MAX as u32);
-                let full = || RegistryError::TooLarge { reason: "All 2147483646 ids of schemas are used up".to_owned() };
+                let full =
+                    || RegistryError::TooLarge { reason: "All 2147483646 ids of schemas are used up".to_owned() };
                 changes.push(put_next_id(next_id.ok_or_else(full)?));
             }
             changes.push(put_version(subject, version, &StoredVersion { id, deleted: false, ts: now_ms() })?);

@@ -217,7 +217,9 @@ impl State {
         let versions = self.subjects.get(subject)?;
         let found = match selector {
             VersionSelector::Latest => versions.iter().rev().find(|(_, v)| deleted || !v.deleted),
-            VersionSelector::Exactly(version) => versions.get_key_value(&version).filter(|(_, v)| deleted || !v.deleted),
+            VersionSelector::Exactly(version) => {
+                versions.get_key_value(&version).filter(|(_, v)| deleted || !v.deleted)
+            }
         };
         found.map(|(version, stored)| (*version, stored))
     }
@@ -277,7 +279,8 @@ impl State {
     /// Whether another subject may get settings of its own.
     pub fn check_settings_room(&self) -> Result<(), RegistryError> {
         if self.configs.len() + self.modes.len() >= SETTINGS_TOTAL_MAX {
-            let reason = format!("The registry holds settings of {SETTINGS_TOTAL_MAX} subjects, which is the most it takes");
+            let reason =
+                format!("The registry holds settings of {SETTINGS_TOTAL_MAX} subjects, which is the most it takes");
             return Err(RegistryError::TooLarge { reason });
         }
         Ok(())

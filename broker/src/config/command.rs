@@ -23,8 +23,8 @@ pub struct ServeArgs {
     /// Where metrics and health are served [default: 127.0.0.1:9644]
     #[arg(long, value_name = "HOST:PORT")]
     pub http: Option<String>,
-    /// Reserved for the Schema Registry; nothing listens there yet [default: 127.0.0.1:8081]
-    #[arg(long, value_name = "HOST:PORT")]
+    /// Where the Schema Registry is served, or off [default: 127.0.0.1:8081]
+    #[arg(long, value_name = "HOST:PORT|off")]
     pub registry: Option<String>,
     /// What acks=all waits for: fsync (the device has it) or os (the operating system has it) [default: fsync]
     #[arg(long, value_name = "fsync|os")]

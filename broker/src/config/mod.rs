@@ -24,7 +24,7 @@ pub use load::{LoadError, Overrides, load, variable};
 pub use settings::{
     GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, StorageSettings, TopicsSettings,
 };
-pub use values::{ByteCount, DurabilitySetting, LogFormat, SettingValue, ValueError};
+pub use values::{ByteCount, DurabilitySetting, LogFormat, OptionalAddress, SettingValue, ValueError};
 
 use weir_storage::memory::{MemoryBudget, Share};
 
@@ -219,6 +219,16 @@ impl Config {
         if self.groups.min_session_timeout > self.groups.max_session_timeout {
             let fix = "Keep it below group.max.session.timeout.ms";
             return unsound("group.min.session.timeout.ms", "above the maximum", fix);
+        }
+        if let Some(address) = self.node.registry_listen.0.filter(|address| !address.ip().is_loopback())
+            && !self.node.insecure
+        {
+            let problem = format!("{address} can be reached from other machines and nothing authenticates clients");
+            let fix = format!(
+                "Listen on 127.0.0.1:{}, or set insecure = true (flag --insecure) where the network is trusted",
+                address.port()
+            );
+            return unsound("registry.listen", &problem, &fix);
         }
         self.listeners().map(|_| ())
     }

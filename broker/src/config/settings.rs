@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::declare::settings;
 use super::listeners::{AddressList, HostPort, NamedAddress};
-use super::values::{ByteCount, DurabilitySetting, LogFormat};
+use super::values::{ByteCount, DurabilitySetting, LogFormat, OptionalAddress};
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
@@ -37,8 +37,8 @@ settings! {
         "insecure" => insecure: bool = false;
         /// Where metrics (`/metrics`) and health (`/healthz`, `/readyz`) are served. Flag `--http`.
         "http.listen" => http_listen: SocketAddr = loopback(9644);
-        /// Address of the Schema Registry. Reserved: nothing listens there yet. Flag `--registry`.
-        "registry.listen" => registry_listen: SocketAddr = loopback(8081);
+        /// Where the Schema Registry is served, or `off`. Flag `--registry`.
+        "registry.listen" => registry_listen: OptionalAddress = OptionalAddress(Some(loopback(8081)));
         /// How long a shutdown waits for requests in progress.
         "shutdown.timeout" => shutdown_timeout: Duration = Duration::from_secs(5);
     }

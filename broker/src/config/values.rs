@@ -248,6 +248,28 @@ word_setting! {
     }
 }
 
+/// An address, or `off`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionalAddress(pub Option<SocketAddr>);
+
+impl SettingValue for OptionalAddress {
+    const KIND: &'static str = "address or `off`";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        if text.trim().eq_ignore_ascii_case("off") {
+            return Ok(OptionalAddress(None));
+        }
+        let address = SocketAddr::parse(text);
+        address.map(|address| OptionalAddress(Some(address))).map_err(|error| {
+            ValueError::new(&error.value, "an IP address with a port, such as 127.0.0.1:8081, or `off`")
+        })
+    }
+
+    fn show(&self) -> String {
+        self.0.map_or_else(|| "off".to_owned(), |address| address.to_string())
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -287,5 +309,8 @@ mod tests {
         assert_eq!(SocketAddr::parse("localhost:1").unwrap().to_string(), "127.0.0.1:1");
         assert_eq!(SocketAddr::parse(":1").unwrap().to_string(), "0.0.0.0:1");
         assert!(SocketAddr::parse("example.org:1").is_err());
+        assert_eq!(OptionalAddress::parse("localhost:1").unwrap().show(), "127.0.0.1:1");
+        assert_eq!(OptionalAddress::parse(" OFF ").unwrap(), OptionalAddress(None));
+        assert!(OptionalAddress::parse("none").unwrap_err().to_string().contains("`off`"));
     }
 }

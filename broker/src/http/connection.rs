@@ -19,7 +19,7 @@ const CONNECTIONS_MAX: usize = 64;
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 
 /// A listener that accepts while fewer than [`CONNECTIONS_MAX`] connections are open.
-pub(super) struct BoundedListener {
+pub(crate) struct BoundedListener {
     listener: TcpListener,
     slots: Arc<Semaphore>,
     silence_max: Duration,
@@ -54,7 +54,7 @@ impl Listener for BoundedListener {
 }
 
 /// A connection that fails to read or write when nothing moved for too long. Gives its slot back when dropped.
-pub(super) struct BoundedStream {
+pub(crate) struct BoundedStream {
     stream: TcpStream,
     silence: Pin<Box<Sleep>>,
     silence_max: Duration,

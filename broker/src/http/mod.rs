@@ -2,7 +2,7 @@
 //!
 //! Owns routes and what they answer. What there is to tell comes from an [`HttpState`], so this knows nothing of Kafka,
 //! groups or storage. Bounded: so many connections at once, each with a limit on silence; requests carry no body.
-mod connection;
+pub(crate) mod connection;
 #[cfg(test)]
 mod tests;
 

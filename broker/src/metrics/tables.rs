@@ -70,6 +70,24 @@ pub mod groups {
     }
 }
 
+/// The Schema Registry; recorded in the crate `weir-registry`.
+pub mod registry {
+    use crate::metrics::declare::{Kind, SECONDS, metrics_table};
+
+    metrics_table! { "Schema Registry";
+        /// Requests answered.
+        REQUESTS = "weir_registry_requests_total", Kind::Counter, Count, ["endpoint", "status"];
+        /// Time from a request's headers to its answer.
+        REQUEST_SECONDS = "weir_registry_request_seconds", SECONDS, Seconds, ["endpoint"];
+        /// Registrations refused because the schema is not compatible with an earlier one.
+        INCOMPATIBLE = "weir_registry_incompatible_total", Kind::Counter, Count, [];
+        /// Schemas that have an id.
+        SCHEMAS = "weir_registry_schemas", Kind::Gauge, Count, [];
+        /// Subjects with a version that is not deleted.
+        SUBJECTS = "weir_registry_subjects", Kind::Gauge, Count, [];
+    }
+}
+
 /// The storage engine; recorded in the crate `weir-storage`.
 pub mod storage {
     use crate::metrics::declare::{BYTES, Kind, SECONDS, metrics_table};
@@ -135,4 +153,4 @@ pub mod process {
 
 /// Everything, in the order of the documentation.
 pub const SUBSYSTEMS: &[crate::metrics::Subsystem] =
-    &[requests::TABLE, connections::TABLE, groups::TABLE, storage::TABLE, process::TABLE];
+    &[requests::TABLE, connections::TABLE, groups::TABLE, registry::TABLE, storage::TABLE, process::TABLE];

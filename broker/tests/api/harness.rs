@@ -202,6 +202,7 @@ impl TestBroker {
             ("data.dir", data.as_str()),
             ("listeners", "127.0.0.1:0"),
             ("http.listen", "127.0.0.1:0"),
+            ("registry.listen", "off"),
             ("wal.file.bytes", "4 MiB"),
             ("offsets.topic.num.partitions", "3"),
             ("group.initial.rebalance.delay.ms", "0"),

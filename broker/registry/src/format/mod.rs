@@ -3,6 +3,8 @@ pub mod avro;
 mod bounds;
 pub mod json;
 pub mod protobuf;
+#[cfg(test)]
+mod testing;
 mod text;
 
 use std::fmt;
@@ -139,7 +141,11 @@ pub fn parse(format: Format, text: &str, dependencies: &[Dependency]) -> Result<
         }
         Format::Json => {
             let parsed = json::parse(text, dependencies)?;
-            Ok(ParsedSchema { compact: parsed.compact, normalized: parsed.sorted, model: Model::Json(parsed.documents) })
+            Ok(ParsedSchema {
+                compact: parsed.compact,
+                normalized: parsed.sorted,
+                model: Model::Json(parsed.documents),
+            })
         }
         Format::Protobuf => {
             let parsed = protobuf::parse(text, dependencies)?;
@@ -160,8 +166,9 @@ pub fn represent(format: Format, text: &str, dependencies: &[Dependency], wanted
 
 /// The parsers come from elsewhere; one that panics must not take more than this schema with it.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
-    catch_unwind(AssertUnwindSafe(work))
-        .unwrap_or_else(|_| Err("the schema cannot be processed; it may be nested too deeply or use what is not supported".to_owned()))
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {
+        Err("the schema cannot be processed; it may be nested too deeply or use what is not supported".to_owned())
+    })
 }
 
 /// Why `new` may not follow `old` at this level; empty = it may.

@@ -58,7 +58,9 @@ fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, RegistryError> {
         let text = error.to_string();
         match text.strip_prefix("unknown field `").and_then(|rest| rest.split('`').next()) {
             Some(field) => RegistryError::Unprocessable { reason: format!("Unrecognized field: {field}") },
-            None if error.is_data() => RegistryError::Unprocessable { reason: format!("The body is not as expected: {text}") },
+            None if error.is_data() => {
+                RegistryError::Unprocessable { reason: format!("The body is not as expected: {text}") }
+            }
             None => RegistryError::BadRequest { reason: format!("The body is not JSON: {text}") },
         }
     })
@@ -86,7 +88,8 @@ pub(super) fn registration(body: &[u8]) -> Result<Registration, RegistryError> {
 pub(super) fn config(body: &[u8]) -> Result<SubjectConfig, RegistryError> {
     let body: ConfigBody = read(body)?;
     let level = body.compatibility.or(body.compatibility_level);
-    let parse = |level: String| level.parse::<Compatibility>().map_err(|()| RegistryError::InvalidCompatibility { level });
+    let parse =
+        |level: String| level.parse::<Compatibility>().map_err(|()| RegistryError::InvalidCompatibility { level });
     let config = SubjectConfig {
         compatibility: level.map(parse).transpose()?,
         normalize: body.normalize,

@@ -45,7 +45,10 @@ async fn serve(State(registry): State<Arc<Registry>>, request: Request) -> Respo
         Ok(endpoint) => run(&registry, endpoint, request).await,
         Err(error) => Err(error),
     };
-    if let Err(error @ (RegistryError::Store(_) | RegistryError::DamagedEntry { .. } | RegistryError::CheckFailed { .. })) = &result {
+    if let Err(
+        error @ (RegistryError::Store(_) | RegistryError::DamagedEntry { .. } | RegistryError::CheckFailed { .. }),
+    ) = &result
+    {
         tracing::error!(%error, endpoint = name, "the registry could not answer");
     }
     let response = answer::respond(result, plain_json);

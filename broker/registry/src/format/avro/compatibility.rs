@@ -171,7 +171,9 @@ impl Check<'_> {
     }
 
     fn decimals(&mut self, reader: TypeId, writer: TypeId, path: &str) -> bool {
-        let (Some(read), Some(written)) = (self.reader.decimal(reader), self.writer.decimal(writer)) else { return true };
+        let (Some(read), Some(written)) = (self.reader.decimal(reader), self.writer.decimal(writer)) else {
+            return true;
+        };
         if read.1 == written.1 && read.0 >= written.0 {
             return true;
         }

@@ -85,7 +85,8 @@ impl Documents {
             return Some(Place { schema: &ANYTHING, document });
         }
         let names = [reference, uri, absolute.as_str()];
-        let target = if uri.is_empty() { Some(document) } else { names.iter().find_map(|n| self.by_name.get(*n).copied()) };
+        let target =
+            if uri.is_empty() { Some(document) } else { names.iter().find_map(|n| self.by_name.get(*n).copied()) };
         if let Some(target) = target {
             let local = if fragment.is_empty() || fragment.starts_with('/') {
                 self.all[target].value.pointer(&percent_decoded(fragment))

@@ -57,7 +57,9 @@ impl Draft {
             "json-schema.org/draft-07/schema" | "json-schema.org/schema" => Ok(Draft::Seven),
             "json-schema.org/draft/2019-09/schema" => Ok(Draft::Y2019),
             "json-schema.org/draft/2020-12/schema" => Ok(Draft::Y2020),
-            _ => Err(format!("`$schema` is {uri}; the drafts 04, 06, 07, 2019-09 and 2020-12 are known, and nothing is fetched")),
+            _ => Err(format!(
+                "`$schema` is {uri}; the drafts 04, 06, 07, 2019-09 and 2020-12 are known, and nothing is fetched"
+            )),
         }
     }
 

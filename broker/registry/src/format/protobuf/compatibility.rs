@@ -83,7 +83,8 @@ impl Check {
     }
 
     fn messages(&mut self, read: &MessageDescriptor, written: &MessageDescriptor, path: &str) {
-        let by_number = |message: &MessageDescriptor| message.fields().map(|f| (f.number(), f)).collect::<BTreeMap<_, _>>();
+        let by_number =
+            |message: &MessageDescriptor| message.fields().map(|f| (f.number(), f)).collect::<BTreeMap<_, _>>();
         let (new, old) = (by_number(read), by_number(written));
         self.oneofs(read, &old, path);
         for (number, field) in &old {
@@ -91,7 +92,11 @@ impl Check {
             match new.get(number) {
                 Some(now) => self.fields(now, field, &place),
                 None if field.is_required() => {
-                    self.report("REQUIRED_FIELD_REMOVED", &place, &format!("The required field '{}' is missing", field.name()));
+                    self.report(
+                        "REQUIRED_FIELD_REMOVED",
+                        &place,
+                        &format!("The required field '{}' is missing", field.name()),
+                    );
                 }
                 None => self.removed_member(read, written, field, &new, &place),
             }
@@ -123,9 +128,17 @@ impl Check {
             if origins.len() > 1 {
                 let place = format!("{path}/{}", oneof.name());
                 if moved > 1 {
-                    self.report("MULTIPLE_FIELDS_MOVED_TO_ONEOF", &place, "The oneof holds several fields that were independent");
+                    self.report(
+                        "MULTIPLE_FIELDS_MOVED_TO_ONEOF",
+                        &place,
+                        "The oneof holds several fields that were independent",
+                    );
                 } else {
-                    self.report("FIELD_MOVED_TO_EXISTING_ONEOF", &place, "The oneof holds a field that was outside of it");
+                    self.report(
+                        "FIELD_MOVED_TO_EXISTING_ONEOF",
+                        &place,
+                        "The oneof holds a field that was outside of it",
+                    );
                 }
             }
         }
@@ -175,7 +188,9 @@ impl Check {
     }
 
     fn kinds(&mut self, read: &FieldDescriptor, written: &FieldDescriptor, place: &str) {
-        let what = |what: &str| format!("The {what} of the field '{}' is {}, not {}", read.name(), shown(read), shown(written));
+        let what = |what: &str| {
+            format!("The {what} of the field '{}' is {}, not {}", read.name(), shown(read), shown(written))
+        };
         match (read.kind(), written.kind()) {
             (Kind::Message(new), Kind::Message(old)) => {
                 if local_name(&new) != local_name(&old) || read.is_group() != written.is_group() {
@@ -194,7 +209,8 @@ impl Check {
     fn report(&mut self, kind: &'static str, path: &str, what: &str) {
         if self.found.len() < crate::limits::DIFFERENCES_MAX {
             let Sides { reader, writer } = self.sides;
-            let description = format!("{what} at path '#{path}' in the {reader} schema (compared with the {writer} schema)");
+            let description =
+                format!("{what} at path '#{path}' in the {reader} schema (compared with the {writer} schema)");
             self.found.push(Incompatibility { kind, description });
         }
     }

@@ -18,7 +18,9 @@ pub(super) fn text(name: &str) -> Option<&'static str> {
         "google/type/money.proto" => {
             "syntax = \"proto3\"; package google.type; message Money { string currency_code = 1; int64 units = 2; int32 nanos = 3; }"
         }
-        "google/type/decimal.proto" => "syntax = \"proto3\"; package google.type; message Decimal { string value = 1; }",
+        "google/type/decimal.proto" => {
+            "syntax = \"proto3\"; package google.type; message Decimal { string value = 1; }"
+        }
         "google/type/latlng.proto" => {
             "syntax = \"proto3\"; package google.type; message LatLng { double latitude = 1; double longitude = 2; }"
         }

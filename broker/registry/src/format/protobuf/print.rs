@@ -67,7 +67,9 @@ impl Printer {
 
     fn message_body(&mut self, message: &DescriptorProto) {
         if let Some(options) = &message.options {
-            message_options_of(options).iter().for_each(|(name, value)| self.line(&format!("option {name} = {value};")));
+            message_options_of(options)
+                .iter()
+                .for_each(|(name, value)| self.line(&format!("option {name} = {value};")));
         }
         for range in &message.reserved_range {
             self.line(&format!("reserved {};", numbers(range.start(), range.end().saturating_sub(1), 536_870_911)));
@@ -124,7 +126,8 @@ impl Printer {
 
     fn typed(&mut self, label: &str, field: &FieldDescriptorProto, parent: &DescriptorProto) {
         if field.r#type() == Type::Group
-            && let Some(group) = parent.nested_type.iter().find(|n| field.type_name().ends_with(&format!(".{}", n.name())))
+            && let Some(group) =
+                parent.nested_type.iter().find(|n| field.type_name().ends_with(&format!(".{}", n.name())))
         {
             let head = format!("{label}group {} = {}", group.name(), field.number());
             return self.block(&head, |p| p.message_body(group));
@@ -265,7 +268,8 @@ fn file_options_of(options: &FileOptions) -> Options {
     let text = |name, value: &Option<String>| value.as_ref().map(|value| (name, quoted(value)));
     let flag = |name, value: &Option<bool>| value.map(|value| (name, value.to_string()));
     let optimize = options.optimize_for.is_some().then(|| options.optimize_for());
-    let mode = optimize.filter(|mode| *mode != file_options::OptimizeMode::Speed).map(|mode| mode.as_str_name().to_owned());
+    let mode =
+        optimize.filter(|mode| *mode != file_options::OptimizeMode::Speed).map(|mode| mode.as_str_name().to_owned());
     let all = [
         flag("cc_enable_arenas", &options.cc_enable_arenas),
         flag("cc_generic_services", &options.cc_generic_services),

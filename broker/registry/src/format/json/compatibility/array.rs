@@ -34,7 +34,8 @@ impl<'a> Check<'a> {
         members: &'a Map<String, Value>,
         path: &str,
     ) -> bool {
-        let mut fits = self.count_fits(conditions, members, path, "maxItems", ["MAX_ITEMS_ADDED", "MAX_ITEMS_DECREASED"]);
+        let mut fits =
+            self.count_fits(conditions, members, path, "maxItems", ["MAX_ITEMS_ADDED", "MAX_ITEMS_DECREASED"]);
         fits &= self.count_fits(conditions, members, path, "minItems", ["MIN_ITEMS_ADDED", "MIN_ITEMS_INCREASED"]);
         let unique = |members: &Map<String, Value>| members.get("uniqueItems").and_then(Value::as_bool) == Some(true);
         if unique(members) && !conditions.all.iter().any(|c| unique(c.members)) {

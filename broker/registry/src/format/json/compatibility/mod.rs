@@ -39,7 +39,8 @@ pub fn incompatibilities(reader: &Documents, writer: &Documents, sides: Sides) -
             continue;
         }
         if !fits && found.is_empty() {
-            let description = format!("The {} schema does not admit all that the {} schema admits", sides.reader, sides.writer);
+            let description =
+                format!("The {} schema does not admit all that the {} schema admits", sides.reader, sides.writer);
             found.push(Incompatibility { kind: "TYPE_CHANGED", description });
         }
         return if fits { Vec::new() } else { found };
@@ -201,7 +202,8 @@ impl<'a> Check<'a> {
         let mut fits = true;
         for (index, part) in list(members, "allOf").iter().enumerate() {
             if !self.fits(old, inner(part), &format!("{path}/allOf/{index}"), split) {
-                fits = self.report("PRODUCT_TYPE_EXTENDED", path, "has a condition in `allOf` that does not follow from");
+                fits =
+                    self.report("PRODUCT_TYPE_EXTENDED", path, "has a condition in `allOf` that does not follow from");
             }
         }
         for key in ["anyOf", "oneOf"] {
@@ -210,14 +212,19 @@ impl<'a> Check<'a> {
                 continue;
             }
             let before = self.found.len();
-            let admitted = branches.iter().enumerate().any(|(index, branch)| {
-                self.fits(old, inner(branch), &format!("{path}/{key}/{index}"), split)
-            });
+            let admitted = branches
+                .iter()
+                .enumerate()
+                .any(|(index, branch)| self.fits(old, inner(branch), &format!("{path}/{key}/{index}"), split));
             if admitted {
                 self.found.truncate(before);
             } else {
                 self.found.truncate(before + 3);
-                fits = self.report("COMBINED_TYPE_SUBSCHEMAS_CHANGED", path, &format!("has no branch in `{key}` that admits"));
+                fits = self.report(
+                    "COMBINED_TYPE_SUBSCHEMAS_CHANGED",
+                    path,
+                    &format!("has no branch in `{key}` that admits"),
+                );
             }
         }
         if let Some(refused) = members.get("not") {
@@ -260,7 +267,8 @@ impl<'a> Check<'a> {
     }
 
     fn referred(&self, place: Place<'a>) -> Option<Place<'a>> {
-        let reference = ["$ref", "$dynamicRef", "$recursiveRef"].iter().find_map(|key| place.schema.get(*key)?.as_str())?;
+        let reference =
+            ["$ref", "$dynamicRef", "$recursiveRef"].iter().find_map(|key| place.schema.get(*key)?.as_str())?;
         self.reader.resolve(place.document, reference)
     }
 
@@ -325,10 +333,25 @@ fn list<'a>(members: &'a Map<String, Value>, key: &str) -> &'a [Value] {
 /// Whether a schema says nothing about data.
 fn is_annotation_only(members: &Map<String, Value>) -> bool {
     const ANNOTATIONS: &[&str] = &[
-        "$schema", "$id", "id", "$anchor", "$comment", "$defs", "definitions", "title", "description", "default", "examples",
-        "deprecated", "readOnly", "writeOnly", "format",
+        "$schema",
+        "$id",
+        "id",
+        "$anchor",
+        "$comment",
+        "$defs",
+        "definitions",
+        "title",
+        "description",
+        "default",
+        "examples",
+        "deprecated",
+        "readOnly",
+        "writeOnly",
+        "format",
     ];
-    members.keys().all(|key| ANNOTATIONS.contains(&key.as_str()) || key.starts_with("connect.") || key.starts_with("confluent:"))
+    members
+        .keys()
+        .all(|key| ANNOTATIONS.contains(&key.as_str()) || key.starts_with("connect.") || key.starts_with("confluent:"))
 }
 
 /// Whether a schema admits everything.

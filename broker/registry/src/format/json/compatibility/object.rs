@@ -34,7 +34,8 @@ fn schemas_of<'a>(members: &'a Map<String, Value>, name: &str) -> Vec<&'a Value>
 }
 
 fn written<'a>(conditions: &Conditions<'a>, of: impl Fn(&Condition<'a>) -> Vec<&'a Value>) -> Vec<Place<'a>> {
-    let places = |c: &Condition<'a>| of(c).into_iter().map(|schema| Place { schema, document: c.document }).collect::<Vec<_>>();
+    let places =
+        |c: &Condition<'a>| of(c).into_iter().map(|schema| Place { schema, document: c.document }).collect::<Vec<_>>();
     conditions.all.iter().flat_map(places).collect()
 }
 
@@ -67,7 +68,9 @@ impl<'a> Check<'a> {
         path: &str,
     ) -> bool {
         let read = map(members, "properties");
-        let had = |name: &str| conditions.all.iter().any(|c| map(c.members, "properties").is_some_and(|p| p.contains_key(name)));
+        let had = |name: &str| {
+            conditions.all.iter().any(|c| map(c.members, "properties").is_some_and(|p| p.contains_key(name)))
+        };
         let mut all: BTreeSet<&str> = read.into_iter().flat_map(|p| p.keys().map(String::as_str)).collect();
         for condition in &conditions.all {
             all.extend(map(condition.members, "properties").into_iter().flat_map(|p| p.keys().map(String::as_str)));
@@ -132,13 +135,16 @@ impl<'a> Check<'a> {
             let schema = map(members, "properties").and_then(|p| p.get(name));
             let had = conditions.all.iter().any(|c| map(c.members, "properties").is_some_and(|p| p.contains_key(name)));
             let open = written(conditions, |c| schemas_of(c.members, name)).is_empty();
-            if schema.is_some_and(|schema| self.has_default(Place { schema, document: new.document })) && (had || !open) {
+            if schema.is_some_and(|schema| self.has_default(Place { schema, document: new.document })) && (had || !open)
+            {
                 continue;
             }
             let place = format!("{path}/required/{name}");
             fits = match (had, open, schema.is_some_and(is_empty)) {
                 // Without a schema it is not looked at by Confluent's rules if it was not there either; data without it fails.
-                (true, _, _) => self.report("REQUIRED_ATTRIBUTE_ADDED", &place, "requires a property that was optional"),
+                (true, _, _) => {
+                    self.report("REQUIRED_ATTRIBUTE_ADDED", &place, "requires a property that was optional")
+                }
                 (false, true, _) => {
                     let kind = "REQUIRED_PROPERTY_ADDED_TO_OPEN_CONTENT_MODEL";
                     self.report(kind, &place, "requires a property that data may lack")
@@ -174,7 +180,9 @@ impl<'a> Check<'a> {
             let mut follows = self.fits(&before, Place { schema, document }, &place, &[]);
             if !conditions.all.iter().any(|c| same(c).is_some()) {
                 // Other patterns may match the same names.
-                for other in written(conditions, |c| map(c.members, "patternProperties").into_iter().flat_map(|p| p.values()).collect()) {
+                for other in written(conditions, |c| {
+                    map(c.members, "patternProperties").into_iter().flat_map(|p| p.values()).collect()
+                }) {
                     follows &= self.fits(&[other], Place { schema, document }, &place, &[]);
                 }
             }
@@ -194,7 +202,9 @@ impl<'a> Check<'a> {
         path: &str,
     ) -> bool {
         let Some(schema) = rest(members).filter(|schema| !is_empty(schema)) else {
-            let Some(schema) = members.get("unevaluatedProperties").filter(|schema| !is_empty(schema)) else { return true };
+            let Some(schema) = members.get("unevaluatedProperties").filter(|schema| !is_empty(schema)) else {
+                return true;
+            };
             let same = conditions.all.iter().any(|c| c.members.get("unevaluatedProperties") == Some(schema));
             let what = "has another `unevaluatedProperties`";
             return same || self.report("UNEVALUATED_PROPERTIES_NARROWED", path, what);
@@ -211,7 +221,11 @@ impl<'a> Check<'a> {
         }
         let document = new.document;
         let follows = sets.iter().all(|before| self.fits(before, Place { schema, document }, &place, &[]));
-        let kind = if schema == &Value::Bool(false) { "ADDITIONAL_PROPERTIES_REMOVED" } else { "ADDITIONAL_PROPERTIES_NARROWED" };
+        let kind = if schema == &Value::Bool(false) {
+            "ADDITIONAL_PROPERTIES_REMOVED"
+        } else {
+            "ADDITIONAL_PROPERTIES_NARROWED"
+        };
         follows || self.report(kind, &place, "does not admit additional properties that were admitted")
     }
 
@@ -242,16 +256,20 @@ impl<'a> Check<'a> {
         for key in ["dependencies", "dependentRequired", "dependentSchemas"] {
             for (name, wanted) in map(members, key).into_iter().flatten() {
                 let place = format!("{path}/{key}/{name}");
-                if written(conditions, |c| schemas_of(c.members, name)).iter().any(|p| p.schema == &Value::Bool(false)) {
+                if written(conditions, |c| schemas_of(c.members, name)).iter().any(|p| p.schema == &Value::Bool(false))
+                {
                     continue; // data does not have it
                 }
                 fits &= match wanted {
                     Value::Array(_) => self.dependent_required_fits(conditions, name, wanted, &place),
                     _ => {
                         let mut before = old.to_vec();
-                        before.extend(written(conditions, |c| dependents(c.members, name).filter(|v| !v.is_array()).collect()));
+                        before.extend(written(conditions, |c| {
+                            dependents(c.members, name).filter(|v| !v.is_array()).collect()
+                        }));
                         let follows = self.fits(&before, Place { schema: wanted, document: new.document }, &place, &[]);
-                        follows || self.report("DEPENDENCY_SCHEMA_ADDED", &place, "has a dependency that does not follow")
+                        follows
+                            || self.report("DEPENDENCY_SCHEMA_ADDED", &place, "has a dependency that does not follow")
                     }
                 };
             }
@@ -259,7 +277,13 @@ impl<'a> Check<'a> {
         fits
     }
 
-    fn dependent_required_fits(&mut self, conditions: &Conditions<'a>, name: &str, wanted: &Value, place: &str) -> bool {
+    fn dependent_required_fits(
+        &mut self,
+        conditions: &Conditions<'a>,
+        name: &str,
+        wanted: &Value,
+        place: &str,
+    ) -> bool {
         let mut given: BTreeSet<&str> = conditions.all.iter().flat_map(|c| names(c.members, "required")).collect();
         let mut had = false;
         for list in conditions.all.iter().flat_map(|c| dependents(c.members, name)).filter_map(Value::as_array) {

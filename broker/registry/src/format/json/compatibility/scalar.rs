@@ -102,7 +102,12 @@ fn written_types(conditions: &Conditions<'_>) -> Types {
 /// A bound of numbers: the value, and whether it is itself excluded.
 type Bound = (f64, bool);
 
-fn bound(members: &Map<String, Value>, inclusive: &str, exclusive: &str, tighter: fn(f64, f64) -> bool) -> Option<Bound> {
+fn bound(
+    members: &Map<String, Value>,
+    inclusive: &str,
+    exclusive: &str,
+    tighter: fn(f64, f64) -> bool,
+) -> Option<Bound> {
     let plain = members.get(inclusive).and_then(Value::as_f64);
     match members.get(exclusive) {
         // Draft 4: a flag beside the bound.
@@ -154,11 +159,26 @@ impl<'a> Check<'a> {
         }
     }
 
-    pub(super) fn numbers_fit(&mut self, conditions: &Conditions<'a>, members: &Map<String, Value>, path: &str) -> bool {
+    pub(super) fn numbers_fit(
+        &mut self,
+        conditions: &Conditions<'a>,
+        members: &Map<String, Value>,
+        path: &str,
+    ) -> bool {
         let lower: fn(f64, f64) -> bool = |a, b| a < b;
         let upper: fn(f64, f64) -> bool = |a, b| a > b;
-        let maximum = ("maximum", "exclusiveMaximum", lower, ["MAXIMUM_ADDED", "MAXIMUM_DECREASED", "EXCLUSIVE_MAXIMUM_ADDED", "EXCLUSIVE_MAXIMUM_DECREASED"]);
-        let minimum = ("minimum", "exclusiveMinimum", upper, ["MINIMUM_ADDED", "MINIMUM_INCREASED", "EXCLUSIVE_MINIMUM_ADDED", "EXCLUSIVE_MINIMUM_INCREASED"]);
+        let maximum = (
+            "maximum",
+            "exclusiveMaximum",
+            lower,
+            ["MAXIMUM_ADDED", "MAXIMUM_DECREASED", "EXCLUSIVE_MAXIMUM_ADDED", "EXCLUSIVE_MAXIMUM_DECREASED"],
+        );
+        let minimum = (
+            "minimum",
+            "exclusiveMinimum",
+            upper,
+            ["MINIMUM_ADDED", "MINIMUM_INCREASED", "EXCLUSIVE_MINIMUM_ADDED", "EXCLUSIVE_MINIMUM_INCREASED"],
+        );
         let mut fits = true;
         for (inclusive, exclusive, tighter, kinds) in [maximum, minimum] {
             let Some((limit, excluded)) = bound(members, inclusive, exclusive, tighter) else { continue };
@@ -179,11 +199,18 @@ impl<'a> Check<'a> {
         }
         let integers = written_types(conditions).and(FRACTION) == NONE && whole(1.0);
         let kind = if steps.is_empty() { "MULTIPLE_OF_ADDED" } else { "MULTIPLE_OF_CHANGED" };
-        (integers || self.report(kind, path, "has a `multipleOf` that not all numbers fulfil that were admitted")) && fits
+        (integers || self.report(kind, path, "has a `multipleOf` that not all numbers fulfil that were admitted"))
+            && fits
     }
 
-    pub(super) fn strings_fit(&mut self, conditions: &Conditions<'a>, members: &Map<String, Value>, path: &str) -> bool {
-        let mut fits = self.count_fits(conditions, members, path, "maxLength", ["MAX_LENGTH_ADDED", "MAX_LENGTH_DECREASED"]);
+    pub(super) fn strings_fit(
+        &mut self,
+        conditions: &Conditions<'a>,
+        members: &Map<String, Value>,
+        path: &str,
+    ) -> bool {
+        let mut fits =
+            self.count_fits(conditions, members, path, "maxLength", ["MAX_LENGTH_ADDED", "MAX_LENGTH_DECREASED"]);
         fits &= self.count_fits(conditions, members, path, "minLength", ["MIN_LENGTH_ADDED", "MIN_LENGTH_INCREASED"]);
         if let Some(pattern) = members.get("pattern") {
             let before: Vec<_> = conditions.all.iter().filter_map(|c| c.members.get("pattern")).collect();
