@@ -14,8 +14,11 @@ use weir_storage::meta::{Condition, EmbeddedMetadata, MetaError, MetadataStore, 
 
 use crate::api::fetch::session::{SessionCache, SessionLimits};
 use crate::config::{Config, SettingValue};
+use crate::group::configs::TimingBounds;
+use crate::group::consumer::ConsumerLimits;
+use crate::group::coordinator::TopicsNow;
 use crate::group::state::GroupLimits;
-use crate::group::{Coordinator, GroupSettings, StorageLog};
+use crate::group::{Coordinator, GroupConfigs, GroupSettings, StorageLog};
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::registry;
@@ -137,6 +140,8 @@ pub struct Broker {
     pub producer_ids: ProducerIds,
     pub fetch_sessions: SessionCache,
     pub groups: Coordinator,
+    /// Settings of single groups.
+    pub group_configs: Arc<GroupConfigs>,
     pub metrics: Arc<BrokerMetrics>,
     pub started: Instant,
 }
@@ -167,10 +172,14 @@ impl Broker {
         let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), offsets));
         let registry = registry::open(meta.clone(), &identity.cluster_id).await?;
+        let group_configs = Arc::new(GroupConfigs::load(timing_bounds(&config), meta.clone())?);
+        let seen = topics.clone();
+        let topics_now: TopicsNow = Arc::new(move || seen.image());
         Ok(Arc::new(Broker {
             registry,
             settings: BrokerSettings::of(&config),
-            groups: Coordinator::start(group_settings(&config), log),
+            groups: Coordinator::start(group_settings(&config), log, topics_now, group_configs.clone()),
+            group_configs,
             identity,
             producer_ids: ProducerIds::new(meta.clone()),
             meta,
@@ -227,6 +236,19 @@ fn millis(duration: std::time::Duration) -> i32 {
     i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
 }
 
+fn timing_bounds(config: &Config) -> TimingBounds {
+    let groups = &config.groups;
+    TimingBounds {
+        session_timeout_ms: millis(groups.consumer_session_timeout),
+        session_timeout_min_ms: millis(groups.consumer_min_session_timeout),
+        session_timeout_max_ms: millis(groups.consumer_max_session_timeout),
+        heartbeat_interval_ms: millis(groups.consumer_heartbeat_interval),
+        heartbeat_interval_min_ms: millis(groups.consumer_min_heartbeat_interval),
+        heartbeat_interval_max_ms: millis(groups.consumer_max_heartbeat_interval),
+        prompt: groups.consumer_prompt_heartbeats,
+    }
+}
+
 fn group_settings(config: &Config) -> GroupSettings {
     let groups = &config.groups;
     GroupSettings {
@@ -235,6 +257,11 @@ fn group_settings(config: &Config) -> GroupSettings {
             session_timeout_max_ms: millis(groups.max_session_timeout),
             initial_rebalance_delay_ms: millis(groups.initial_rebalance_delay),
             max_size: groups.max_size,
+        },
+        consumer: ConsumerLimits {
+            max_size: groups.consumer_max_size,
+            assignors: groups.consumer_assignors.0.clone(),
+            migration: groups.consumer_migration,
         },
         offsets_retention_ms: i64::from(groups.offsets_retention_minutes) * 60_000,
         offset_metadata_max_bytes: groups.offset_metadata_max,

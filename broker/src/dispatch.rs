@@ -270,11 +270,11 @@ impl Call<'_> {
             ApiKey::FindCoordinator => {
                 serve!(FindCoordinatorRequest, |r| api::find_coordinator::handle(broker, ctx, version, r))
             }
-            ApiKey::OffsetCommit => serve!(OffsetCommitRequest, |r| api::offset_commit::handle(broker, r).await),
+            ApiKey::OffsetCommit => serve!(OffsetCommitRequest, |r| api::offset_commit::handle(broker, version, r).await),
             ApiKey::OffsetFetch => serve!(OffsetFetchRequest, |r| api::offset_fetch::handle(broker, version, r)),
             ApiKey::JoinGroup => serve!(JoinGroupRequest, |r| api::join_group::handle(broker, ctx, version, r).await),
             ApiKey::Heartbeat => serve!(HeartbeatRequest, |r| api::heartbeat::handle(broker, &r)),
-            ApiKey::LeaveGroup => serve!(LeaveGroupRequest, |r| api::leave_group::handle(broker, version, r)),
+            ApiKey::LeaveGroup => serve!(LeaveGroupRequest, |r| api::leave_group::handle(broker, version, r).await),
             ApiKey::SyncGroup => serve!(SyncGroupRequest, |r| api::sync_group::handle(broker, version, r).await),
             ApiKey::DescribeGroups => {
                 serve!(DescribeGroupsRequest, |r| api::describe_groups::handle(broker, version, r))
@@ -315,6 +315,14 @@ impl Call<'_> {
             }
             ApiKey::ListConfigResources => {
                 serve!(ListConfigResourcesRequest, |r| api::list_config_resources::handle(broker, version, &r))
+            }
+            ApiKey::ConsumerGroupHeartbeat => {
+                serve!(ConsumerGroupHeartbeatRequest, |r| {
+                    api::consumer_group_heartbeat::handle(broker, ctx, version, r).await
+                })
+            }
+            ApiKey::ConsumerGroupDescribe => {
+                serve!(ConsumerGroupDescribeRequest, |r| api::consumer_group_describe::handle(broker, version, r))
             }
             ApiKey::DescribeTopicPartitions => {
                 serve!(DescribeTopicPartitionsRequest, |r| api::describe_topic_partitions::handle(broker, r))
@@ -366,8 +374,6 @@ impl Call<'_> {
             | ApiKey::RemoveRaftVoter
             | ApiKey::UpdateRaftVoter
             // New groups, telemetry.
-            | ApiKey::ConsumerGroupHeartbeat
-            | ApiKey::ConsumerGroupDescribe
             | ApiKey::GetTelemetrySubscriptions
             | ApiKey::PushTelemetry
             | ApiKey::ShareGroupHeartbeat

@@ -19,7 +19,7 @@ use crate::api::init_producer_id::InitProducerIdError;
 use crate::api::lookup::{EpochError, LookupError};
 use crate::api::produce::ProduceError;
 use crate::api::produce::validate::ValidateError;
-use crate::group::GroupError;
+use crate::group::{GroupConfigError, GroupError};
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
 
@@ -296,6 +296,7 @@ impl KafkaError for ResourceError {
             ResourceError::InvalidTopic { .. } => ErrorCode::InvalidTopicException,
             ResourceError::OtherBroker { .. }
             | ResourceError::NoConfigs { .. }
+            | ResourceError::NamelessGroup
             | ResourceError::NamedTwice { .. }
             | ResourceError::ConfigTwice { .. } => ErrorCode::InvalidRequest,
         }
@@ -318,6 +319,21 @@ impl KafkaError for AlterConfigsError {
             AlterConfigsError::BrokerSettings | AlterConfigsError::UnknownOperation { .. } => ErrorCode::InvalidRequest,
             AlterConfigsError::Config(error) => error.error_code(),
             AlterConfigsError::Topic(error) => error.error_code(),
+            AlterConfigsError::Group(error) => error.error_code(),
+        }
+    }
+}
+
+impl KafkaError for GroupConfigError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            GroupConfigError::Unknown { .. }
+            | GroupConfigError::NoValue { .. }
+            | GroupConfigError::NotAList { .. }
+            | GroupConfigError::Invalid { .. }
+            | GroupConfigError::SessionTooShort { .. } => ErrorCode::InvalidConfig,
+            GroupConfigError::NoName => ErrorCode::InvalidRequest,
+            GroupConfigError::Metadata(_) => ErrorCode::KafkaStorageError,
         }
     }
 }
@@ -343,6 +359,15 @@ impl KafkaError for GroupError {
             GroupError::InvalidProducerEpoch => ErrorCode::InvalidProducerEpoch,
             GroupError::UnstableOffsetCommit => ErrorCode::UnstableOffsetCommit,
             GroupError::OffsetMetadataTooLarge => ErrorCode::OffsetMetadataTooLarge,
+            GroupError::FencedMemberEpoch { .. } => ErrorCode::FencedMemberEpoch,
+            GroupError::StaleMemberEpoch => ErrorCode::StaleMemberEpoch,
+            GroupError::UnreleasedInstanceId => ErrorCode::UnreleasedInstanceId,
+            GroupError::UnsupportedAssignor { .. } => ErrorCode::UnsupportedAssignor,
+            GroupError::InvalidRegularExpression { .. } => ErrorCode::InvalidRegularExpression,
+            GroupError::InvalidRequest { .. } => ErrorCode::InvalidRequest,
+            // As Kafka: for this kind of request there is no such group.
+            GroupError::OtherGroupType { .. } | GroupError::NotUpgradable { .. } => ErrorCode::GroupIdNotFound,
+            GroupError::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
         }
     }
 }

@@ -220,8 +220,31 @@ fn groups() {
             &GroupError::InvalidProducerEpoch,
             &GroupError::UnstableOffsetCommit,
             &GroupError::OffsetMetadataTooLarge,
+            &GroupError::FencedMemberEpoch { got: 1, known: 2 },
+            &GroupError::StaleMemberEpoch,
+            &GroupError::UnreleasedInstanceId,
+            &GroupError::UnsupportedAssignor { name: text(), supported: text() },
+            &GroupError::InvalidRegularExpression { detail: text() },
+            &GroupError::InvalidRequest { detail: "x" },
+            &GroupError::OtherGroupType { wanted: "classic" },
+            &GroupError::NotUpgradable { why: "x" },
+            &GroupError::UnsupportedVersion { since: 9 },
         ],
     );
+    let invalid = GroupConfigError::Invalid { name: "x", value: text(), min: 1, max: 2, setting: "x" };
+    let got = got
+        + &lines(
+            "GroupConfig",
+            vec![
+                &GroupConfigError::Unknown { name: text() },
+                &GroupConfigError::NoValue { name: text() },
+                &GroupConfigError::NotAList { name: text() },
+                &invalid,
+                &GroupConfigError::SessionTooShort { session_ms: 1, interval_ms: 2 },
+                &GroupConfigError::NoName,
+                &ResourceError::NamelessGroup,
+            ],
+        );
     let expected = "\
 Group::UnknownMemberId 25 UnknownMemberId final
 Group::MemberIdRequired 79 MemberIdRequired final
@@ -241,6 +264,22 @@ Group::NoTransaction 48 InvalidTxnState final
 Group::InvalidProducerEpoch 47 InvalidProducerEpoch final
 Group::UnstableOffsetCommit 88 UnstableOffsetCommit retriable
 Group::OffsetMetadataTooLarge 12 OffsetMetadataTooLarge final
+Group::FencedMemberEpoch 110 FencedMemberEpoch final
+Group::StaleMemberEpoch 113 StaleMemberEpoch final
+Group::UnreleasedInstanceId 111 UnreleasedInstanceId final
+Group::UnsupportedAssignor 112 UnsupportedAssignor final
+Group::InvalidRegularExpression 128 InvalidRegularExpression final
+Group::InvalidRequest 42 InvalidRequest final
+Group::OtherGroupType 69 GroupIdNotFound final
+Group::NotUpgradable 69 GroupIdNotFound final
+Group::UnsupportedVersion 35 UnsupportedVersion final
+GroupConfig::Unknown 40 InvalidConfig final
+GroupConfig::NoValue 40 InvalidConfig final
+GroupConfig::NotAList 40 InvalidConfig final
+GroupConfig::Invalid 40 InvalidConfig final
+GroupConfig::SessionTooShort 40 InvalidConfig final
+GroupConfig::NoName 42 InvalidRequest final
+GroupConfig::NamelessGroup 42 InvalidRequest final
 ";
     assert_eq!(got, expected);
 }

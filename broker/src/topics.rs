@@ -4,7 +4,7 @@
 //! publish the next snapshot. A crash in between leaves either the old or the new state: partitions without data cost
 //! nothing, and data of a deleted topic is dropped at the next start because the deletion is recorded first.
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use serde::{Deserialize, Serialize};
@@ -16,8 +16,11 @@ use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 
 use crate::topic_config::{TopicConfigError, TopicConfigs, TopicDefaults, TopicSettings};
 
+mod image;
 #[cfg(test)]
 mod tests;
+
+pub use image::TopicImage;
 
 /// Group offsets, in Kafka's record format.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -108,20 +111,29 @@ struct StoredTopic {
 
 #[derive(Default)]
 struct Snapshot {
+    /// Grows with every change.
+    version: u64,
+    /// Made when it is first asked for.
+    image: OnceLock<Arc<TopicImage>>,
     by_name: BTreeMap<String, Arc<Topic>>,
     by_id: HashMap<TopicId, Arc<Topic>>,
 }
 
 impl Snapshot {
+    fn next(&self) -> Snapshot {
+        let (by_name, by_id) = (self.by_name.clone(), self.by_id.clone());
+        Snapshot { version: self.version + 1, image: OnceLock::new(), by_name, by_id }
+    }
+
     fn with(&self, topic: &Arc<Topic>) -> Snapshot {
-        let mut next = Snapshot { by_name: self.by_name.clone(), by_id: self.by_id.clone() };
+        let mut next = self.next();
         next.by_name.insert(topic.name.clone(), topic.clone());
         next.by_id.insert(topic.id, topic.clone());
         next
     }
 
     fn without(&self, topic: &Topic) -> Snapshot {
-        let mut next = Snapshot { by_name: self.by_name.clone(), by_id: self.by_id.clone() };
+        let mut next = self.next();
         next.by_name.remove(&topic.name);
         next.by_id.remove(&topic.id);
         next
@@ -222,6 +234,13 @@ impl Topics {
     /// All topics by name.
     pub fn all(&self) -> Vec<Arc<Topic>> {
         self.snapshot.load().by_name.values().cloned().collect()
+    }
+
+    /// Names, ids and partition counts as they are now.
+    pub fn image(&self) -> Arc<TopicImage> {
+        let snapshot = self.snapshot.load();
+        let topics = || snapshot.by_name.values().map(|t| (t.name.clone(), t.id, t.partitions));
+        snapshot.image.get_or_init(|| Arc::new(TopicImage::new(snapshot.version, topics()))).clone()
     }
 
     pub fn default_partitions(&self) -> i32 {

@@ -1,7 +1,8 @@
 //! AlterConfigs (key 33): replaces every config that is set on a topic. Old clients use it; newer ones alter incrementally.
 //!
 //! Versions 0-2. KIP-133. Errors per resource: UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, INVALID_CONFIG,
-//! INVALID_REQUEST (a broker: its settings are read at start; a kind without configs; something named twice).
+//! INVALID_REQUEST (a broker: its settings are read at start; a kind without configs; something named twice). Groups can be altered
+//! as well as topics.
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};
@@ -10,7 +11,6 @@ use super::Versions;
 use super::config_change::{AlterConfigsError, Change, Wanted, change_all};
 use super::config_resource::{ResourceError, repeated};
 use crate::broker::Broker;
-use crate::topic_config::TopicConfigs;
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::AlterConfigs, 0, 2);
 
@@ -32,18 +32,18 @@ pub async fn handle(broker: &Broker, request: AlterConfigsRequest) -> AlterConfi
     AlterConfigsResponse::default().with_responses(responses.collect())
 }
 
-/// What was set is forgotten, what the request sets takes its place.
 fn replacement(resource: &AlterConfigsResource) -> Result<Change, AlterConfigsError> {
     if let Some(config) = repeated(resource.configs.iter().map(|config| config.name.as_str())) {
         return Err(ResourceError::ConfigTwice { config: config.to_owned() }.into());
     }
-    let replacement = TopicConfigs::parse(resource.configs.iter().map(|c| (c.name.as_str(), c.value.as_deref())))?;
-    Ok(Box::new(move |_| Ok(replacement)))
+    let configs = resource.configs.iter().map(|c| (c.name.to_string(), c.value.as_ref().map(|v| v.to_string())));
+    Ok(Change::Replace(configs.collect()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topic_config::TopicConfigs;
     use kafka_protocol::messages::alter_configs_request::AlterableConfig;
 
     fn resource(configs: &[(&'static str, Option<&'static str>)]) -> AlterConfigsResource {
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn what_is_not_mentioned_goes_back_to_its_default() {
         let change = replacement(&resource(&[("segment.bytes", Some("2000000"))])).unwrap();
-        let configs = change(&TopicConfigs::parse([("retention.ms", Some("5"))]).unwrap()).unwrap();
+        let configs = change.of_topic(&TopicConfigs::parse([("retention.ms", Some("5"))]).unwrap()).unwrap();
         assert_eq!(configs.overrides().collect::<Vec<_>>(), [("segment.bytes", "2000000")]);
     }
 

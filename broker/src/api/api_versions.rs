@@ -3,8 +3,9 @@
 //! Versions 0-4. KIP-35, KIP-482 (the response header is always v0), KIP-511 (client name and version), KIP-584 (features).
 //! Errors: INVALID_REQUEST (a client name or version that is not one), UNSUPPORTED_VERSION (in a v0 body, listing the range
 //! of this very API, so that a newer client can ask again).
-use kafka_protocol::messages::api_versions_response::ApiVersion;
+use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
+use kafka_protocol::protocol::StrBytes;
 
 use super::{SERVED, Versions};
 use crate::error_code::ErrorCode;
@@ -18,9 +19,15 @@ pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse
     {
         return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
     }
-    // No feature is finalised: transaction.version 2 would make producers rely on EndTxn 5, group.version 1 on the
-    // consumer group heartbeat. Epoch 0 says that the empty list is known, not missing.
-    ApiVersionsResponse::default().with_api_keys(SERVED.iter().map(listed).collect()).with_finalized_features_epoch(0)
+    // transaction.version 2 would make producers rely on EndTxn 5. Before version 4 a feature's first version cannot be 0.
+    let name = StrBytes::from_static_str("group.version");
+    let supported = SupportedFeatureKey::default().with_name(name.clone()).with_min_version(0).with_max_version(1);
+    let finalized = FinalizedFeatureKey::default().with_name(name).with_min_version_level(1).with_max_version_level(1);
+    ApiVersionsResponse::default()
+        .with_api_keys(SERVED.iter().map(listed).collect())
+        .with_supported_features(if version >= 4 { vec![supported] } else { Vec::new() })
+        .with_finalized_features_epoch(0)
+        .with_finalized_features(if version >= 3 { vec![finalized] } else { Vec::new() })
 }
 
 /// The body that answers a version this broker does not know. It is encoded as version 0, which every client can read.
@@ -53,7 +60,7 @@ fn is_software_name(name: &str) -> bool {
 mod tests {
     use super::*;
     use bytes::BytesMut;
-    use kafka_protocol::protocol::{Encodable, StrBytes};
+    use kafka_protocol::protocol::Encodable;
 
     fn named(name: &'static str, version: &'static str) -> ApiVersionsRequest {
         ApiVersionsRequest::default()
@@ -77,7 +84,7 @@ mod tests {
     #[test]
     fn what_is_not_served_is_not_listed() {
         let response = handle(4, &named("a", "1"));
-        for key in [ApiKey::SaslHandshake, ApiKey::EndTxn, ApiKey::ConsumerGroupHeartbeat, ApiKey::ShareFetch] {
+        for key in [ApiKey::SaslHandshake, ApiKey::EndTxn, ApiKey::ShareFetch] {
             assert_eq!(range_of(&response, key), None, "{key:?}");
         }
     }

@@ -6,6 +6,8 @@ use super::config_resource::{Resource, ResourceError, repeated, resource};
 use super::wire;
 use crate::broker::Broker;
 use crate::error_code::{KafkaError, NONE};
+use crate::group::GroupConfigError;
+use crate::group::configs::GroupOverrides;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::TopicError;
 
@@ -24,10 +26,78 @@ pub enum AlterConfigsError {
     Config(#[from] TopicConfigError),
     #[error(transparent)]
     Topic(#[from] TopicError),
+    #[error(transparent)]
+    Group(#[from] GroupConfigError),
 }
 
-/// What becomes of a topic's configs.
-pub type Change = Box<dyn FnOnce(&TopicConfigs) -> Result<TopicConfigs, TopicConfigError> + Send>;
+/// What a request asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// What was set is forgotten, this takes its place.
+    Replace(Vec<(String, Option<String>)>),
+    /// Single configs, together or not at all.
+    Alter(Vec<SingleChange>),
+}
+
+/// What is done to one config.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    Set,
+    Delete,
+    Append,
+    Subtract,
+}
+
+/// One change of one config.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SingleChange {
+    pub name: String,
+    pub operation: Operation,
+    pub value: Option<String>,
+}
+
+impl Change {
+    /// What becomes of a topic's configs.
+    pub fn of_topic(self, current: &TopicConfigs) -> Result<TopicConfigs, TopicConfigError> {
+        let changes = match self {
+            Change::Replace(configs) => {
+                return TopicConfigs::parse(configs.iter().map(|(name, value)| (name.as_str(), value.as_deref())));
+            }
+            Change::Alter(changes) => changes,
+        };
+        let mut configs = current.clone();
+        for SingleChange { name, operation, value } in changes {
+            match (operation, value) {
+                (Operation::Delete, _) => configs.delete(&name)?,
+                (_, None) => return Err(TopicConfigError::NoValue { name }),
+                (Operation::Set, Some(value)) => configs.set(&name, &value)?,
+                (Operation::Append, Some(value)) => configs.append(&name, &value)?,
+                (Operation::Subtract, Some(value)) => configs.subtract(&name, &value)?,
+            }
+        }
+        Ok(configs)
+    }
+
+    /// What becomes of a group's configs; the names and values are checked where they are set.
+    pub fn of_group(self, current: &GroupOverrides) -> Result<GroupOverrides, GroupConfigError> {
+        let (mut configs, changes) = match self {
+            Change::Alter(changes) => (current.clone(), changes),
+            Change::Replace(configs) => {
+                let set = |(name, value)| SingleChange { name, operation: Operation::Set, value };
+                (GroupOverrides::new(), configs.into_iter().map(set).collect())
+            }
+        };
+        for SingleChange { name, operation, value } in changes {
+            match (operation, value) {
+                (Operation::Delete, _) => drop(configs.remove(&name)),
+                (Operation::Set, Some(value)) => drop(configs.insert(name, value)),
+                (Operation::Set, None) => return Err(GroupConfigError::NoValue { name }),
+                (Operation::Append | Operation::Subtract, _) => return Err(GroupConfigError::NotAList { name }),
+            }
+        }
+        Ok(configs)
+    }
+}
 
 /// One resource of a request.
 pub struct Wanted {
@@ -71,8 +141,17 @@ async fn alter(
     change: Result<Change, AlterConfigsError>,
     validate_only: bool,
 ) -> Result<(), AlterConfigsError> {
-    let topic = alterable(kind, name, broker.node_id())?;
-    apply(broker, &topic, validate_only, change?).await
+    match alterable(kind, name, broker.node_id())? {
+        Alterable::Topic(topic) => apply(broker, &topic, validate_only, change?).await,
+        Alterable::Group(group) => {
+            let change = change?;
+            broker.group_configs.alter(&group, validate_only, |current| change.of_group(current)).await?;
+            if !validate_only {
+                tracing::info!(group, "group configs changed");
+            }
+            Ok(())
+        }
+    }
 }
 
 /// A resource that is in the request twice: which of the two would win?
@@ -82,10 +161,17 @@ fn twice<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> Option<ResourceE
     Some(ResourceError::NamedTwice { name })
 }
 
-/// The topic whose configs are to be changed.
-fn alterable(kind: i8, name: &str, this: i32) -> Result<String, AlterConfigsError> {
+/// What has configs that can be changed.
+#[derive(Debug, PartialEq, Eq)]
+enum Alterable {
+    Topic(String),
+    Group(String),
+}
+
+fn alterable(kind: i8, name: &str, this: i32) -> Result<Alterable, AlterConfigsError> {
     match resource(kind, name, this)? {
-        Resource::Topic(name) => Ok(name),
+        Resource::Topic(name) => Ok(Alterable::Topic(name)),
+        Resource::Group(name) => Ok(Alterable::Group(name)),
         Resource::Broker | Resource::AllBrokers => Err(AlterConfigsError::BrokerSettings),
     }
 }
@@ -94,9 +180,9 @@ fn alterable(kind: i8, name: &str, this: i32) -> Result<String, AlterConfigsErro
 async fn apply(broker: &Broker, topic: &str, validate_only: bool, change: Change) -> Result<(), AlterConfigsError> {
     if validate_only {
         let current = broker.topics.get(topic).ok_or_else(|| TopicError::Unknown { name: topic.to_owned() })?;
-        change(&current.configs)?.validate()?;
+        change.of_topic(&current.configs)?.validate()?;
     } else {
-        broker.topics.alter_configs(topic, change).await?;
+        broker.topics.alter_configs(topic, |current| change.of_topic(current)).await?;
         tracing::info!(topic, "topic configs changed");
     }
     Ok(())
@@ -107,8 +193,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_topics_are_altered() {
-        assert_eq!(alterable(2, "t", 1).unwrap(), "t");
+    fn only_topics_and_groups_are_altered() {
+        assert_eq!(alterable(2, "t", 1).unwrap(), Alterable::Topic("t".to_owned()));
+        assert_eq!(alterable(32, "g", 1).unwrap(), Alterable::Group("g".to_owned()));
         assert!(matches!(alterable(4, "1", 1), Err(AlterConfigsError::BrokerSettings)));
         assert!(matches!(alterable(4, "", 1), Err(AlterConfigsError::BrokerSettings)));
         assert!(matches!(alterable(8, "1", 1), Err(AlterConfigsError::Resource(_))));

@@ -11,6 +11,8 @@ pub enum Resource {
     Broker,
     /// The defaults of all brokers (an empty broker name).
     AllBrokers,
+    /// A group of consumers, whether it exists or not.
+    Group(String),
 }
 
 /// Why a resource has no configs.
@@ -20,8 +22,10 @@ pub enum ResourceError {
     InvalidTopic { name: String },
     #[error("this is broker {this}; `{name}` is another one, or none")]
     OtherBroker { name: String, this: i32 },
-    #[error("resources of type {kind} have no configs here; topics (2) and brokers (4) do")]
+    #[error("resources of type {kind} have no configs here; topics (2), brokers (4) and groups (32) do")]
     NoConfigs { kind: i8 },
+    #[error("a group needs a name")]
+    NamelessGroup,
     #[error("resource `{name}` is in the request more than once")]
     NamedTwice { name: String },
     #[error("config `{config}` is in the request more than once")]
@@ -30,6 +34,7 @@ pub enum ResourceError {
 
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
+pub const GROUP: i8 = 32;
 
 /// Reads type and name as they are on the wire.
 pub fn resource(kind: i8, name: &str, this: i32) -> Result<Resource, ResourceError> {
@@ -39,6 +44,8 @@ pub fn resource(kind: i8, name: &str, this: i32) -> Result<Resource, ResourceErr
         BROKER if name.is_empty() => Ok(Resource::AllBrokers),
         BROKER if name == this.to_string() => Ok(Resource::Broker),
         BROKER => Err(ResourceError::OtherBroker { name: name.to_owned(), this }),
+        GROUP if name.is_empty() => Err(ResourceError::NamelessGroup),
+        GROUP => Ok(Resource::Group(name.to_owned())),
         kind => Err(ResourceError::NoConfigs { kind }),
     }
 }

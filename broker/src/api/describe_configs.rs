@@ -1,4 +1,4 @@
-//! DescribeConfigs (key 32): the configs of topics and of this broker, with where each value comes from.
+//! DescribeConfigs (key 32): the configs of topics, groups and of this broker, with where each value comes from.
 //!
 //! Versions 1-4. KIP-133, KIP-226 (sources and synonyms), KIP-569 (types and documentation, 3). Errors per resource:
 //! UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, INVALID_REQUEST (another broker, a kind without configs).
@@ -16,6 +16,7 @@ use super::lookup::{self, LookupError};
 use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
+use crate::group::configs::{self, GroupConfigDef};
 use crate::topic_config::{ConfigKind, DescribedConfig, TABLE};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeConfigs, 1, 4);
@@ -25,6 +26,8 @@ pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeConfigs, 1, 4);
 pub enum Source {
     /// Set on the topic.
     Topic = 1,
+    /// Set on the group.
+    Group = 8,
     /// From the broker's configuration file, environment or flags.
     StaticBroker = 4,
     Default = 5,
@@ -90,6 +93,7 @@ fn entries(broker: &Broker, wanted: &DescribeConfigsResource) -> Result<Vec<Entr
         Resource::Broker => broker_entries(broker),
         // Nothing is set for all brokers at run time.
         Resource::AllBrokers => Vec::new(),
+        Resource::Group(name) => group_entries(broker, &name),
     };
     // An empty list means every config here: kafka-python and some consoles send it where they mean null.
     let keys: Option<HashSet<&str>> = wanted
@@ -122,6 +126,29 @@ fn topic_entry(config: &DescribedConfig) -> Entry {
         documentation: definition.documentation.to_owned(),
         chain,
     }
+}
+
+/// Settings of a group, whether it exists or not.
+fn group_entries(broker: &Broker, group: &str) -> Vec<Entry> {
+    let set = broker.group_configs.of(group);
+    let infos = broker.config.infos();
+    let entry = |definition: &GroupConfigDef| {
+        let synonym = definition.broker_synonym;
+        let of_broker = infos.iter().find(|info| info.key == synonym).map(|info| info.wire.clone());
+        let is_set = broker.config.sources.contains_key(synonym);
+        let source = if is_set { Source::StaticBroker } else { Source::Default };
+        let own = set.get(definition.name).map(|value| (definition.name.to_owned(), value.clone(), Source::Group));
+        let chain: Vec<_> = own.into_iter().chain(of_broker.map(|value| (synonym.to_owned(), value, source))).collect();
+        Entry {
+            name: definition.name.to_owned(),
+            value: chain.first().map(|(_, value, _)| value.clone()).unwrap_or_default(),
+            read_only: false,
+            kind: ConfigKind::Int,
+            documentation: definition.documentation.to_owned(),
+            chain,
+        }
+    };
+    configs::TABLE.iter().map(entry).collect()
 }
 
 /// The broker's own settings, and the topic defaults by their broker names. All are read from the configuration at start.

@@ -11,7 +11,7 @@ use kafka_protocol::messages::{ApiKey, DescribeGroupsRequest, GroupId};
 use super::{Versions, authorized, wire};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
-use crate::group::coordinator::{GroupDescription, MemberDescription};
+use crate::group::coordinator::{GroupDescription, GroupType, MemberDescription};
 use crate::group::{GroupError, Phase};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeGroups, 0, 6);
@@ -32,8 +32,9 @@ pub fn handle(broker: &Broker, version: i16, request: DescribeGroupsRequest) -> 
 fn answer(version: i16, group: GroupId, description: Result<Option<GroupDescription>, GroupError>) -> DescribedGroup {
     let response = DescribedGroup::default().with_group_id(group);
     let description = match description {
-        Ok(Some(description)) => description,
-        Ok(None) => {
+        Ok(Some(description)) if description.group_type == GroupType::Classic => description,
+        // For this API there is no such group: ConsumerGroupDescribe knows it.
+        Ok(_) => {
             let dead = response.with_group_state(wire(Phase::Dead.name()));
             if version < NOT_FOUND_SINCE {
                 return dead;
@@ -44,10 +45,10 @@ fn answer(version: i16, group: GroupId, description: Result<Option<GroupDescript
         Err(error) => return response.with_error_code(error.wire_code()),
     };
     // Between generations there is no protocol, and what members subscribed to is in flux.
-    let stable = description.phase == Phase::Stable;
+    let stable = description.state == Phase::Stable.name();
     let members = description.members.into_iter().map(|found| member(version, found, stable));
     response
-        .with_group_state(wire(description.phase.name()))
+        .with_group_state(wire(description.state))
         .with_protocol_type(wire(description.protocol_type))
         .with_protocol_data(if stable { wire(description.protocol_name) } else { wire("") })
         .with_members(members.collect())
@@ -81,7 +82,8 @@ mod tests {
         };
         GroupDescription {
             group: "g".into(),
-            phase,
+            group_type: GroupType::Classic,
+            state: phase.name(),
             protocol_type: "consumer".into(),
             protocol_name: "range".into(),
             members: vec![member],

@@ -2,58 +2,35 @@
 //!
 //! Versions 0-1. KIP-339. Errors per resource: those of AlterConfigs, and INVALID_REQUEST for an operation that does not exist.
 use kafka_protocol::messages::ApiKey;
-use kafka_protocol::messages::incremental_alter_configs_request::{
-    AlterConfigsResource, AlterableConfig, IncrementalAlterConfigsRequest,
-};
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterableConfig, IncrementalAlterConfigsRequest};
 use kafka_protocol::messages::incremental_alter_configs_response::{
     AlterConfigsResourceResponse, IncrementalAlterConfigsResponse,
 };
 
 use super::Versions;
-use super::config_change::{self, AlterConfigsError, Wanted, change_all};
+use super::config_change::{AlterConfigsError, Change, Operation, SingleChange, Wanted, change_all};
 use super::config_resource::{ResourceError, repeated};
 use crate::broker::Broker;
-use crate::topic_config::{TopicConfigError, TopicConfigs};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::IncrementalAlterConfigs, 0, 1);
 
-/// What is done to one config.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Operation {
-    Set,
-    Delete,
-    Append,
-    Subtract,
-}
-
-impl Operation {
-    fn read(wire: i8) -> Result<Operation, AlterConfigsError> {
-        match wire {
-            0 => Ok(Operation::Set),
-            1 => Ok(Operation::Delete),
-            2 => Ok(Operation::Append),
-            3 => Ok(Operation::Subtract),
-            operation => Err(AlterConfigsError::UnknownOperation { operation }),
-        }
+fn operation(wire: i8) -> Result<Operation, AlterConfigsError> {
+    match wire {
+        0 => Ok(Operation::Set),
+        1 => Ok(Operation::Delete),
+        2 => Ok(Operation::Append),
+        3 => Ok(Operation::Subtract),
+        operation => Err(AlterConfigsError::UnknownOperation { operation }),
     }
-}
-
-/// One change of one config.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Change {
-    name: String,
-    operation: Operation,
-    value: Option<String>,
 }
 
 /// Alters resource by resource; the changes of one resource happen together or not at all.
 pub async fn handle(broker: &Broker, request: IncrementalAlterConfigsRequest) -> IncrementalAlterConfigsResponse {
-    let wanted =
-        request.resources.into_iter().map(|AlterConfigsResource { resource_type, resource_name, configs, .. }| {
-            let change = changes(&configs)
-                .map(|changes| -> config_change::Change { Box::new(move |current| changed(current, changes)) });
-            Wanted { kind: resource_type, name: resource_name, change }
-        });
+    let wanted = request.resources.into_iter().map(|resource| Wanted {
+        kind: resource.resource_type,
+        name: resource.resource_name,
+        change: changes(&resource.configs).map(Change::Alter),
+    });
     let outcomes = change_all(broker, request.validate_only, wanted.collect()).await;
     let responses = outcomes.into_iter().map(|outcome| {
         AlterConfigsResourceResponse::default()
@@ -65,40 +42,27 @@ pub async fn handle(broker: &Broker, request: IncrementalAlterConfigsRequest) ->
     IncrementalAlterConfigsResponse::default().with_responses(responses.collect())
 }
 
-fn changes(configs: &[AlterableConfig]) -> Result<Vec<Change>, AlterConfigsError> {
+fn changes(configs: &[AlterableConfig]) -> Result<Vec<SingleChange>, AlterConfigsError> {
     if let Some(config) = repeated(configs.iter().map(|config| config.name.as_str())) {
         return Err(ResourceError::ConfigTwice { config: config.to_owned() }.into());
     }
     configs
         .iter()
         .map(|config| {
-            Ok(Change {
+            Ok(SingleChange {
                 name: config.name.to_string(),
-                operation: Operation::read(config.config_operation)?,
+                operation: operation(config.config_operation)?,
                 value: config.value.as_ref().map(|value| value.to_string()),
             })
         })
         .collect()
 }
 
-fn changed(current: &TopicConfigs, changes: Vec<Change>) -> Result<TopicConfigs, TopicConfigError> {
-    let mut configs = current.clone();
-    for Change { name, operation, value } in changes {
-        match (operation, value) {
-            (Operation::Delete, _) => configs.delete(&name)?,
-            (_, None) => return Err(TopicConfigError::NoValue { name }),
-            (Operation::Set, Some(value)) => configs.set(&name, &value)?,
-            (Operation::Append, Some(value)) => configs.append(&name, &value)?,
-            (Operation::Subtract, Some(value)) => configs.subtract(&name, &value)?,
-        }
-    }
-    Ok(configs)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::error_code::{ErrorCode, KafkaError};
+    use crate::topic_config::TopicConfigs;
 
     fn change(name: &'static str, operation: i8, value: Option<&'static str>) -> AlterableConfig {
         AlterableConfig::default()
@@ -109,7 +73,7 @@ mod tests {
 
     fn after(changes_of: &[AlterableConfig]) -> Result<Vec<(String, String)>, AlterConfigsError> {
         let current = TopicConfigs::parse([("retention.ms", Some("5"))]).unwrap();
-        let configs = changed(&current, changes(changes_of)?)?;
+        let configs = Change::Alter(changes(changes_of)?).of_topic(&current)?;
         Ok(configs.overrides().map(|(name, value)| (name.to_owned(), value.to_owned())).collect())
     }
 

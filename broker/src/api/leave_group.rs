@@ -17,9 +17,9 @@ pub const VERSIONS: Versions = Versions::new(ApiKey::LeaveGroup, 0, 5);
 const MANY_SINCE: i16 = 3;
 
 /// Lets the members go.
-pub fn handle(broker: &Broker, version: i16, request: LeaveGroupRequest) -> LeaveGroupResponse {
+pub async fn handle(broker: &Broker, version: i16, request: LeaveGroupRequest) -> LeaveGroupResponse {
     let members = leaving(version, &request);
-    let result = broker.groups.leave(&request.group_id, &members);
+    let result = broker.groups.leave(&request.group_id, &members).await;
     answer(version, &request.members, result)
 }
 

@@ -16,7 +16,7 @@ const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
 const GROUP: i8 = 32;
 
-/// Client metrics subscriptions and group configs do not exist here: their lists are empty, not an error.
+/// Groups are listed if something is set for them. Client metrics subscriptions do not exist here: an empty list, not an error.
 pub fn handle(broker: &Broker, version: i16, request: &ListConfigResourcesRequest) -> ListConfigResourcesResponse {
     let types = match wanted_types(version, &request.resource_types) {
         Ok(types) => types,
@@ -31,6 +31,7 @@ pub fn handle(broker: &Broker, version: i16, request: &ListConfigResourcesReques
         match kind {
             TOPIC => broker.topics.all().iter().for_each(|topic| push(kind, topic.name.clone())),
             BROKER | BROKER_LOGGER => push(kind, broker.node_id().to_string()),
+            GROUP => broker.group_configs.groups().into_iter().for_each(|group| push(kind, group)),
             _ => {}
         }
     }

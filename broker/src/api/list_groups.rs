@@ -12,9 +12,6 @@ use crate::group::coordinator::GroupDescription;
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::ListGroups, 0, 5);
 
-/// The only kind of group there is.
-const CLASSIC: &str = "classic";
-
 /// Lists what passes the filters.
 pub fn handle(broker: &Broker, version: i16, request: &ListGroupsRequest) -> ListGroupsResponse {
     if !broker.groups.is_ready() {
@@ -28,25 +25,28 @@ pub fn handle(broker: &Broker, version: i16, request: &ListGroupsRequest) -> Lis
 fn passes(group: &GroupDescription, request: &ListGroupsRequest) -> bool {
     let any =
         |filter: &[StrBytes], value: &str| filter.is_empty() || filter.iter().any(|f| f.eq_ignore_ascii_case(value));
-    any(&request.states_filter, group.phase.name()) && any(&request.types_filter, CLASSIC)
+    any(&request.states_filter, group.state) && any(&request.types_filter, group.group_type.name())
 }
 
 fn listed(version: i16, group: GroupDescription) -> ListedGroup {
+    let group_type = group.group_type.name();
     let response =
         ListedGroup::default().with_group_id(GroupId(wire(group.group))).with_protocol_type(wire(group.protocol_type));
-    let response = if version >= 4 { response.with_group_state(wire(group.phase.name())) } else { response };
-    if version >= 5 { response.with_group_type(wire(CLASSIC)) } else { response }
+    let response = if version >= 4 { response.with_group_state(wire(group.state)) } else { response };
+    if version >= 5 { response.with_group_type(wire(group_type)) } else { response }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::group::Phase;
+    use crate::group::coordinator::GroupType;
 
     fn group(phase: Phase) -> GroupDescription {
         GroupDescription {
             group: "g".into(),
-            phase,
+            group_type: GroupType::Classic,
+            state: phase.name(),
             protocol_type: "consumer".into(),
             protocol_name: "range".into(),
             members: Vec::new(),

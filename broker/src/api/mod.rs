@@ -10,6 +10,8 @@ pub mod api_versions;
 pub mod authorized;
 pub mod config_change;
 pub mod config_resource;
+pub mod consumer_group_describe;
+pub mod consumer_group_heartbeat;
 pub mod create_partitions;
 pub mod create_topics;
 pub mod delete_groups;
@@ -96,6 +98,8 @@ pub const SERVED: &[Versions] = &[
     incremental_alter_configs::VERSIONS,
     offset_delete::VERSIONS,
     describe_cluster::VERSIONS,
+    consumer_group_heartbeat::VERSIONS,
+    consumer_group_describe::VERSIONS,
     list_config_resources::VERSIONS,
     describe_topic_partitions::VERSIONS,
 ];

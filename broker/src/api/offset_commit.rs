@@ -1,7 +1,8 @@
 //! OffsetCommit (key 8): how far a group has read.
 //!
 //! Versions 2-9. KIP-211 (retention is the broker's from 5 on), KIP-320 (leader epochs, 6), KIP-345 (static members, 7),
-//! KIP-848 (9). Errors per partition: UNKNOWN_TOPIC_OR_PARTITION, OFFSET_METADATA_TOO_LARGE, UNKNOWN_MEMBER_ID,
+//! KIP-848 (9), KIP-1251 (older epochs of partitions that the member still owns). Errors per partition:
+//! UNKNOWN_TOPIC_OR_PARTITION, OFFSET_METADATA_TOO_LARGE, UNKNOWN_MEMBER_ID, STALE_MEMBER_EPOCH, UNSUPPORTED_VERSION,
 //! ILLEGAL_GENERATION, REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, INVALID_GROUP_ID, COORDINATOR_LOAD_IN_PROGRESS,
 //! COORDINATOR_NOT_AVAILABLE.
 use kafka_protocol::messages::ApiKey;
@@ -21,7 +22,7 @@ use crate::group::offsets::{CommittedOffset, PartitionName};
 pub const VERSIONS: Versions = Versions::new(ApiKey::OffsetCommit, 2, 9);
 
 /// Commits; the answer comes when the offsets are durable.
-pub async fn handle(broker: &Broker, request: OffsetCommitRequest) -> OffsetCommitResponse {
+pub async fn handle(broker: &Broker, version: i16, request: OffsetCommitRequest) -> OffsetCommitResponse {
     let now = Timestamp(broker.wall_clock_ms());
     let expires_at = expiry(now, request.retention_time_ms);
     let committer = Committer {
@@ -48,7 +49,15 @@ pub async fn handle(broker: &Broker, request: OffsetCommitRequest) -> OffsetComm
     }
     let count = known.len();
     // Membership is checked even if no partition is left: a fenced member has to learn it.
-    let mut verdicts = match broker.groups.commit(&request.group_id, &committer, known).await {
+    let allowed = match version {
+        ..9 => broker.groups.refuse_old_commit(&request.group_id, &request.member_id),
+        _ => Ok(()),
+    };
+    let result = match allowed {
+        Ok(()) => broker.groups.commit(&request.group_id, &committer, known).await,
+        Err(error) => Err(error),
+    };
+    let mut verdicts = match result {
         Ok(verdicts) => verdicts.into_iter().map(|v| v.map_or_else(|e| e.wire_code(), |()| NONE)).collect(),
         Err(error) => vec![error.wire_code(); count],
     }

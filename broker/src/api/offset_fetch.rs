@@ -29,6 +29,8 @@ const TOP_LEVEL_ERROR_SINCE: i16 = 2;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Wanted {
     group: String,
+    /// Member and its epoch, of members of the consumer protocol.
+    member: (Option<String>, i32),
     /// None = everything the group committed.
     topics: Option<Vec<(String, Vec<i32>)>>,
 }
@@ -51,7 +53,7 @@ pub fn handle(broker: &Broker, version: i16, request: OffsetFetchRequest) -> Off
     let topics = request
         .topics
         .map(|topics| topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect());
-    let wanted = Wanted { group: request.group_id.to_string(), topics };
+    let wanted = Wanted { group: request.group_id.to_string(), member: (None, -1), topics };
     let found = find(&broker.groups, &wanted, request.require_stable);
     single_response(version, wanted, found)
 }
@@ -59,6 +61,7 @@ pub fn handle(broker: &Broker, version: i16, request: OffsetFetchRequest) -> Off
 fn wanted_group(group: OffsetFetchRequestGroup) -> Wanted {
     Wanted {
         group: group.group_id.to_string(),
+        member: (group.member_id.as_ref().map(|id| id.to_string()), group.member_epoch),
         topics: group
             .topics
             .map(|topics| topics.into_iter().map(|topic| (topic.name.to_string(), topic.partition_indexes)).collect()),
@@ -81,6 +84,7 @@ fn stable(
 fn find(groups: &Coordinator, wanted: &Wanted, require_stable: bool) -> Result<Found, GroupError> {
     // Version 9 names a member and its epoch. Apache Kafka holds them against the new consumer groups only; a member of a
     // classic group may name any (@platformatic/kafka sends an epoch that is not its generation).
+    groups.check_fetch(&wanted.group, wanted.member.0.as_deref(), wanted.member.1)?;
     let Some(topics) = &wanted.topics else {
         let mut all: BTreeMap<String, Vec<(i32, Answer)>> = BTreeMap::new();
         for ((topic, partition), committed) in groups.all_committed(&wanted.group)? {
@@ -168,7 +172,7 @@ mod tests {
 
     fn wanted() -> Wanted {
         let topics = Some(vec![("t".to_owned(), vec![0, 1])]);
-        Wanted { group: "g".into(), topics }
+        Wanted { group: "g".into(), member: (None, -1), topics }
     }
 
     fn found() -> Found {

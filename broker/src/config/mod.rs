@@ -230,6 +230,25 @@ impl Config {
             );
             return unsound("registry.listen", &problem, &fix);
         }
+        let groups = &self.groups;
+        if groups.consumer_max_size == 0 {
+            return unsound("group.consumer.max.size", "groups of nobody", "Use 1 or more");
+        }
+        let session = (groups.consumer_min_session_timeout, groups.consumer_max_session_timeout);
+        let interval = (groups.consumer_min_heartbeat_interval, groups.consumer_max_heartbeat_interval);
+        if !(session.0..=session.1).contains(&groups.consumer_session_timeout) {
+            let fix = "Keep it from group.consumer.min.session.timeout.ms to group.consumer.max.session.timeout.ms";
+            return unsound("group.consumer.session.timeout.ms", "out of its own bounds", fix);
+        }
+        if !(interval.0..=interval.1).contains(&groups.consumer_heartbeat_interval) || interval.0.as_millis() == 0 {
+            let fix =
+                "Keep it from group.consumer.min.heartbeat.interval.ms to group.consumer.max.heartbeat.interval.ms";
+            return unsound("group.consumer.heartbeat.interval.ms", "out of its own bounds", fix);
+        }
+        if groups.consumer_session_timeout <= groups.consumer_heartbeat_interval {
+            let fix = "Keep it below group.consumer.session.timeout.ms";
+            return unsound("group.consumer.heartbeat.interval.ms", "members would be out before they heartbeat", fix);
+        }
         self.listeners().map(|_| ())
     }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::declare::settings;
 use super::listeners::{AddressList, HostPort, NamedAddress};
-use super::values::{ByteCount, DurabilitySetting, LogFormat, OptionalAddress};
+use super::values::{Assignors, ByteCount, DurabilitySetting, LogFormat, OptionalAddress};
+use crate::group::consumer::MigrationPolicy;
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
@@ -122,7 +123,7 @@ settings! {
 
 settings! {
     "Consumer groups",
-    /// The coordinator of classic consumer groups and their offsets.
+    /// The coordinator of consumer groups, of the classic and of the consumer protocol, and their offsets.
     GroupSettings {
         /// How long the first rebalance of an empty group waits for more members.
         "group.initial.rebalance.delay.ms" => initial_rebalance_delay: Duration = Duration::from_secs(3);
@@ -132,6 +133,29 @@ settings! {
         "group.max.session.timeout.ms" => max_session_timeout: Duration = minutes(30);
         /// Most members of one group.
         "group.max.size" => max_size: usize = 10_000;
+        /// Assignors that members of the consumer protocol can choose; the first is the default.
+        "group.consumer.assignors" => consumer_assignors: Assignors = Assignors::default();
+        /// Which groups with members may change between the classic and the consumer protocol: `bidirectional`, `upgrade`,
+        /// `downgrade` or `disabled`. Empty groups always may.
+        "group.consumer.migration.policy" => consumer_migration: MigrationPolicy = MigrationPolicy::Bidirectional;
+        /// Most members of one group of the consumer protocol.
+        "group.consumer.max.size" => consumer_max_size: usize = i32::MAX as usize;
+        /// A member of the consumer protocol that is silent for so long is out; groups can have their own.
+        "group.consumer.session.timeout.ms" => consumer_session_timeout: Duration = Duration::from_secs(45);
+        /// Shortest session timeout that can be set for a group.
+        "group.consumer.min.session.timeout.ms" => consumer_min_session_timeout: Duration = Duration::from_secs(45);
+        /// Longest session timeout that can be set for a group.
+        "group.consumer.max.session.timeout.ms" => consumer_max_session_timeout: Duration = Duration::from_secs(60);
+        /// How often members of the consumer protocol heartbeat at the least; groups can have their own.
+        "group.consumer.heartbeat.interval.ms" => consumer_heartbeat_interval: Duration = Duration::from_secs(5);
+        /// Shortest heartbeat interval that can be set for a group.
+        "group.consumer.min.heartbeat.interval.ms" => consumer_min_heartbeat_interval: Duration = Duration::from_secs(5);
+        /// Longest heartbeat interval that can be set for a group.
+        "group.consumer.max.heartbeat.interval.ms" => consumer_max_heartbeat_interval: Duration = Duration::from_secs(15);
+        /// Members of small groups are asked to heartbeat more often (each second up to 20 members, twice a second while
+        /// partitions change hands), so that a partition whose owner leaves has another one at once. Not for groups with an
+        /// interval of their own.
+        "group.consumer.prompt.heartbeats" => consumer_prompt_heartbeats: bool = true;
         /// Offsets of a group expire so many minutes after its last member left.
         "offsets.retention.minutes" => offsets_retention_minutes: u32 = 7 * 24 * 60;
         /// How often expired offsets are looked for.

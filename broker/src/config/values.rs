@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use crate::group::consumer::{AssignorKind, MigrationPolicy};
+
 /// Why a value was not taken. The caller adds the setting's name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 #[error("`{value}` is not {expected}")]
@@ -173,6 +175,57 @@ macro_rules! whole_number {
     )*};
 }
 whole_number!(i32, u32, u64, usize);
+
+/// Assignors by preference; at least one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assignors(pub Vec<AssignorKind>);
+
+impl Default for Assignors {
+    fn default() -> Self {
+        Assignors(AssignorKind::ALL.to_vec())
+    }
+}
+
+impl SettingValue for Assignors {
+    const KIND: &'static str = "list of uniform, range";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let expected =
+            || ValueError::new(text, "a list of `uniform` and `range`, each at most once, such as uniform,range");
+        let names: Vec<&str> = text.split(',').map(str::trim).collect();
+        let kinds: Option<Vec<AssignorKind>> = names.iter().map(|name| AssignorKind::named(name)).collect();
+        let kinds = kinds.ok_or_else(expected)?;
+        let mut once = kinds.clone();
+        once.sort();
+        once.dedup();
+        if once.len() == kinds.len() { Ok(Assignors(kinds)) } else { Err(expected()) }
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(|kind| kind.name()).collect::<Vec<_>>().join(",")
+    }
+}
+
+const POLICIES: [(&str, MigrationPolicy); 4] = [
+    ("bidirectional", MigrationPolicy::Bidirectional),
+    ("upgrade", MigrationPolicy::Upgrade),
+    ("downgrade", MigrationPolicy::Downgrade),
+    ("disabled", MigrationPolicy::Disabled),
+];
+
+impl SettingValue for MigrationPolicy {
+    const KIND: &'static str = "bidirectional, upgrade, downgrade or disabled";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let name = text.trim().to_ascii_lowercase();
+        let found = POLICIES.iter().find(|(policy, _)| *policy == name);
+        found.map(|(_, policy)| *policy).ok_or_else(|| ValueError::new(text, Self::KIND))
+    }
+
+    fn show(&self) -> String {
+        POLICIES.iter().find(|(_, policy)| policy == self).map(|(name, _)| (*name).to_owned()).unwrap_or_default()
+    }
+}
 
 impl SettingValue for String {
     const KIND: &'static str = "text";

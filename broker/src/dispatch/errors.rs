@@ -61,5 +61,7 @@ errors! {
     OffsetDeleteResponse { error_code; topics.partitions.error_code; }
     DescribeClusterResponse { error_code; }
     ListConfigResourcesResponse { error_code; }
+    ConsumerGroupHeartbeatResponse { error_code; }
+    ConsumerGroupDescribeResponse { groups.error_code; }
     DescribeTopicPartitionsResponse { topics.error_code; topics.partitions.error_code; }
 }

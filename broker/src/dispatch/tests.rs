@@ -58,6 +58,7 @@ fn default_request(api: ApiKey, version: i16) -> BytesMut {
         DescribeLogDirs => DescribeLogDirsRequest, CreatePartitions => CreatePartitionsRequest,
         DeleteGroups => DeleteGroupsRequest, IncrementalAlterConfigs => IncrementalAlterConfigsRequest,
         OffsetDelete => OffsetDeleteRequest, DescribeCluster => DescribeClusterRequest,
+        ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest, ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
         ListConfigResources => ListConfigResourcesRequest, DescribeTopicPartitions => DescribeTopicPartitionsRequest,
     );
     frame

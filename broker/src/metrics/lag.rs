@@ -126,6 +126,8 @@ mod tests {
     use weir_storage::meta::EmbeddedMetadata;
 
     use super::*;
+    use crate::group::GroupConfigs;
+    use crate::group::configs::TimingBounds;
     use crate::group::coordinator::Committer;
     use crate::group::offsets::CommittedOffset;
     use crate::group::{GroupSettings, StorageLog};
@@ -147,7 +149,11 @@ mod tests {
         let topics = Arc::new(Topics::new(meta, storage.clone(), loaded, 1));
         let internal = topics.ensure_internal(OFFSETS_TOPIC, 1, TopicConfigs::default()).await.unwrap();
         let log = Arc::new(StorageLog::new(storage.clone(), internal));
-        let groups = Coordinator::start(GroupSettings::default(), log);
+        let groups = {
+            let seen = topics.clone();
+            let configs = Arc::new(GroupConfigs::in_memory(TimingBounds::default()));
+            Coordinator::start(GroupSettings::default(), log, Arc::new(move || seen.image()), configs)
+        };
         while !groups.is_ready() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }

@@ -1,14 +1,18 @@
-//! What members of classic groups ask for.
-use std::sync::Arc;
+//! What members of the classic protocol ask for, in groups of either kind.
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use weir_protocol::ids::Generation;
 
 use super::Coordinator;
-use super::room::{Cell, Inner};
-use crate::group::records::{self, Key};
-use crate::group::state::{GroupError, JoinRequest, Joined, Leaving, StoredGroup, SyncRequest, Synced};
+use super::room::Kind;
+use crate::group::state::{Group, GroupError, JoinRequest, Joined, Leaving, SyncRequest, Synced};
+
+/// An answer that is known, or the promise of one.
+enum Answer<T> {
+    Now(T),
+    Later,
+}
 
 impl Coordinator {
     pub async fn join(&self, group: &str, request: JoinRequest) -> Result<Joined, GroupError> {
@@ -21,22 +25,44 @@ impl Coordinator {
         };
         let token = self.inner.next_token.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        self.inner.with(&cell, |now, entry, effects| {
-            entry.joins.insert(token, reply);
-            entry.group.join(now, token, request, effects);
+        let (limits, topics) = (&self.inner.settings.limits, self.inner.topics());
+        let step = self.inner.durably(&cell, |now, entry, effects| {
+            if let Kind::Consumer(group) = &mut entry.kind {
+                if group.empty_since().is_none() {
+                    limits.check_session_timeout(request.session_timeout_ms)?;
+                    return group.classic_join(now, &topics, request).map(Answer::Now);
+                }
+                entry.become_classic(&cell.name, Group::new(limits.clone(), now));
+            }
+            if let Kind::Classic(group) = &mut entry.kind {
+                entry.joins.insert(token, reply);
+                group.join(now, token, request, effects);
+            }
+            Ok(Answer::Later)
         });
-        answer.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
+        match step.await? {
+            Answer::Now(joined) => Ok(joined),
+            Answer::Later => answer.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable)),
+        }
     }
 
     pub async fn sync(&self, group: &str, request: SyncRequest) -> Result<Synced, GroupError> {
         let cell = self.find(group)?.ok_or(GroupError::UnknownMemberId)?;
         let token = self.inner.next_token.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        self.inner.with(&cell, |now, entry, effects| {
-            entry.syncs.insert(token, reply);
-            entry.group.sync(now, token, request, effects);
+        let topics = self.inner.topics();
+        let step = self.inner.durably(&cell, |now, entry, effects| match &mut entry.kind {
+            Kind::Consumer(group) => group.classic_sync(now, &topics, &request).map(Answer::Now),
+            Kind::Classic(group) => {
+                entry.syncs.insert(token, reply);
+                group.sync(now, token, request, effects);
+                Ok(Answer::Later)
+            }
         });
-        answer.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable))
+        match step.await? {
+            Answer::Now(synced) => Ok(synced),
+            Answer::Later => answer.await.unwrap_or(Err(GroupError::CoordinatorNotAvailable)),
+        }
     }
 
     pub fn heartbeat(
@@ -47,18 +73,19 @@ impl Coordinator {
         generation: Generation,
     ) -> Result<(), GroupError> {
         let cell = self.find(group)?.ok_or(GroupError::UnknownMemberId)?;
-        self.inner.with(&cell, |now, entry, _| entry.group.heartbeat(now, member_id, instance_id, generation))
+        self.inner.with(&cell, |now, entry, _| match &mut entry.kind {
+            Kind::Classic(group) => group.heartbeat(now, member_id, instance_id, generation),
+            Kind::Consumer(group) => group.classic_heartbeat(now, member_id, instance_id, generation),
+        })
     }
 
     /// One result per member, in order.
-    pub fn leave(&self, group: &str, members: &[Leaving]) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+    pub async fn leave(&self, group: &str, members: &[Leaving]) -> Result<Vec<Result<(), GroupError>>, GroupError> {
         let cell = self.find(group)?.ok_or(GroupError::UnknownMemberId)?;
-        Ok(self.inner.with(&cell, |now, entry, effects| entry.group.leave(now, members, effects)))
+        let step = self.inner.durably(&cell, |now, entry, effects| match &mut entry.kind {
+            Kind::Classic(group) => Ok(group.leave(now, members, effects)),
+            Kind::Consumer(group) => Ok(group.classic_leave(now, members)),
+        });
+        step.await
     }
-}
-
-pub(super) async fn persist_group(inner: Arc<Inner>, cell: Arc<Cell>, generation: Generation, stored: StoredGroup) {
-    let key = records::encode_key(&Key::Group { group: cell.name.clone() });
-    let written = inner.append(cell.partition, vec![(key, Some(records::encode_group(&stored)))]).await;
-    inner.with(&cell, |now, entry, effects| entry.group.persisted(now, generation, written.is_ok(), effects));
 }

@@ -1,12 +1,14 @@
 //! Committed offsets: made, looked up, deleted.
 use bytes::Bytes;
-use weir_protocol::ids::Generation;
+use weir_protocol::ids::{Generation, Timestamp, TopicId};
 
 use super::Coordinator;
-use super::room::{Cell, Inner};
+use super::room::{Cell, Entry, Inner, Kind};
+use crate::group::consumer::{TopicPartition, embedded};
 use crate::group::offsets::{CommittedOffset, PartitionName};
 use crate::group::records::{self, Key};
 use crate::group::state::{GroupError, Phase};
+use crate::topics::TopicImage;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committer {
@@ -29,10 +31,9 @@ impl Coordinator {
             None if committer.generation.0 < 0 => self.find_or_create(group)?,
             None => return Err(GroupError::IllegalGeneration),
         };
-        let Committer { member_id, instance_id, generation } = committer;
-        self.inner.with(&cell, |now, entry, _| {
-            entry.group.check_commit(now, member_id, instance_id.as_deref(), *generation)
-        })?;
+        let names: Vec<PartitionName> = offsets.iter().map(|(name, _)| name.clone()).collect();
+        let topics = self.inner.topics();
+        self.inner.with(&cell, |now, entry, _| entry.check_commit(now, &topics, committer, &names))?;
         let max = self.inner.settings.offset_metadata_max_bytes;
         let verdicts: Vec<Result<(), GroupError>> = offsets
             .iter()
@@ -71,19 +72,22 @@ impl Coordinator {
         let cell = self.find(group)?.ok_or(GroupError::GroupIdNotFound)?;
         let verdicts: Vec<Result<(), GroupError>> = {
             let entry = cell.entry.lock();
-            match entry.group.phase() {
-                Phase::Dead => return Err(GroupError::GroupIdNotFound),
-                Phase::Empty => vec![Ok(()); partitions.len()],
-                _ if entry.group.protocol_type() != Some("consumer") => return Err(GroupError::NonEmptyGroup),
-                _ => {
-                    let subscribed: Vec<String> =
-                        entry.group.members().flat_map(|m| subscribed_topics(&entry.group.subscription(m))).collect();
-                    let verdict = |topic: &String| {
-                        if subscribed.contains(topic) { Err(GroupError::GroupSubscribedToTopic) } else { Ok(()) }
-                    };
-                    partitions.iter().map(|(topic, _)| verdict(topic)).collect()
+            let refused = |topic: &str| match &entry.kind {
+                Kind::Consumer(group) => group.is_subscribed_to(topic),
+                Kind::Classic(group) => {
+                    group.members().any(|m| subscribed_topics(&group.subscription(m)).iter().any(|t| t == topic))
+                }
+            };
+            if let Kind::Classic(group) = &entry.kind {
+                match group.phase() {
+                    Phase::Dead => return Err(GroupError::GroupIdNotFound),
+                    Phase::Empty => {}
+                    _ if group.protocol_type() != Some("consumer") => return Err(GroupError::NonEmptyGroup),
+                    _ => {}
                 }
             }
+            let verdict = |topic: &str| if refused(topic) { Err(GroupError::GroupSubscribedToTopic) } else { Ok(()) };
+            partitions.iter().map(|(topic, _)| verdict(topic)).collect()
         };
         let gone = partitions.iter().zip(&verdicts).filter(|(_, v)| v.is_ok()).map(|(name, _)| (name.clone(), None));
         self.inner.write_offsets(&cell, gone.collect()).await?;
@@ -135,18 +139,77 @@ pub(super) fn offset_key(group: &str, topic: &str, partition: i32) -> Bytes {
     records::encode_key(&Key::Offset { group: group.to_owned(), topic: topic.to_owned(), partition })
 }
 
-/// Topics in a consumer protocol subscription: version i16, then an array of strings. Anything else has none.
+/// Topics in a consumer protocol subscription. Anything else has none.
 fn subscribed_topics(subscription: &Bytes) -> Vec<String> {
-    let bytes = &subscription[..];
-    let mut topics = Vec::new();
-    let read = |at: usize, n: usize| bytes.get(at..at + n);
-    let Some(count) = read(2, 4).map(|b| i32::from_be_bytes([b[0], b[1], b[2], b[3]])) else { return topics };
-    let mut at = 6;
-    for _ in 0..count.max(0) {
-        let Some(length) = read(at, 2).map(|b| usize::from(u16::from_be_bytes([b[0], b[1]]))) else { return topics };
-        let Some(name) = read(at + 2, length) else { return topics };
-        topics.push(String::from_utf8_lossy(name).into_owned());
-        at += 2 + length;
+    embedded::Subscription::read(subscription).map(|s| s.topics).unwrap_or_default()
+}
+
+/// Partitions by topic id. A topic that is gone is owned by nobody: its partitions get a number that no member has.
+fn known<'a>(topics: &'a TopicImage, partitions: &'a [PartitionName]) -> impl Iterator<Item = TopicPartition> + 'a {
+    partitions.iter().map(|(topic, partition)| match topics.get(topic) {
+        Some((id, _)) => (id, *partition),
+        None => (TopicId(uuid::Uuid::nil()), -1),
+    })
+}
+
+impl Entry {
+    /// Whether these offsets may be committed by whom they come from.
+    pub(super) fn check_commit(
+        &mut self,
+        now: Timestamp,
+        topics: &TopicImage,
+        committer: &Committer,
+        partitions: &[PartitionName],
+    ) -> Result<(), GroupError> {
+        let Committer { member_id, instance_id, generation } = committer;
+        match &mut self.kind {
+            Kind::Classic(group) => group.check_commit(now, member_id, instance_id.as_deref(), *generation),
+            Kind::Consumer(group) => group.check_commit(member_id, generation.0, known(topics, partitions)),
+        }
     }
-    topics
+
+    /// The same for offsets that a transaction commits; a producer need not tell which member it works for.
+    pub(super) fn check_transactional_commit(
+        &mut self,
+        now: Timestamp,
+        topics: &TopicImage,
+        committer: &Committer,
+        partitions: &[PartitionName],
+    ) -> Result<(), GroupError> {
+        let Committer { member_id, instance_id, generation } = committer;
+        match &mut self.kind {
+            Kind::Classic(group) => {
+                group.check_transactional_commit(now, member_id, instance_id.as_deref(), *generation)
+            }
+            Kind::Consumer(_) if generation.0 == -1 && member_id.is_empty() && instance_id.is_none() => Ok(()),
+            Kind::Consumer(group) => {
+                let verdict = group.check_commit(member_id, generation.0, known(topics, partitions));
+                // Producers know this error and not the other.
+                verdict.map_err(|e| if e == GroupError::StaleMemberEpoch { GroupError::IllegalGeneration } else { e })
+            }
+        }
+    }
+}
+
+impl Coordinator {
+    /// Members of the consumer protocol name their epoch, which only OffsetCommit 9 and later can carry.
+    pub fn refuse_old_commit(&self, group: &str, member_id: &str) -> Result<(), GroupError> {
+        let Some(cell) = self.find(group)? else { return Ok(()) };
+        let entry = cell.entry.lock();
+        let newer = match &entry.kind {
+            Kind::Classic(_) => false,
+            Kind::Consumer(group) => group.members().any(|m| m.id == member_id && m.classic.is_none()),
+        };
+        if newer { Err(GroupError::UnsupportedVersion { since: 9 }) } else { Ok(()) }
+    }
+
+    /// Whether a member may look up offsets in the epoch it names. Members of classic groups may always.
+    pub fn check_fetch(&self, group: &str, member_id: Option<&str>, epoch: i32) -> Result<(), GroupError> {
+        let Some(cell) = self.find(group)? else { return Ok(()) };
+        let entry = cell.entry.lock();
+        match &entry.kind {
+            Kind::Classic(_) => Ok(()),
+            Kind::Consumer(group) => group.check_fetch(member_id, epoch),
+        }
+    }
 }

@@ -5,9 +5,7 @@ use std::time::Duration;
 use weir_protocol::ids::Timestamp;
 
 use super::now;
-use super::room::{Cell, Inner};
-use crate::group::records::{self, Key};
-use crate::group::state::Phase;
+use super::room::{Cell, Inner, Kind};
 
 impl Inner {
     /// Drops expired offsets, and groups of which nothing is left.
@@ -16,10 +14,10 @@ impl Inner {
         for cell in cells {
             let (expired, dead) = {
                 let entry = cell.entry.lock();
-                let empty_since = entry.group.empty_since();
+                let empty_since = entry.kind.empty_since();
                 let expired = entry.offsets.expired(now, empty_since, self.settings.offsets_retention_ms);
                 let left = entry.offsets.iter().count() - expired.len();
-                let idle = empty_since.is_some_and(|at| now.0 - at.0 > 60_000) && !entry.group.has_pending();
+                let idle = empty_since.is_some_and(|at| now.0 - at.0 > 60_000);
                 (expired, idle && left == 0)
             };
             if !expired.is_empty() {
@@ -36,16 +34,21 @@ impl Inner {
     }
 
     async fn bury(self: &Arc<Self>, cell: &Arc<Cell>) {
-        if cell.entry.lock().has_record {
-            let tombstone = (records::encode_key(&Key::Group { group: cell.name.clone() }), None);
-            if self.append(cell.partition, vec![tombstone]).await.is_err() {
+        let tombstones = {
+            let entry = cell.entry.lock();
+            // A write under way would come after them.
+            if entry.writing || entry.kind.empty_since().is_none() {
                 return;
             }
+            entry.tombstones(&cell.name)
+        };
+        if !tombstones.is_empty() && self.append(cell.partition, tombstones).await.is_err() {
+            return;
         }
-        let still_idle = self.with(cell, |_, entry, effects| {
-            let idle = entry.group.phase() == Phase::Empty && entry.offsets.is_empty() && !entry.group.has_pending();
+        let still_idle = self.with(cell, |now, entry, effects| {
+            let idle = entry.kind.empty_since().is_some() && entry.offsets.is_empty() && !entry.writing;
             if idle {
-                entry.group.kill(effects);
+                entry.kill(&self.settings.limits, now, effects);
             }
             idle
         });
@@ -74,7 +77,14 @@ pub(super) async fn tick_loop(inner: Weak<Inner>) {
             let Some(cell) = strong.groups.read().get(&name).cloned() else { continue };
             strong.with(&cell, |now, entry, effects| {
                 entry.scheduled = None;
-                entry.group.tick(now, effects);
+                match &mut entry.kind {
+                    Kind::Classic(group) => group.tick(now, effects),
+                    Kind::Consumer(group) => {
+                        for member in group.tick(now) {
+                            tracing::info!(group = cell.name, member, "member is out: it let a deadline pass");
+                        }
+                    }
+                }
             });
         }
     }

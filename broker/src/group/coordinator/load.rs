@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use super::room::{FAILED, Inner, READY};
+use super::room::{FAILED, Inner, Kind, READY};
 use super::{LogEntry, now};
+use crate::group::consumer::{ConsumerGroup, StoredConsumerGroup};
 use crate::group::offsets::Offsets;
 use crate::group::records::{self, Key};
 use crate::group::state::{Group, StoredGroup};
@@ -14,6 +15,7 @@ impl Inner {
     async fn load(self: &Arc<Self>, partition: i32) -> Result<(), String> {
         let mut damaged = 0;
         let mut groups: HashMap<String, Option<StoredGroup>> = HashMap::new();
+        let mut newer: HashMap<String, StoredConsumerGroup> = HashMap::new();
         let mut offsets: HashMap<String, Offsets> = HashMap::new();
         let mut visit = |entry: LogEntry| {
             let (at, key, value, transaction_of) = match entry {
@@ -38,6 +40,11 @@ impl Inner {
                 Ok(Key::Group { group }) => value.map(records::decode_group).transpose().map(|stored| {
                     groups.insert(group, stored);
                 }),
+                Ok(Key::Consumer { group, key }) => {
+                    value.map(|bytes| records::consumer::decode_value(&key, bytes)).transpose().map(|value| {
+                        newer.entry(group).or_default().apply(key, value);
+                    })
+                }
                 Ok(Key::Other { .. }) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -52,23 +59,34 @@ impl Inner {
         let now = now();
         let limits = &self.settings.limits;
         let mut cells = Vec::new();
+        for (name, stored) in newer {
+            let session_timeout_ms = self.configs.timing(&name).session_timeout_ms;
+            let limits = self.settings.consumer.clone();
+            if let Some(group) = ConsumerGroup::restore(limits, stored, session_timeout_ms, now) {
+                // A group that has changed its kind left a tombstone of what it was, in the same batch.
+                groups.remove(&name);
+                let offsets = offsets.remove(&name).unwrap_or_default();
+                cells.push((name, Kind::Consumer(group), offsets, true));
+            }
+        }
         for (name, stored) in groups {
             let offsets = offsets.remove(&name).unwrap_or_default();
             let Some(stored) = stored else {
                 if !offsets.is_empty() {
-                    cells.push((name, Group::new(limits.clone(), now), offsets, false));
+                    cells.push((name, Kind::Classic(Group::new(limits.clone(), now)), offsets, false));
                 }
                 continue;
             };
-            cells.push((name, Group::restore(limits.clone(), stored, now), offsets, true));
+            let group = Group::restore(limits.clone(), stored, now);
+            cells.push((name, Kind::Classic(group), offsets, true));
         }
         for (name, offsets) in offsets {
             if !offsets.is_empty() {
-                cells.push((name, Group::new(limits.clone(), now), offsets, false));
+                cells.push((name, Kind::Classic(Group::new(limits.clone(), now)), offsets, false));
             }
         }
-        for (name, group, offsets, has_record) in cells {
-            let cell = Inner::cell(&name, partition, group);
+        for (name, kind, offsets, has_record) in cells {
+            let cell = Inner::cell(&name, partition, kind);
             for producer_id in offsets.writers() {
                 self.note_transaction(partition, producer_id, &name);
             }

@@ -11,13 +11,17 @@ use bytes::Bytes;
 use weir_protocol::ids::{Offset, ProducerEpoch, ProducerId, Timestamp};
 use weir_storage::log::{AppendError, TransactionGuard};
 
+use super::configs::GroupConfigs;
+use super::consumer::ConsumerLimits;
 use super::records;
 use super::state::{Group, GroupError, GroupLimits};
-use room::{Cell, Inner, LOADING, READY};
+use crate::topics::TopicImage;
+use room::{Cell, Inner, Kind, LOADING, READY};
 
 mod admin;
 mod classic;
 mod commits;
+mod consumer;
 mod expiry;
 mod load;
 mod room;
@@ -25,7 +29,7 @@ mod room;
 mod tests;
 mod transactions;
 
-pub use admin::{GroupDescription, MemberDescription};
+pub use admin::{ConsumerDescription, GroupDescription, GroupType, MemberDescription};
 pub use commits::Committer;
 pub use transactions::TransactionalCommit;
 
@@ -33,6 +37,7 @@ pub use transactions::TransactionalCommit;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct GroupSettings {
     pub limits: GroupLimits,
+    pub consumer: ConsumerLimits,
     pub offsets_retention_ms: i64,
     pub offset_metadata_max_bytes: usize,
     /// How often expired offsets are looked for.
@@ -43,12 +48,16 @@ impl Default for GroupSettings {
     fn default() -> Self {
         GroupSettings {
             limits: GroupLimits::default(),
+            consumer: ConsumerLimits::default(),
             offsets_retention_ms: 7 * 24 * 3600 * 1000,
             offset_metadata_max_bytes: 4096,
             expiry_interval: Duration::from_secs(600),
         }
     }
 }
+
+/// Tells the topics as they are at the moment.
+pub type TopicsNow = Arc<dyn Fn() -> Arc<TopicImage> + Send + Sync>;
 
 /// A record for `__consumer_offsets`; no value is a tombstone.
 pub type LogRecord = (Bytes, Option<Bytes>);
@@ -106,8 +115,13 @@ fn now() -> Timestamp {
 
 impl Coordinator {
     /// Starts loading; requests for groups of partitions that are not loaded yet are told so.
-    pub fn start(settings: GroupSettings, log: Arc<dyn OffsetsLog>) -> Coordinator {
-        let inner = Inner::new(settings, log);
+    pub fn start(
+        settings: GroupSettings,
+        log: Arc<dyn OffsetsLog>,
+        topics: TopicsNow,
+        configs: Arc<GroupConfigs>,
+    ) -> Coordinator {
+        let inner = Inner::new(settings, log, topics, configs);
         tokio::spawn(load::load_all(inner.clone()));
         tokio::spawn(expiry::tick_loop(Arc::downgrade(&inner)));
         tokio::spawn(expiry::expiry_loop(Arc::downgrade(&inner)));
@@ -142,9 +156,10 @@ impl Coordinator {
             return Ok(cell.clone());
         }
         let mut groups = self.inner.groups.write();
-        let cell = groups
-            .entry(group.to_owned())
-            .or_insert_with(|| Inner::cell(group, partition, Group::new(self.inner.settings.limits.clone(), now())));
+        let cell = groups.entry(group.to_owned()).or_insert_with(|| {
+            let empty = Group::new(self.inner.settings.limits.clone(), now());
+            Inner::cell(group, partition, Kind::Classic(empty))
+        });
         Ok(cell.clone())
     }
 }

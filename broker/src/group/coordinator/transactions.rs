@@ -44,10 +44,10 @@ impl Coordinator {
             None if commit.committer.generation.0 < 0 => self.find_or_create(group)?,
             None => return Err(GroupError::IllegalGeneration),
         };
-        let TransactionalCommit { committer: Committer { member_id, instance_id, generation }, .. } = &commit;
-        self.inner.with(&cell, |now, entry, _| {
-            entry.group.check_transactional_commit(now, member_id, instance_id.as_deref(), *generation)
-        })?;
+        let names: Vec<PartitionName> = offsets.iter().map(|(name, _)| name.clone()).collect();
+        let topics = self.inner.topics();
+        self.inner
+            .with(&cell, |now, entry, _| entry.check_transactional_commit(now, &topics, &commit.committer, &names))?;
         let max = self.inner.settings.offset_metadata_max_bytes;
         let too_large = |c: &CommittedOffset| c.metadata.len() > max;
         let verdict = |c| if too_large(c) { Err(GroupError::OffsetMetadataTooLarge) } else { Ok(()) };

@@ -42,4 +42,22 @@ pub enum GroupError {
     UnstableOffsetCommit,
     #[error("the metadata of an offset is larger than `groups.offset_metadata_max_bytes`")]
     OffsetMetadataTooLarge,
+    #[error("the member is in epoch {known}, not in {got}; it must give up all its partitions and join again")]
+    FencedMemberEpoch { got: i32, known: i32 },
+    #[error("the member epoch is not the current one; heartbeat and try again")]
+    StaleMemberEpoch,
+    #[error("another member with this group.instance.id has not left yet")]
+    UnreleasedInstanceId,
+    #[error("the assignor `{name}` is not supported; these are: {supported}")]
+    UnsupportedAssignor { name: String, supported: String },
+    #[error("the regular expression is not valid: {detail}")]
+    InvalidRegularExpression { detail: String },
+    #[error("{detail}")]
+    InvalidRequest { detail: &'static str },
+    #[error("the group is of another type; this is for {wanted} groups")]
+    OtherGroupType { wanted: &'static str },
+    #[error("the classic group cannot become a consumer group: {why}")]
+    NotUpgradable { why: &'static str },
+    #[error("members of the consumer protocol need version {since} or later of this request")]
+    UnsupportedVersion { since: i16 },
 }

@@ -21,10 +21,7 @@ impl Group {
         request: JoinRequest,
         effects: &mut Vec<Effect>,
     ) -> Result<(), GroupError> {
-        let (min_ms, max_ms) = (self.limits.session_timeout_min_ms, self.limits.session_timeout_max_ms);
-        if !(min_ms..=max_ms).contains(&request.session_timeout_ms) {
-            return Err(GroupError::InvalidSessionTimeout { got_ms: request.session_timeout_ms, min_ms, max_ms });
-        }
+        self.limits.check_session_timeout(request.session_timeout_ms)?;
         if self.phase == Phase::Dead {
             return Err(GroupError::CoordinatorNotAvailable);
         }

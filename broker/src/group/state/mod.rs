@@ -23,7 +23,7 @@ mod tests;
 
 pub use error::GroupError;
 pub use requests::{JoinRequest, Joined, Leaving, SyncRequest, Synced};
-pub use stored::{StoredGroup, StoredMember};
+pub use stored::{AdoptedMember, StoredGroup, StoredMember};
 
 /// A new member has so long to come back after it joined for the first time, whatever its session timeout.
 const NEW_MEMBER_JOIN_MS: i64 = 5 * 60 * 1000;
@@ -80,6 +80,16 @@ impl Default for GroupLimits {
             initial_rebalance_delay_ms: 3_000,
             max_size: 10_000,
         }
+    }
+}
+
+impl GroupLimits {
+    pub fn check_session_timeout(&self, got_ms: i32) -> Result<(), GroupError> {
+        let (min_ms, max_ms) = (self.session_timeout_min_ms, self.session_timeout_max_ms);
+        if (min_ms..=max_ms).contains(&got_ms) {
+            return Ok(());
+        }
+        Err(GroupError::InvalidSessionTimeout { got_ms, min_ms, max_ms })
     }
 }
 

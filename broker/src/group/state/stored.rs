@@ -2,7 +2,7 @@
 use bytes::Bytes;
 use weir_protocol::ids::Timestamp;
 
-use super::{Group, GroupLimits, Member, Phase, after};
+use super::{Effect, Group, GroupError, GroupLimits, Member, Phase, after};
 
 /// What is stored of a group; see [`super::records`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,7 +27,75 @@ pub struct StoredMember {
     pub assignment: Bytes,
 }
 
+/// A member that comes from a group of another kind, with all that a classic group has to know of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdoptedMember {
+    pub id: String,
+    pub instance_id: Option<String>,
+    pub client_id: String,
+    pub client_host: String,
+    pub session_timeout_ms: i32,
+    pub rebalance_timeout_ms: i32,
+    pub protocols: Vec<(String, Bytes)>,
+    pub assignment: Bytes,
+}
+
 impl Group {
+    /// A group of members that another kind of group had. It rebalances at once: its members learn so by their heartbeats.
+    pub fn adopt(
+        limits: GroupLimits,
+        generation: i32,
+        members: Vec<AdoptedMember>,
+        now: Timestamp,
+        effects: &mut Vec<Effect>,
+    ) -> Group {
+        let mut group = Group::new(limits, now);
+        group.generation = generation;
+        group.protocol_type = Some("consumer".to_owned());
+        for adopted in members {
+            if let Some(instance) = &adopted.instance_id {
+                group.instances.insert(instance.clone(), adopted.id.clone());
+            }
+            let member = Member {
+                id: adopted.id.clone(),
+                instance_id: adopted.instance_id,
+                client_id: adopted.client_id,
+                client_host: adopted.client_host,
+                session_timeout_ms: adopted.session_timeout_ms,
+                rebalance_timeout_ms: adopted.rebalance_timeout_ms,
+                protocols: adopted.protocols,
+                assignment: adopted.assignment,
+                joining: None,
+                syncing: None,
+                is_new: false,
+                deadline: after(now, i64::from(adopted.session_timeout_ms)),
+            };
+            group.members.insert(adopted.id, member);
+        }
+        if group.members.is_empty() {
+            return group;
+        }
+        group.leader = group.members.keys().next().cloned();
+        group.protocol_name = group.select_protocol();
+        group.phase = Phase::Stable;
+        effects.push(Effect::Persist { generation: group.generation() });
+        group.prepare_rebalance(now, effects);
+        group.check();
+        group
+    }
+
+    /// Everybody who waits is told to join again: the group becomes one of another kind.
+    pub fn turn_away(&mut self, effects: &mut Vec<Effect>) {
+        for member in self.members.values_mut() {
+            if let Some(token) = member.joining.take() {
+                effects.push(Effect::ReplyJoin(token, Err(GroupError::RebalanceInProgress)));
+            }
+            if let Some(token) = member.syncing.take() {
+                effects.push(Effect::ReplySync(token, Err(GroupError::RebalanceInProgress)));
+            }
+        }
+    }
+
     /// A group as it was stored. Its members have one session timeout to show up.
     pub fn restore(limits: GroupLimits, stored: StoredGroup, now: Timestamp) -> Group {
         let mut group = Group::new(limits, now);

@@ -1,4 +1,5 @@
-//! Records of `__consumer_offsets`, in Kafka's format (its `OffsetCommitKey/Value` and `GroupMetadataKey/Value` schemas).
+//! Records of `__consumer_offsets`, in Kafka's format (its `OffsetCommitKey/Value` and `GroupMetadataKey/Value` schemas; those of
+//! the newer groups are in [`consumer`]).
 //!
 //! Written: OffsetCommitKey 1, OffsetCommitValue 3, GroupMetadataKey 2, GroupMetadataValue 3. Read: all versions up to these.
 //! What does not decode is an error that the reader counts and passes over; nothing is allocated that the bytes do not back.
@@ -6,8 +7,12 @@ use bytes::{Buf, BufMut, Bytes, BytesMut};
 use thiserror::Error;
 use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 
+use super::consumer::RecordKey;
 use super::offsets::CommittedOffset;
 use super::state::{StoredGroup, StoredMember};
+
+pub mod consumer;
+mod flexible;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
@@ -18,6 +23,11 @@ pub enum Key {
     },
     Group {
         group: String,
+    },
+    /// A record of a group of the consumer protocol.
+    Consumer {
+        group: String,
+        key: RecordKey,
     },
     /// A kind of record that other Kafka versions write and that means nothing here.
     Other {
@@ -37,7 +47,7 @@ pub enum RecordFormatError {
     UnknownVersion(i16),
 }
 
-struct Reader {
+pub(crate) struct Reader {
     bytes: Bytes,
 }
 
@@ -118,6 +128,7 @@ pub fn encode_key(key: &Key) -> Bytes {
             out.put_i16(2);
             put_string(&mut out, group);
         }
+        Key::Consumer { group, key } => return consumer::encode_key(group, key),
         Key::Other { version } => out.put_i16(*version),
     }
     out.freeze()
@@ -131,6 +142,10 @@ pub fn decode_key(bytes: Bytes) -> Result<Key, RecordFormatError> {
             Key::Offset { group, topic, partition: reader.i32()? }
         }
         2 => Key::Group { group: reader.string()? },
+        kind if consumer::is_consumer_kind(kind) => {
+            let (group, key) = consumer::decode_key(kind, &mut reader)?;
+            Key::Consumer { group, key }
+        }
         version => Key::Other { version },
     })
 }
