@@ -232,3 +232,46 @@ fn a_broker_that_is_killed_and_restarted_costs_producer_and_reader_nothing() {
         "the log misses, repeats or reorders records"
     );
 }
+
+/// A registry of its own, because the address of the others' is switched off.
+#[test]
+fn schemas_are_registered_checked_and_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let (kafka, registry) = (format!("127.0.0.1:{}", port()), format!("127.0.0.1:{}", port()));
+    let mut command = weir(folder.path());
+    command.arg("serve").arg("--data-dir").arg(folder.path().join("data"));
+    command.args(["--listen", &kafka, "--http", "127.0.0.1:0", "--registry", &registry]);
+    let mut process = command.stderr(Stdio::null()).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    assert!(lines.any(|line| line.unwrap() == format!("  registry  http://{registry}  schemas")));
+    let process = Broker { process, address: kafka, folder };
+    let run = |arguments: &[&str]| {
+        let mut command = weir(process.folder.path());
+        let output = command.arg("registry").args(arguments).args(["--registry", &registry]).output().unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.success(), text(output.stdout), text(output.stderr))
+    };
+    let write = |name: &str, text: &str| {
+        let path = process.folder.path().join(name);
+        std::fs::File::create(&path).unwrap().write_all(text.as_bytes()).unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let (int, long, text) = (write("a.avsc", "\"int\""), write("b.avsc", "\"long\""), write("c.avsc", "\"string\""));
+    assert_eq!(run(&["register", "t-value", &int]).1, "t-value version 1 has id 1\n");
+    assert_eq!(run(&["check", "t-value", &long]).1, "compatible\n");
+    let (ok, _, reason) = run(&["check", "t-value", &text]);
+    assert!(!ok && reason.contains("TYPE_MISMATCH"), "{reason}");
+    let (ok, _, reason) = run(&["register", "t-value", &text]);
+    assert!(!ok && reason.contains("409") && reason.contains("TYPE_MISMATCH"), "{reason}");
+    assert_eq!(run(&["config", "t-value", "--set", "none"]).1, "compatibility: NONE\n");
+    assert!(run(&["register", "t-value", &text]).0);
+    assert_eq!(run(&["get", "t-value"]).1, "\"string\"\n");
+    assert_eq!(run(&["get", "--id", "1"]).1, "\"int\"\n");
+    assert!(run(&["subjects"]).1.contains("t-value"));
+    assert_eq!(run(&["versions", "t-value"]).1.lines().count(), 3);
+    assert!(run(&["mode"]).1.contains("READWRITE"));
+    assert_eq!(run(&["delete", "t-value"]).1, "deleted t-value: [1,2]\n");
+    let (ok, _, reason) = run(&["get", "t-value"]);
+    assert!(!ok && reason.contains("40401"), "{reason}");
+}

@@ -21,12 +21,13 @@ const checksAtATime = 4
 
 func main() {
 	home, _ := os.UserHomeDir()
-	name := flag.String("client", "franz-go", "franz-go or sarama")
+	name := flag.String("client", "franz-go", "franz-go, sarama or registry-franz-go")
 	bootstrap := flag.String("bootstrap", "127.0.0.1:9092", "HOST:PORT of the broker")
 	data := flag.String("data", filepath.Join(home, ".cache/weir/data/flights.jsonl"), "the flights")
 	rows := flag.Int("rows", 20_000, "rows of the flights to take")
 	broker := flag.String("broker", "weir", "weir or kafka")
 	only := flag.String("only", "", "only checks whose name contains this")
+	registry := flag.String("registry", "127.0.0.1:8081", "HOST:PORT of the Schema Registry, for registry-franz-go")
 	member := flag.String("member", "", "GROUP,TOPIC: be a member until killed (used by the suite itself)")
 	flag.Parse()
 
@@ -36,8 +37,10 @@ func main() {
 		client = newFranz(*bootstrap)
 	case "sarama":
 		client = newSarama(*bootstrap)
+	case "registry-franz-go":
+		client = newRegistryClient(*bootstrap, *registry)
 	default:
-		fmt.Fprintf(os.Stderr, "unknown client %q; known: franz-go, sarama\n", *name)
+		fmt.Fprintf(os.Stderr, "unknown client %q; known: franz-go, sarama, registry-franz-go\n", *name)
 		os.Exit(2)
 	}
 	if *member != "" {
@@ -57,7 +60,11 @@ func main() {
 	}
 	slots := make(chan struct{}, checksAtATime)
 	var running sync.WaitGroup
-	for _, check := range checks() {
+	all := checks()
+	if schemas, ok := client.(*registryClient); ok {
+		all = registryChecks(schemas)
+	}
+	for _, check := range all {
 		if !strings.Contains(check.name, *only) {
 			continue
 		}

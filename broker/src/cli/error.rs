@@ -30,6 +30,16 @@ pub enum CliError {
         /// The system's reason.
         source: io::Error,
     },
+    /// The Schema Registry refused.
+    #[error("the Schema Registry refused ({status}, code {code}): {reason}")]
+    Registry {
+        /// HTTP status.
+        status: u16,
+        /// Its own code.
+        code: u64,
+        /// Its message.
+        reason: String,
+    },
     /// The profile file cannot be understood.
     #[error("{path} is not a valid profile file: {reason}")]
     ProfileFile {
@@ -98,7 +108,7 @@ impl CliError {
             Self::InputTooLong { .. } => {
                 Some("raise --max-bytes (and the topic's `max.message.bytes`), or check the delimiter (-D)".into())
             }
-            Self::Io { .. } | Self::Partial { .. } | Self::Interrupted => None,
+            Self::Registry { .. } | Self::Io { .. } | Self::Partial { .. } | Self::Interrupted => None,
         }
     }
 

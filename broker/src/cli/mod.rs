@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `profile.rs`, `completion.rs` | one command group each |
+//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `profile.rs`, `registry.rs`, `completion.rs` | one command group each |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
 //! | `output.rs` | tables, JSON, YAML |
@@ -25,6 +25,7 @@ mod produce;
 mod profile;
 mod progress;
 mod record_format;
+mod registry;
 mod reset;
 mod signals;
 mod topic;
@@ -92,6 +93,9 @@ pub enum Command {
     /// Show the cluster
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Cluster(cluster::ClusterArgs),
+    /// Schemas of keys and values: list, register, check, configure, delete
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Registry(registry::RegistryArgs),
     /// Keep brokers and settings under a name
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Profile(profile::ProfileArgs),
@@ -127,6 +131,7 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
         Command::Topic(args) => topic::run(context, args, &mut out).await,
         Command::Group(args) => group::run(context, args, &mut out).await,
         Command::Cluster(args) => cluster::run(context, args, &mut out).await,
+        Command::Registry(args) => registry::run(context, args, &mut out).await,
         Command::Profile(args) => profile::run(context, args, &mut out),
         Command::Completion(args) => completion::run(args, root, &mut out),
         Command::Produce(_) | Command::Consume(_) => Ok(()),

@@ -18,15 +18,30 @@ pub(super) fn wants_plain_json(headers: &HeaderMap) -> bool {
     accept.contains("application/json") && !accept.contains("vnd.schemaregistry")
 }
 
-pub(super) fn respond(result: Result<Value, RegistryError>, plain_json: bool) -> Response {
+/// What a request is answered when it succeeds.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Json(Value),
+    /// A schema as it is kept, without quotes around it.
+    Text(String),
+}
+
+impl From<Value> for Answer {
+    fn from(value: Value) -> Self {
+        Answer::Json(value)
+    }
+}
+
+pub(super) fn respond(result: Result<Answer, RegistryError>, plain_json: bool) -> Response {
     let (status, body) = match result {
-        Ok(value) => (200, value),
+        Ok(Answer::Json(value)) => (200, value.to_string()),
+        Ok(Answer::Text(text)) => (200, text),
         Err(error) => {
             let (status, code) = error.codes();
-            (status, json!({ "error_code": code, "message": error.to_string() }))
+            (status, json!({ "error_code": code, "message": error.to_string() }).to_string())
         }
     };
-    let mut response = Response::new(Body::from(body.to_string()));
+    let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = if plain_json { PLAIN_JSON } else { VENDOR_JSON };
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
@@ -62,9 +77,4 @@ pub(super) fn listing(listing: &Listing) -> Value {
         map.insert("deleted".to_owned(), true.into());
     }
     Value::Object(map)
-}
-
-/// A schema that is sent as the answer itself: JSON as JSON, other text as a string.
-pub(super) fn text(text: &str) -> Value {
-    serde_json::from_str(text).unwrap_or_else(|_| text.into())
 }

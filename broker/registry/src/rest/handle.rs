@@ -1,6 +1,7 @@
 //! What each endpoint does.
 use serde_json::{Value, json};
 
+use super::answer::Answer;
 use super::query::Query;
 use super::route::Endpoint;
 use super::{answer, body};
@@ -15,8 +16,26 @@ pub(super) async fn run(
     endpoint: Endpoint,
     query: &Query,
     bytes: &[u8],
+) -> Result<Answer, RegistryError> {
+    match endpoint {
+        Endpoint::VersionText { subject, version } => {
+            let found = registry.version(&subject, version, query.is("deleted"))?;
+            Ok(Answer::Text(represented(registry, found, query)?.definition.schema))
+        }
+        Endpoint::SchemaText { id } => Ok(Answer::Text(schema_of(registry, &id, query)?.1.schema)),
+        other => run_json(registry, other, query, bytes).await.map(Answer::Json),
+    }
+}
+
+async fn run_json(
+    registry: &Registry,
+    endpoint: Endpoint,
+    query: &Query,
+    bytes: &[u8],
 ) -> Result<Value, RegistryError> {
     match endpoint {
+        // Answered with their text, by the caller.
+        Endpoint::VersionText { .. } | Endpoint::SchemaText { .. } => Err(RegistryError::NoSuchPath),
         Endpoint::Root => Ok(json!({})),
         Endpoint::MetadataId => {
             let clusters = json!({ "kafka-cluster": registry.options.cluster_id, "schema-registry-cluster": "weir" });
@@ -29,10 +48,6 @@ pub(super) async fn run(
         Endpoint::Version { subject, version } => {
             let found = registry.version(&subject, version, query.is("deleted"))?;
             Ok(answer::listing(&represented(registry, found, query)?))
-        }
-        Endpoint::VersionText { subject, version } => {
-            let found = registry.version(&subject, version, query.is("deleted"))?;
-            Ok(answer::text(&represented(registry, found, query)?.definition.schema))
         }
         Endpoint::ReferencedBy { subject, version } => {
             let found = registry.version(&subject, version, true)?;
@@ -55,12 +70,12 @@ pub(super) async fn run(
         Endpoint::Schemas => Ok(schemas(registry, query)),
         Endpoint::SchemaTypes => Ok(json!(Format::ALL.map(Format::name))),
         Endpoint::Schema { id } => schema(registry, &id, query),
-        Endpoint::SchemaText { id } => {
-            let definition = schema_of(registry, &id, query)?.1;
-            Ok(answer::text(&definition.schema))
-        }
         Endpoint::SchemaSubjects { id } => schema_subjects(registry, &id, query),
         Endpoint::SchemaVersions { id } => schema_versions(registry, &id, query),
+        Endpoint::IdsByGuid { guid } => {
+            let id = id_of_guid(registry, &guid)?;
+            Ok(json!([{ "context": ".", "id": id }]))
+        }
         Endpoint::SchemaByGuid { guid } => schema_by_guid(registry, &guid, query),
         Endpoint::Check { subject, version } => check(registry, &subject, version, query, bytes).await,
         Endpoint::Config { subject } => {
@@ -68,7 +83,7 @@ pub(super) async fn run(
             Ok(json!(registry.config(subject.as_deref(), inherit)?))
         }
         Endpoint::SetConfig { subject } => set_config(registry, subject.as_deref(), bytes).await,
-        Endpoint::DeleteConfig { subject } => Ok(json!(registry.delete_config(subject.as_deref()).await?)),
+        Endpoint::DeleteConfig { subject } => delete_config(registry, subject.as_deref()).await,
         Endpoint::Mode { subject } => {
             let mode = registry.mode(subject.as_deref(), query.is("defaultToGlobal"))?;
             Ok(json!({ "mode": mode.name() }))
@@ -189,12 +204,16 @@ fn schema(registry: &Registry, id: &str, query: &Query) -> Result<Value, Registr
     Ok(Value::Object(map))
 }
 
-fn schema_by_guid(registry: &Registry, wanted: &str, query: &Query) -> Result<Value, RegistryError> {
+fn id_of_guid(registry: &Registry, wanted: &str) -> Result<SchemaId, RegistryError> {
     let found = registry.read(|state| {
         let mut ids = state.schemas.iter().filter(|(_, stored)| guid(&stored.digest).eq_ignore_ascii_case(wanted));
         ids.next().map(|(id, _)| *id)
     });
-    let id = found.ok_or_else(|| RegistryError::IdNotFound { id: wanted.to_owned() })?;
+    found.ok_or_else(|| RegistryError::IdNotFound { id: wanted.to_owned() })
+}
+
+fn schema_by_guid(registry: &Registry, wanted: &str, query: &Query) -> Result<Value, RegistryError> {
+    let id = id_of_guid(registry, wanted)?;
     let mut value = schema(registry, &id.to_string(), query)?;
     value["id"] = id.into();
     Ok(value)
@@ -258,5 +277,12 @@ async fn set_config(registry: &Registry, subject: Option<&str>, bytes: &[u8]) ->
     {
         map.insert("compatibility".to_owned(), level);
     }
+    Ok(answer)
+}
+
+/// Answers what was in force. Clients read the level under either name.
+async fn delete_config(registry: &Registry, subject: Option<&str>) -> Result<Value, RegistryError> {
+    let mut answer = json!(registry.delete_config(subject).await?);
+    answer["compatibility"] = answer["compatibilityLevel"].clone();
     Ok(answer)
 }

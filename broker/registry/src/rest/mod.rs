@@ -28,6 +28,7 @@ use crate::error::RegistryError;
 use crate::limits::BODY_BYTES_MAX;
 use crate::metrics::{REQUEST_SECONDS, REQUESTS};
 use crate::registry::Registry;
+use answer::Answer;
 use query::Query;
 use route::Endpoint;
 
@@ -58,7 +59,7 @@ async fn serve(State(registry): State<Arc<Registry>>, request: Request) -> Respo
     response
 }
 
-async fn run(registry: &Registry, endpoint: Endpoint, request: Request) -> Result<serde_json::Value, RegistryError> {
+async fn run(registry: &Registry, endpoint: Endpoint, request: Request) -> Result<Answer, RegistryError> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let body = if endpoint.takes_body() {
         check_content_type(request.headers())?;

@@ -28,6 +28,7 @@ pub(super) enum Endpoint {
     SchemaSubjects { id: String },
     SchemaVersions { id: String },
     SchemaByGuid { guid: String },
+    IdsByGuid { guid: String },
     Check { subject: String, version: Option<VersionSelector> },
     Config { subject: Option<String> },
     SetConfig { subject: Option<String> },
@@ -69,7 +70,9 @@ impl Endpoint {
             Endpoint::Schemas => "schemas",
             Endpoint::SchemaTypes => "schema-types",
             Endpoint::Schema { .. } | Endpoint::SchemaText { .. } | Endpoint::SchemaByGuid { .. } => "schema",
-            Endpoint::SchemaSubjects { .. } | Endpoint::SchemaVersions { .. } => "schema-usages",
+            Endpoint::SchemaSubjects { .. } | Endpoint::SchemaVersions { .. } | Endpoint::IdsByGuid { .. } => {
+                "schema-usages"
+            }
             Endpoint::Check { .. } => "check",
             Endpoint::Config { .. } => "config",
             Endpoint::SetConfig { .. } => "set-config",
@@ -121,6 +124,7 @@ fn known(verb: &str, parts: &[&str]) -> Result<Option<Endpoint>, RegistryError> 
         ("GET", ["schemas", "ids", id, "subjects"]) => Endpoint::SchemaSubjects { id: own(id) },
         ("GET", ["schemas", "ids", id, "versions"]) => Endpoint::SchemaVersions { id: own(id) },
         ("GET", ["schemas", "guids", guid]) => Endpoint::SchemaByGuid { guid: own(guid) },
+        ("GET", ["schemas", "guids", guid, "ids"]) => Endpoint::IdsByGuid { guid: own(guid) },
         ("POST", ["compatibility", "subjects", s, "versions"]) => Endpoint::Check { subject: own(s), version: None },
         ("POST", ["compatibility", "subjects", s, "versions", v]) => {
             Endpoint::Check { subject: own(s), version: Some(version(v)?) }
