@@ -1,1 +1,16 @@
-//! Typed topics: schemas, DDL, and row codecs between Kafka values and Arrow columns.
+//! Typed topics: what a table is, and how rows become columns and columns rows.
+//!
+//! This crate knows Arrow arrays and bytes. It never sees a socket, a file, a Kafka request or a clock.
+//!
+//! - [`schema`]: tables with field ids that last for ever, their evolution, and reading old columns under a new schema
+//! - [`ddl`]: the text form of a schema, `id BIGINT NOT NULL, city STRING, ...`
+//! - [`builder`]: growing columns from which a bad row can be taken back
+//! - [`codec`]: rows straight into builders, and arrays straight into rows
+
+pub mod builder;
+pub mod codec;
+pub mod ddl;
+pub mod schema;
+
+pub use builder::RowBuilder;
+pub use schema::{DataType, Field, FieldId, TableSchema};

@@ -1,0 +1,278 @@
+//! Rows back from arrays: into their shape, byte for byte, or in the canonical form.
+
+use arrow_array::cast::AsArray;
+use arrow_array::types::{
+    Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
+    Time32MillisecondType, Time64MicrosecondType, TimestampMicrosecondType, TimestampMillisecondType,
+};
+use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray};
+use arrow_buffer::NullBuffer;
+use arrow_schema::{DataType as Arrow, TimeUnit};
+
+use super::format::{StringStyle, write};
+use super::plan::{Kind, Members, PlanField};
+use super::shape::{Bound, BoundObject, BoundValue, RowShape, ShapeError, ShapeId, ShapeSet};
+use super::{RowForm, RowPart};
+use crate::builder::Value;
+use crate::schema::TableSchema;
+
+/// Why rows cannot be written.
+#[derive(Debug, thiserror::Error)]
+pub enum EncodeError {
+    /// The batch is not one of the table version.
+    #[error("column {column}: the array is {found}, the table says {expected}")]
+    Column {
+        /// Name of the column.
+        column: String,
+        /// Arrow type of the array.
+        found: String,
+        /// Arrow type of the column.
+        expected: String,
+    },
+    /// A row beyond the batch.
+    #[error("row {row} of a batch of {rows}")]
+    Row {
+        /// The row asked for.
+        row: usize,
+        /// Rows of the batch.
+        rows: usize,
+    },
+    /// `RowForm::Raw`: the caller has the bytes of such rows.
+    #[error("the row is kept as bytes, not as columns")]
+    Raw,
+    /// See [`ShapeError`].
+    #[error(transparent)]
+    Shape(#[from] ShapeError),
+}
+
+/// Writes rows of one table version, with the shapes of one segment.
+#[derive(Debug)]
+pub struct JsonEncoder {
+    members: Members,
+    types: Vec<Arrow>,
+    canonical: Bound,
+    shapes: Vec<Bound>,
+}
+
+impl JsonEncoder {
+    /// For the columns of `part`. Pass an empty set of shapes for the canonical form only.
+    pub fn new(schema: &TableSchema, part: RowPart, shapes: &ShapeSet) -> Result<JsonEncoder, ShapeError> {
+        let members = Members::new(&schema.fields, &part.columns(schema));
+        let foreign = |id: usize| ShapeError::Foreign { id: id as u16 };
+        let canonical = Bound::new(&RowShape::canonical(&members), &members).ok_or(foreign(0))?;
+        let mut bound = Vec::with_capacity(shapes.len());
+        for id in 0..shapes.len() {
+            let shape = shapes.get(ShapeId(id as u16)).ok_or(foreign(id))?;
+            bound.push(Bound::new(shape, &members).ok_or(foreign(id))?);
+        }
+        let types = members.fields.iter().map(|field| field.data_type.to_arrow()).collect();
+        Ok(JsonEncoder { members, types, canonical, shapes: bound })
+    }
+
+    /// Looks at the arrays of a batch once, for all its rows. The batch has all columns of the table version.
+    pub fn rows<'a>(&'a self, batch: &'a RecordBatch) -> Result<JsonRows<'a>, EncodeError> {
+        let mut columns = Vec::with_capacity(self.members.fields.len());
+        for (field, expected) in self.members.fields.iter().zip(&self.types) {
+            let found = batch.columns().get(field.slot);
+            let array = found.filter(|array| array.data_type() == expected).ok_or_else(|| EncodeError::Column {
+                column: field.name.clone(),
+                found: found.map_or("missing".to_string(), |array| array.data_type().to_string()),
+                expected: expected.to_string(),
+            })?;
+            columns.push(Reader::new(field, array));
+        }
+        Ok(JsonRows { encoder: self, columns, rows: batch.num_rows() })
+    }
+}
+
+/// The rows of one batch, ready to be written.
+#[derive(Debug)]
+pub struct JsonRows<'a> {
+    encoder: &'a JsonEncoder,
+    columns: Vec<Reader<'a>>,
+    rows: usize,
+}
+
+impl JsonRows<'_> {
+    /// Appends row `row` to `out`, as the decoder said it was written.
+    pub fn write(&self, row: usize, form: RowForm, out: &mut Vec<u8>) -> Result<(), EncodeError> {
+        if row >= self.rows {
+            return Err(EncodeError::Row { row, rows: self.rows });
+        }
+        let shape = match form {
+            RowForm::Canonical => &self.encoder.canonical,
+            RowForm::Shape(id) => self.encoder.shapes.get(usize::from(id.0)).ok_or(ShapeError::Unknown { id: id.0 })?,
+            RowForm::Raw => return Err(EncodeError::Raw),
+        };
+        write_object(&shape.object, &self.encoder.members, &self.columns, row, shape.strings, out);
+        Ok(())
+    }
+}
+
+/// One array, looked at once.
+#[derive(Debug)]
+struct Reader<'a> {
+    nulls: Option<&'a NullBuffer>,
+    values: Values<'a>,
+}
+
+#[derive(Debug)]
+enum Values<'a> {
+    Bool(&'a BooleanArray),
+    I8(&'a [i8]),
+    I16(&'a [i16]),
+    I32(&'a [i32]),
+    I64(&'a [i64]),
+    I128(&'a [i128]),
+    F32(&'a [f32]),
+    F64(&'a [f64]),
+    Text(&'a StringArray),
+    Bytes(&'a BinaryArray),
+    Uuid(&'a FixedSizeBinaryArray),
+    List { offsets: &'a [i32], item: Box<Reader<'a>> },
+    Map { offsets: &'a [i32], keys: &'a StringArray, item: Box<Reader<'a>> },
+    Row(Vec<Reader<'a>>),
+}
+
+impl<'a> Reader<'a> {
+    /// `array` has the type of `field`.
+    fn new(field: &PlanField, array: &'a ArrayRef) -> Reader<'a> {
+        let values = match (array.data_type(), &field.kind) {
+            (Arrow::Boolean, _) => Values::Bool(array.as_boolean()),
+            (Arrow::Int8, _) => Values::I8(array.as_primitive::<Int8Type>().values()),
+            (Arrow::Int16, _) => Values::I16(array.as_primitive::<Int16Type>().values()),
+            (Arrow::Int32, _) => Values::I32(array.as_primitive::<Int32Type>().values()),
+            (Arrow::Date32, _) => Values::I32(array.as_primitive::<Date32Type>().values()),
+            (Arrow::Time32(_), _) => Values::I32(array.as_primitive::<Time32MillisecondType>().values()),
+            (Arrow::Time64(_), _) => Values::I64(array.as_primitive::<Time64MicrosecondType>().values()),
+            (Arrow::Timestamp(TimeUnit::Millisecond, _), _) => {
+                Values::I64(array.as_primitive::<TimestampMillisecondType>().values())
+            }
+            (Arrow::Timestamp(..), _) => Values::I64(array.as_primitive::<TimestampMicrosecondType>().values()),
+            (Arrow::Decimal128(..), _) => Values::I128(array.as_primitive::<Decimal128Type>().values()),
+            (Arrow::Float32, _) => Values::F32(array.as_primitive::<Float32Type>().values()),
+            (Arrow::Float64, _) => Values::F64(array.as_primitive::<Float64Type>().values()),
+            (Arrow::Utf8, _) => Values::Text(array.as_string()),
+            (Arrow::Binary, _) => Values::Bytes(array.as_binary()),
+            (Arrow::FixedSizeBinary(_), _) => Values::Uuid(array.as_fixed_size_binary()),
+            (Arrow::List(_), Kind::Array(item)) => {
+                let list = array.as_list::<i32>();
+                Values::List { offsets: list.value_offsets(), item: Box::new(Reader::new(item, list.values())) }
+            }
+            (Arrow::Map(..), Kind::Map(value)) => {
+                let map = array.as_map();
+                let item = Box::new(Reader::new(value, map.values()));
+                Values::Map { offsets: map.value_offsets(), keys: map.keys().as_string(), item }
+            }
+            (Arrow::Struct(_), Kind::Row(members)) => {
+                let children = array.as_struct().columns();
+                let readers = members.fields.iter().zip(children).map(|(field, child)| Reader::new(field, child));
+                Values::Row(readers.collect())
+            }
+            _ => Values::I64(array.as_primitive::<Int64Type>().values()),
+        };
+        Reader { nulls: array.nulls(), values }
+    }
+
+    #[inline]
+    fn is_null(&self, row: usize) -> bool {
+        self.nulls.is_some_and(|nulls| nulls.is_null(row))
+    }
+
+    #[inline]
+    fn value(&self, row: usize) -> Value<'_> {
+        match &self.values {
+            Values::Bool(values) => Value::Bool(values.value(row)),
+            Values::I8(values) => Value::Int(values[row].into()),
+            Values::I16(values) => Value::Int(values[row].into()),
+            Values::I32(values) => Value::Int(values[row].into()),
+            Values::I64(values) => Value::Int(values[row]),
+            Values::I128(values) => Value::Decimal(values[row]),
+            Values::F32(values) => Value::Float(values[row]),
+            Values::F64(values) => Value::Double(values[row]),
+            Values::Text(values) => Value::Text(values.value(row)),
+            Values::Bytes(values) => Value::Bytes(values.value(row)),
+            Values::Uuid(values) => Value::Bytes(values.value(row)),
+            // Nested readers are never asked for a simple value.
+            Values::List { .. } | Values::Map { .. } | Values::Row(_) => Value::Bool(false),
+        }
+    }
+}
+
+fn write_object(
+    shape: &BoundObject,
+    members: &Members,
+    columns: &[Reader<'_>],
+    row: usize,
+    strings: StringStyle,
+    out: &mut Vec<u8>,
+) {
+    out.extend_from_slice(&shape.open);
+    let mut first = true;
+    for entry in &shape.entries {
+        let Some(member) = entry.member else { continue };
+        let column = &columns[member];
+        let null = column.is_null(row);
+        if null && entry.omit {
+            continue;
+        }
+        out.extend_from_slice(if first { &entry.glue[entry.lead..] } else { &entry.glue });
+        first = false;
+        if null {
+            out.extend_from_slice(b"null");
+        } else {
+            write_value(&entry.value, &members.fields[member], column, row, strings, out);
+        }
+    }
+    out.extend_from_slice(&shape.close);
+}
+
+#[inline]
+fn write_value(
+    shape: &BoundValue,
+    field: &PlanField,
+    column: &Reader<'_>,
+    row: usize,
+    strings: StringStyle,
+    out: &mut Vec<u8>,
+) {
+    match (shape, &field.kind, &column.values) {
+        (BoundValue::Simple(format), Kind::Simple, _) => {
+            write(format, &field.data_type, column.value(row), strings, out);
+        }
+        (BoundValue::Row(object), Kind::Row(members), Values::Row(children)) => {
+            write_object(object, members, children, row, strings, out);
+        }
+        (BoundValue::List(list), Kind::Array(inner) | Kind::Map(inner), _) => {
+            let (offsets, item, keys) = match &column.values {
+                Values::List { offsets, item } => (offsets, item, None),
+                Values::Map { offsets, item, keys } => (offsets, item, Some(keys)),
+                _ => return,
+            };
+            let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+            if start == end {
+                return out.extend_from_slice(list.text.empty.as_bytes());
+            }
+            out.extend_from_slice(list.text.open.as_bytes());
+            for index in start..end {
+                if index > start {
+                    out.extend_from_slice(list.text.comma.as_bytes());
+                }
+                if let Some(keys) = keys {
+                    out.push(b'"');
+                    strings.write(keys.value(index), out);
+                    out.push(b'"');
+                    out.extend_from_slice(list.text.colon.as_bytes());
+                }
+                if item.is_null(index) {
+                    out.extend_from_slice(b"null");
+                } else {
+                    write_value(&list.item, inner, item, index, strings, out);
+                }
+            }
+            out.extend_from_slice(list.text.close.as_bytes());
+        }
+        // A shape that saw only nulls here: its rows have nulls, others never get it.
+        _ => out.extend_from_slice(b"null"),
+    }
+}

@@ -1,0 +1,82 @@
+//! The table's columns as the parsers walk them.
+
+use std::collections::HashMap;
+
+use crate::schema::{DataType, Field, FieldId};
+
+/// One column, item, map value or member.
+#[derive(Debug, Clone)]
+pub(super) struct PlanField {
+    pub(super) id: FieldId,
+    pub(super) name: String,
+    pub(super) data_type: DataType,
+    pub(super) nullable: bool,
+    pub(super) default: Option<String>,
+    pub(super) kind: Kind,
+    /// Position among the columns (or members of the row).
+    pub(super) slot: usize,
+    /// How many values one value takes at least: 1, or all members of a row.
+    pub(super) cells: usize,
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Kind {
+    Simple,
+    Array(Box<PlanField>),
+    Map(Box<PlanField>),
+    Row(Members),
+}
+
+/// The members of an object.
+#[derive(Debug, Clone)]
+pub(super) struct Members {
+    pub(super) fields: Vec<PlanField>,
+    by_name: HashMap<String, usize>,
+    by_id: HashMap<FieldId, usize>,
+    pub(super) cells: usize,
+}
+
+impl Members {
+    /// The fields at `slots`, in this order.
+    pub(super) fn new(fields: &[Field], slots: &[usize]) -> Members {
+        let fields: Vec<_> = slots.iter().map(|slot| PlanField::new(&fields[*slot], *slot)).collect();
+        let by_name = fields.iter().enumerate().map(|(index, field)| (field.name.clone(), index)).collect();
+        let by_id = fields.iter().enumerate().map(|(index, field)| (field.id, index)).collect();
+        let cells = fields.iter().map(|field| field.cells).sum();
+        Members { fields, by_name, by_id, cells }
+    }
+
+    /// The member called `key`; `guess` is tried first.
+    pub(super) fn find(&self, key: &str, guess: usize) -> Option<usize> {
+        match self.fields.get(guess) {
+            Some(field) if field.name == key => Some(guess),
+            _ => self.by_name.get(key).copied(),
+        }
+    }
+
+    pub(super) fn find_id(&self, id: FieldId) -> Option<usize> {
+        self.by_id.get(&id).copied()
+    }
+}
+
+impl PlanField {
+    pub(super) fn new(field: &Field, slot: usize) -> PlanField {
+        let kind = match &field.data_type {
+            DataType::Array(item) => Kind::Array(Box::new(PlanField::new(item, 0))),
+            DataType::Map(_, value) => Kind::Map(Box::new(PlanField::new(value, 1))),
+            DataType::Row(members) => Kind::Row(Members::new(members, &(0..members.len()).collect::<Vec<_>>())),
+            _ => Kind::Simple,
+        };
+        let cells = if let Kind::Row(members) = &kind { 1 + members.cells } else { 1 };
+        PlanField {
+            id: field.id,
+            name: field.name.clone(),
+            data_type: field.data_type.clone(),
+            nullable: field.nullable,
+            default: field.default.clone(),
+            kind,
+            slot,
+            cells,
+        }
+    }
+}
