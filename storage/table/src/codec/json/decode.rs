@@ -261,11 +261,11 @@ impl JsonDecoder {
         let shape = derive::shape(text, &self.members, prior, self.options.unknown, &mut self.scratch)?;
         let bound = Bound::new(&shape, &self.members)?;
         let columns = &mut builder.columns;
-        if fast::row::<EXACT>(text, &bound, &self.members, columns, cells, &mut self.scratch) {
-            if let Some(id) = self.add(&shape) {
-                self.failed = 0;
-                return Some(id);
-            }
+        if fast::row::<EXACT>(text, &bound, &self.members, columns, cells, &mut self.scratch)
+            && let Some(id) = self.add(&shape)
+        {
+            self.failed = 0;
+            return Some(id);
         }
         self.cut(columns, rows);
         None
