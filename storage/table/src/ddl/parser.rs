@@ -187,7 +187,7 @@ impl Parser {
 
     fn default(&mut self, data_type: &DataType) -> Result<Option<String>, DdlError> {
         let json = match self.peek() {
-            Token::Number(number) => Some(number.clone()),
+            Token::Number(number) if crate::codec::json::is_number(number) => Some(number.clone()),
             Token::Text(text) if *data_type == DataType::Json => Some(text.clone()),
             Token::Text(text) => Some(serde_json::Value::from(text.as_str()).to_string()),
             Token::Word(word) if word.eq_ignore_ascii_case("true") => Some("true".to_string()),

@@ -55,6 +55,11 @@ fn errors_say_where_and_what_to_write() {
     check("a ARRAY<INT", "at byte 11 of the schema: expected > after the type of the items, found the end");
     check("a \"STRING", "at byte 2 of the schema: the quote \" is never closed");
     check("", "at byte 0 of the schema: expected a column name, found the end");
+    // Found by the fuzzer: this became a default that is no JSON.
+    check(
+        "a INT DEFAULT 0x",
+        "at byte 14 of the schema: expected a number, 'text', TRUE, FALSE or NULL after DEFAULT, found 0x",
+    );
     assert!(parse("a DATETIME").unwrap_err().to_string().ends_with("; write TIMESTAMP(3)"));
     let deep = format!("a {}INT{}", "ARRAY<".repeat(5_000), ">".repeat(5_000));
     assert_eq!(parse(&deep).unwrap_err().kind, DdlErrorKind::TooDeep);

@@ -23,6 +23,7 @@ mod tests;
 pub use decode::{DecodeLimits, Fidelity, JsonDecoder, JsonOptions, OnUnknown, RowForm, RowPart};
 pub use encode::{EncodeError, JsonEncoder, JsonRows};
 pub use error::{RowError, RowErrorKind, ValueKind};
+pub(crate) use scalar::is_number;
 pub use shape::{RowShape, SHAPE_BYTES_MAX, SHAPES_MAX, ShapeError, ShapeId, ShapeSet};
 
 use arrow_array::ArrayRef;

@@ -110,7 +110,8 @@ fn decimal(text: &str, precision: u8, scale: u8) -> Parsed<'static> {
     Ok(Value::Decimal(value))
 }
 
-fn is_number(text: &str) -> bool {
+/// Whether `text` is a number by JSON's grammar, and nothing else.
+pub(crate) fn is_number(text: &str) -> bool {
     let mut cursor = super::text::Cursor::new(text);
     cursor.number().is_ok() && cursor.at == text.len()
 }
