@@ -23,7 +23,8 @@ use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::registry;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
-use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TopicError, Topics};
+use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
+use crate::txn::{LogMarkers, TransactionSettings, Transactions};
 
 /// Settings that handlers read.
 #[derive(Debug, Clone)]
@@ -122,8 +123,8 @@ pub enum StartError {
     Storage(#[from] OpenError),
     #[error("cannot load the Schema Registry: {0}")]
     Registry(#[from] weir_registry::RegistryError),
-    #[error("cannot create {OFFSETS_TOPIC}: {0}")]
-    OffsetsTopic(#[from] TopicError),
+    #[error("cannot create {OFFSETS_TOPIC} or {TRANSACTIONS_TOPIC}: {0}")]
+    InternalTopic(#[from] TopicError),
 }
 
 /// The broker.
@@ -137,11 +138,14 @@ pub struct Broker {
     pub topics: Arc<Topics>,
     /// Schemas of keys and values; served while the setting `registry.listen` is an address.
     pub registry: Arc<Registry>,
-    pub producer_ids: ProducerIds,
+    pub producer_ids: Arc<ProducerIds>,
     pub fetch_sessions: SessionCache,
     pub groups: Coordinator,
     /// Settings of single groups.
     pub group_configs: Arc<GroupConfigs>,
+    pub transactions: Transactions,
+    /// Writes ends of transactions into partitions.
+    pub markers: Arc<LogMarkers>,
     pub metrics: Arc<BrokerMetrics>,
     pub started: Instant,
 }
@@ -175,13 +179,24 @@ impl Broker {
         let group_configs = Arc::new(GroupConfigs::load(timing_bounds(&config), meta.clone())?);
         let seen = topics.clone();
         let topics_now: TopicsNow = Arc::new(move || seen.image());
+        let groups = Coordinator::start(group_settings(&config), log, topics_now, group_configs.clone());
+        let producer_ids = Arc::new(ProducerIds::new(meta.clone()));
+        let markers = Arc::new(LogMarkers::new(storage.clone(), topics.clone(), groups.clone()));
+        let states = transaction_configs(&config).map_err(TopicError::from)?;
+        let states = topics.ensure_internal(TRANSACTIONS_TOPIC, config.transactions.state_partitions, states).await?;
+        let log = Arc::new(StorageLog::new(storage.clone(), states));
+        let epoch = identity.incarnation.0;
+        let transactions =
+            Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
         Ok(Arc::new(Broker {
             registry,
             settings: BrokerSettings::of(&config),
-            groups: Coordinator::start(group_settings(&config), log, topics_now, group_configs.clone()),
+            groups,
             group_configs,
+            transactions,
+            markers,
             identity,
-            producer_ids: ProducerIds::new(meta.clone()),
+            producer_ids,
             meta,
             storage,
             topics,
@@ -230,6 +245,27 @@ fn offsets_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError> {
     let configs =
         [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", segment_bytes.as_str())];
     TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
+}
+
+/// Settings of the topic of transactional ids, as Kafka makes it.
+fn transaction_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError> {
+    let segment_bytes = config.transactions.state_segment.wire();
+    let configs = [
+        ("cleanup.policy", "compact"),
+        ("compression.type", "uncompressed"),
+        ("segment.bytes", segment_bytes.as_str()),
+    ];
+    TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
+}
+
+fn transaction_settings(config: &Config) -> TransactionSettings {
+    let transactions = &config.transactions;
+    TransactionSettings {
+        timeout_max_ms: millis(transactions.timeout_max),
+        id_expiration_ms: i64::try_from(transactions.id_expiration.as_millis()).unwrap_or(i64::MAX),
+        expiry_interval: transactions.expiry_interval,
+        ..TransactionSettings::default()
+    }
 }
 
 fn millis(duration: std::time::Duration) -> i32 {

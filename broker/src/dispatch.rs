@@ -291,7 +291,29 @@ impl Call<'_> {
             }
             ApiKey::DeleteRecords => serve!(DeleteRecordsRequest, |r| api::delete_records::handle(broker, r).await),
             ApiKey::InitProducerId => {
-                serve!(InitProducerIdRequest, |r| api::init_producer_id::handle(broker, r).await)
+                serve!(InitProducerIdRequest, |r| api::init_producer_id::handle(broker, version, r).await)
+            }
+            ApiKey::AddPartitionsToTxn => {
+                serve!(AddPartitionsToTxnRequest, |r| api::add_partitions_to_txn::handle(broker, version, r).await)
+            }
+            ApiKey::AddOffsetsToTxn => {
+                serve!(AddOffsetsToTxnRequest, |r| api::add_offsets_to_txn::handle(broker, version, r).await)
+            }
+            ApiKey::EndTxn => serve!(EndTxnRequest, |r| api::end_txn::handle(broker, version, r).await),
+            ApiKey::WriteTxnMarkers => {
+                serve!(WriteTxnMarkersRequest, |r| api::write_txn_markers::handle(broker, r).await)
+            }
+            ApiKey::TxnOffsetCommit => {
+                serve!(TxnOffsetCommitRequest, |r| api::txn_offset_commit::handle(broker, version, r).await)
+            }
+            ApiKey::DescribeProducers => {
+                serve!(DescribeProducersRequest, |r| api::describe_producers::handle(broker, r))
+            }
+            ApiKey::DescribeTransactions => {
+                serve!(DescribeTransactionsRequest, |r| api::describe_transactions::handle(broker, r))
+            }
+            ApiKey::ListTransactions => {
+                serve!(ListTransactionsRequest, |r| api::list_transactions::handle(broker, &r))
             }
             ApiKey::OffsetForLeaderEpoch => {
                 serve!(OffsetForLeaderEpochRequest, |r| api::offset_for_leader_epoch::handle(broker, r))
@@ -329,15 +351,6 @@ impl Call<'_> {
             }
             // Handled by `accept`, which queues it before anything else of the connection is looked at.
             ApiKey::Produce
-            // Transactions.
-            | ApiKey::AddPartitionsToTxn
-            | ApiKey::AddOffsetsToTxn
-            | ApiKey::EndTxn
-            | ApiKey::WriteTxnMarkers
-            | ApiKey::TxnOffsetCommit
-            | ApiKey::DescribeProducers
-            | ApiKey::DescribeTransactions
-            | ApiKey::ListTransactions
             // Security and quotas.
             | ApiKey::SaslHandshake
             | ApiKey::SaslAuthenticate

@@ -16,12 +16,14 @@ use crate::api::fetch::read::ZstdUnsupported;
 use crate::api::fetch::session::FetchSessionError;
 use crate::api::find_coordinator::UnknownCoordinatorType;
 use crate::api::init_producer_id::InitProducerIdError;
+use crate::api::list_transactions::ListTransactionsError;
 use crate::api::lookup::{EpochError, LookupError};
 use crate::api::produce::ProduceError;
 use crate::api::produce::validate::ValidateError;
 use crate::group::{GroupConfigError, GroupError};
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
+use crate::txn::TxnError;
 
 /// Kafka's error codes, by Kafka's names.
 pub use kafka_protocol::ResponseError as ErrorCode;
@@ -151,7 +153,6 @@ impl KafkaError for ValidateError {
             ValidateError::Timestamps { .. } => ErrorCode::InvalidTimestamp,
             ValidateError::Recompress(RewriteError::Decode(error)) => error.error_code(),
             ValidateError::Recompress(RewriteError::Compress(_) | RewriteError::Build(_)) => ErrorCode::CorruptMessage,
-            ValidateError::Transactional => ErrorCode::InvalidTxnState,
         }
     }
 }
@@ -166,6 +167,12 @@ impl KafkaError for ProduceError {
             ProduceError::Append(error) => error.error_code(),
             ProduceError::TimedOut { .. } => ErrorCode::RequestTimedOut,
             ProduceError::ValidationLost => ErrorCode::UnknownServerError,
+            ProduceError::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            ProduceError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
+            ProduceError::NotInTransaction => ErrorCode::InvalidTxnState,
+            // Retriable everywhere and not a reason to refresh metadata.
+            ProduceError::TransactionBusy(_) => ErrorCode::NotEnoughReplicas,
+            ProduceError::Transaction(error) => error.error_code(),
         }
     }
 }
@@ -179,11 +186,35 @@ impl KafkaError for UnknownCoordinatorType {
 impl KafkaError for InitProducerIdError {
     fn error_code(&self) -> ErrorCode {
         match self {
-            InitProducerIdError::EmptyTransactionalId | InitProducerIdError::HalfAnIdentity { .. } => {
-                ErrorCode::InvalidRequest
-            }
-            InitProducerIdError::Transactional { .. } => ErrorCode::UnsupportedVersion,
+            InitProducerIdError::HalfAnIdentity { .. } => ErrorCode::InvalidRequest,
+            InitProducerIdError::Transaction(error) => error.error_code(),
             InitProducerIdError::NotRecorded { .. } => ErrorCode::CoordinatorNotAvailable,
+        }
+    }
+}
+
+impl KafkaError for ListTransactionsError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ListTransactionsError::Pattern { .. } => ErrorCode::InvalidRegularExpression,
+            ListTransactionsError::Loading => ErrorCode::CoordinatorLoadInProgress,
+        }
+    }
+}
+
+impl KafkaError for TxnError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            TxnError::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
+            TxnError::ProducerFenced => ErrorCode::ProducerFenced,
+            TxnError::ConcurrentTransactions => ErrorCode::ConcurrentTransactions,
+            TxnError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
+            TxnError::TransactionAbortable => ErrorCode::TransactionAbortable,
+            TxnError::InvalidTransactionTimeout { .. } => ErrorCode::InvalidTransactionTimeout,
+            TxnError::EmptyTransactionalId => ErrorCode::InvalidRequest,
+            TxnError::TransactionalIdNotFound { .. } => ErrorCode::TransactionalIdNotFound,
+            TxnError::CoordinatorLoadInProgress => ErrorCode::CoordinatorLoadInProgress,
+            TxnError::CoordinatorNotAvailable => ErrorCode::CoordinatorNotAvailable,
         }
     }
 }

@@ -156,7 +156,6 @@ fn produced_batches() {
             &ValidateError::ZstdTooEarly { version: 6 },
             &ValidateError::NullKeys { refused: Vec::new() },
             &ValidateError::Timestamps { refused: Vec::new() },
-            &ValidateError::Transactional,
         ],
     );
     got += &lines(
@@ -188,7 +187,6 @@ Validate::NoBatch 87 InvalidRecord final
 Validate::ZstdTooEarly 76 UnsupportedCompressionType final
 Validate::NullKeys 87 InvalidRecord final
 Validate::Timestamps 32 InvalidTimestamp final
-Validate::Transactional 48 InvalidTxnState final
 Produce::InvalidRequiredAcks 21 InvalidRequiredAcks final
 Produce::InternalTopic 17 InvalidTopicException final
 Produce::TimedOut 7 RequestTimedOut retriable
@@ -335,8 +333,7 @@ fn topics_configs_and_the_rest() {
     got += &lines(
         "InitProducerId",
         vec![
-            &InitProducerIdError::EmptyTransactionalId,
-            &InitProducerIdError::Transactional { transactional_id: text() },
+            &InitProducerIdError::Transaction(TxnError::EmptyTransactionalId),
             &InitProducerIdError::NotRecorded { reason: text() },
         ],
     );
@@ -367,9 +364,42 @@ Resource::NoConfigs 42 InvalidRequest final
 AlterConfigs::BrokerSettings 42 InvalidRequest final
 Coordinator::UnknownCoordinatorType 42 InvalidRequest final
 Fetch::ZstdUnsupported 76 UnsupportedCompressionType final
-InitProducerId::EmptyTransactionalId 42 InvalidRequest final
-InitProducerId::Transactional 35 UnsupportedVersion final
+InitProducerId::Transaction 42 InvalidRequest final
 InitProducerId::NotRecorded 15 CoordinatorNotAvailable retriable
 ";
     assert_eq!(got, expected);
+}
+
+#[test]
+fn transactions() {
+    let all = [
+        TxnError::InvalidProducerIdMapping,
+        TxnError::ProducerFenced,
+        TxnError::ConcurrentTransactions,
+        TxnError::InvalidTxnState { phase: "Empty" },
+        TxnError::TransactionAbortable,
+        TxnError::InvalidTransactionTimeout { got_ms: 0, max_ms: 1 },
+        TxnError::EmptyTransactionalId,
+        TxnError::TransactionalIdNotFound { id: text() },
+        TxnError::CoordinatorLoadInProgress,
+        TxnError::CoordinatorNotAvailable,
+    ];
+    let expected = "\
+Txn::InvalidProducerIdMapping 49 InvalidProducerIdMapping final
+Txn::ProducerFenced 90 ProducerFenced final
+Txn::ConcurrentTransactions 51 ConcurrentTransactions final
+Txn::InvalidTxnState 48 InvalidTxnState final
+Txn::TransactionAbortable 120 TransactionAbortable final
+Txn::InvalidTransactionTimeout 50 InvalidTransactionTimeout final
+Txn::EmptyTransactionalId 42 InvalidRequest final
+Txn::TransactionalIdNotFound 105 TransactionalIdNotFound final
+Txn::CoordinatorLoadInProgress 14 CoordinatorLoadInProgress retriable
+Txn::CoordinatorNotAvailable 15 CoordinatorNotAvailable retriable
+";
+    assert_eq!(lines("Txn", all.iter().map(|error| error as &dyn KafkaError).collect()), expected);
+    assert_eq!(ProduceError::ProducerFenced.wire_code(), 47);
+    assert_eq!(ProduceError::NotInTransaction.wire_code(), 48);
+    assert_eq!(ProduceError::TransactionBusy(TxnError::ConcurrentTransactions).wire_code(), 19);
+    assert_eq!(ProduceError::Transaction(TxnError::TransactionAbortable).wire_code(), 120);
+    assert_eq!(ProduceError::NoTransactionalId.wire_code(), 53);
 }

@@ -16,3 +16,4 @@ pub mod registry;
 pub mod server;
 pub mod topic_config;
 pub mod topics;
+pub mod txn;

@@ -17,6 +17,7 @@ use weir_storage::disk::OsDisk;
 use crate::broker::{Broker, Listener, StartError};
 use crate::config::{Config, ConfigProblem};
 use crate::http::{self, HttpState, Readiness};
+use crate::metrics::tables::transactions as tables;
 use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
 use crate::registry;
@@ -88,6 +89,9 @@ impl HttpState for Health {
     fn sample(&self) {
         let Some(broker) = self.broker.get() else { return };
         broker.metrics.sample_memory(broker.memory());
+        let open = broker.transactions.sample();
+        metrics::gauge!(tables::TRANSACTIONS_OPEN.name).set(open.open as f64);
+        metrics::gauge!(tables::TRANSACTIONS_OLDEST_SECONDS.name).set(open.oldest_ms as f64 / 1000.0);
     }
 }
 

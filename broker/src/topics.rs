@@ -24,7 +24,7 @@ pub use image::TopicImage;
 
 /// Group offsets, in Kafka's record format.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
-/// Transaction state, reserved.
+/// Transactional ids, in Kafka's record format.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
 const NAME_MAX_LEN: usize = 249;
 /// One topic's partitions; a request for more is a mistake or an attack.

@@ -44,6 +44,7 @@ func checks() []named {
 			c.consumeAll(ledger, ConsumeOptions{})
 		}})
 	}
+	all = append(all, transactionChecks()...)
 	return append(all,
 		named{"produce-idempotent", func(c *Check) {
 			ledger := c.create("idempotent", 6, nil)

@@ -37,7 +37,7 @@ def adapter(name: str, bootstrap: str):
 
 
 def run_checks(report: Report, ctx) -> None:
-    from suite import admin_checks, checks
+    from suite import admin_checks, checks, txn_checks
 
     client = ctx.client
     for codec in client.codecs:
@@ -62,6 +62,9 @@ def run_checks(report: Report, ctx) -> None:
     report.run("group-rebalance", checks.group_rebalance, ctx)
     if "static" not in client.lacks:
         report.run("group-static-member", checks.static_member, ctx)
+    if hasattr(client, "transactional"):
+        for name, body in txn_checks.CHECKS.items():
+            report.run(name, body, ctx)
     for name, body in admin_checks.CHECKS.items():
         if name in client.lacks or (name == "admin-groups" and not made):
             continue

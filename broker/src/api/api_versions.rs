@@ -19,16 +19,28 @@ pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse
     {
         return ApiVersionsResponse::default().with_error_code(ErrorCode::InvalidRequest.code());
     }
-    // transaction.version 2 would make producers rely on EndTxn 5. Before version 4 a feature's first version cannot be 0.
-    let name = StrBytes::from_static_str("group.version");
-    let supported = SupportedFeatureKey::default().with_name(name.clone()).with_min_version(0).with_max_version(1);
-    let finalized = FinalizedFeatureKey::default().with_name(name).with_min_version_level(1).with_max_version_level(1);
-    ApiVersionsResponse::default()
-        .with_api_keys(SERVED.iter().map(listed).collect())
-        .with_supported_features(if version >= 4 { vec![supported] } else { Vec::new() })
+    let response = ApiVersionsResponse::default().with_api_keys(SERVED.iter().map(listed).collect());
+    // Features are tagged fields of version 3. In version 3 itself none may begin at 0, so it lists none as supported.
+    let supported = FEATURES.iter().filter(|_| version >= 4).map(|(name, level)| {
+        SupportedFeatureKey::default().with_name(StrBytes::from_static_str(name)).with_max_version(*level)
+    });
+    let finalized = FEATURES.iter().filter(|_| version >= 3).map(|(name, level)| {
+        let key = FinalizedFeatureKey::default().with_name(StrBytes::from_static_str(name));
+        key.with_max_version_level(*level).with_min_version_level(*level)
+    });
+    response
+        .with_supported_features(supported.collect())
+        .with_finalized_features(finalized.collect())
         .with_finalized_features_epoch(0)
-        .with_finalized_features(if version >= 3 { vec![finalized] } else { Vec::new() })
 }
+
+/// Features in force, and at which level: what lets clients choose a protocol (KIP-584).
+const FEATURES: &[(&str, i16)] = &[
+    // Consumers may use ConsumerGroupHeartbeat (KIP-848).
+    ("group.version", 1),
+    // Each transaction has an epoch of its own, and writing to a partition adds it (KIP-890).
+    ("transaction.version", 2),
+];
 
 /// The body that answers a version this broker does not know. It is encoded as version 0, which every client can read.
 pub fn unsupported_version() -> ApiVersionsResponse {
@@ -84,9 +96,18 @@ mod tests {
     #[test]
     fn what_is_not_served_is_not_listed() {
         let response = handle(4, &named("a", "1"));
-        for key in [ApiKey::SaslHandshake, ApiKey::EndTxn, ApiKey::ShareFetch] {
+        for key in [ApiKey::SaslHandshake, ApiKey::ElectLeaders, ApiKey::ShareFetch] {
             assert_eq!(range_of(&response, key), None, "{key:?}");
         }
+    }
+
+    #[test]
+    fn transactions_of_kip_890_are_announced() {
+        let response = handle(4, &named("a", "1"));
+        let finalized: Vec<_> =
+            response.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
+        assert!(finalized.contains(&("transaction.version", 2)));
+        assert!(handle(3, &named("a", "1")).supported_features.is_empty());
     }
 
     #[test]

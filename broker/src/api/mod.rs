@@ -5,6 +5,8 @@
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
 
+pub mod add_offsets_to_txn;
+pub mod add_partitions_to_txn;
 pub mod alter_configs;
 pub mod api_versions;
 pub mod authorized;
@@ -22,7 +24,10 @@ pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
+pub mod describe_producers;
 pub mod describe_topic_partitions;
+pub mod describe_transactions;
+pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
 pub mod heartbeat;
@@ -33,6 +38,7 @@ pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_transactions;
 pub mod lookup;
 pub mod metadata;
 pub mod offset_commit;
@@ -43,6 +49,8 @@ pub mod produce;
 pub mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
+pub mod txn_offset_commit;
+pub mod write_txn_markers;
 
 /// The versions of one API that this broker serves. They feed ApiVersions and docs/generated/apis.md.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,6 +97,11 @@ pub const SERVED: &[Versions] = &[
     delete_records::VERSIONS,
     init_producer_id::VERSIONS,
     offset_for_leader_epoch::VERSIONS,
+    add_partitions_to_txn::VERSIONS,
+    add_offsets_to_txn::VERSIONS,
+    end_txn::VERSIONS,
+    write_txn_markers::VERSIONS,
+    txn_offset_commit::VERSIONS,
     describe_acls::VERSIONS,
     describe_configs::VERSIONS,
     alter_configs::VERSIONS,
@@ -98,6 +111,9 @@ pub const SERVED: &[Versions] = &[
     incremental_alter_configs::VERSIONS,
     offset_delete::VERSIONS,
     describe_cluster::VERSIONS,
+    describe_producers::VERSIONS,
+    describe_transactions::VERSIONS,
+    list_transactions::VERSIONS,
     consumer_group_heartbeat::VERSIONS,
     consumer_group_describe::VERSIONS,
     list_config_resources::VERSIONS,

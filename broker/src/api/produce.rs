@@ -5,7 +5,7 @@
 //! Errors: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, INVALID_TOPIC_EXCEPTION (internal topics), INVALID_REQUIRED_ACKS,
 //! CORRUPT_MESSAGE, INVALID_RECORD, INVALID_TIMESTAMP, MESSAGE_TOO_LARGE, UNSUPPORTED_COMPRESSION_TYPE,
 //! OUT_OF_ORDER_SEQUENCE_NUMBER, DUPLICATE_SEQUENCE_NUMBER, INVALID_PRODUCER_EPOCH,
-//! INVALID_TXN_STATE, KAFKA_STORAGE_ERROR, NOT_ENOUGH_REPLICAS (overload), REQUEST_TIMED_OUT.
+//! INVALID_TXN_STATE, TRANSACTION_ABORTABLE (11), INVALID_PRODUCER_ID_MAPPING, TRANSACTIONAL_ID_AUTHORIZATION_FAILED, KAFKA_STORAGE_ERROR, NOT_ENOUGH_REPLICAS (overload), REQUEST_TIMED_OUT.
 //!
 //! Two phases, so that one connection's requests keep their order without waiting for the disk: [`submit`] validates and queues,
 //! and is awaited before the next request of the connection starts; [`Submitted::finish`] waits for the outcome.
@@ -30,11 +30,15 @@ use super::lookup::{self, LookupError, TopicRef};
 use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
+use crate::group::offsets::PartitionName;
 use crate::metrics::{BrokerMetrics, TopicTraffic};
 use crate::topics::Topic;
+use crate::txn::TxnError;
 
+mod transactions;
 pub mod validate;
 
+use transactions::Placed;
 use validate::{Depth, Rules, ValidateError};
 
 pub const VERSIONS: Versions = Versions { advertised_min: 0, ..Versions::new(ApiKey::Produce, 3, 13) };
@@ -62,6 +66,16 @@ pub enum ProduceError {
     TimedOut { timeout_ms: i32 },
     #[error("a validation thread ended without an answer")]
     ValidationLost,
+    #[error("the batch belongs to a transaction, but the request has no transactional id")]
+    NoTransactionalId,
+    #[error("a newer producer with this transactional id has taken over, or the transaction timed out")]
+    ProducerFenced,
+    #[error("the partition was not added to the producer's transaction")]
+    NotInTransaction,
+    #[error("the partition cannot be checked against the producer's transaction: {0}")]
+    TransactionBusy(TxnError),
+    #[error(transparent)]
+    Transaction(TxnError),
 }
 
 /// A partition of the request; `Ok` = its batch is queued, and the next outcome is its own.
@@ -104,6 +118,7 @@ pub enum Outcome {
 /// A batch that may be appended.
 struct Admitted {
     append: PendingAppend,
+    name: PartitionName,
     /// Not part of the request's frame any more.
     rewritten: bool,
 }
@@ -113,9 +128,9 @@ struct Admitted {
 pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory: Option<Reservation>) -> Submitted {
     let level = required_acks(request.acks);
     let now = Timestamp(broker.wall_clock_ms());
-    let mut queue = Vec::new();
+    let mut placed = Vec::new();
     let (mut uses_frame, mut bytes) = (false, 0);
-    let mut topics = Vec::with_capacity(request.topics.len());
+    let mut topics: Vec<TopicSlots> = Vec::with_capacity(request.topics.len());
     for ProduceTopic { topic, partitions } in request.topics {
         let topic = TopicRef::from(topic);
         let found = writable(broker, &topic);
@@ -125,12 +140,12 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
                 (Err(error), _) | (_, Err(error)) => Err(error.clone()),
                 (Ok(_), Ok(topic)) => admit(broker, version, topic, index.0, records, now).await,
             };
-            let queued = admitted.map(|Admitted { append, rewritten }| {
+            let queued = admitted.map(|Admitted { append, name, rewritten }| {
                 uses_frame |= !rewritten;
                 bytes += if rewritten { append.batch.len() } else { 0 };
                 let header = &append.header;
                 let counts = Queued { records: header.record_count.max(0) as u64, bytes: header.total_len() as u64 };
-                queue.push(append);
+                placed.push(Placed { append, name, slot: (topics.len(), slots.len()) });
                 counts
             });
             slots.push((index.0, queued));
@@ -138,6 +153,11 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
         let traffic = found.ok().and_then(|topic| broker.metrics.topic(&topic.name));
         topics.push(TopicSlots { topic, slots, traffic });
     }
+    let id = request.transactional_id.as_deref();
+    for ((topic, slot), error) in transactions::confirm(broker, version, id, &mut placed).await {
+        topics[topic].slots[slot].1 = Err(error);
+    }
+    let queue: Vec<PendingAppend> = placed.into_iter().map(|placed| placed.append).collect();
     let level = level.unwrap_or(AckLevel::Written);
     let outcome: AppendFuture = if queue.is_empty() {
         Box::pin(std::future::ready(Vec::new()))
@@ -190,7 +210,8 @@ async fn admit(
         Depth::Records { costly: true } => deep(broker, batch, header, &rules, now).await?,
     };
     let rewritten = batch.as_ptr() as usize != original;
-    Ok(Admitted { append: PendingAppend { partition, batch, header, origin: AppendOrigin::Client }, rewritten })
+    let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
+    Ok(Admitted { append, name: (topic.name.clone(), index), rewritten })
 }
 
 /// Compressed records are usually less than so many times smaller.

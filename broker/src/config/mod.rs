@@ -23,6 +23,7 @@ pub use listeners::{AddressList, HostPort, Listener, NamedAddress};
 pub use load::{LoadError, Overrides, load, variable};
 pub use settings::{
     GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, StorageSettings, TopicsSettings,
+    TransactionSettings,
 };
 pub use values::{ByteCount, DurabilitySetting, LogFormat, OptionalAddress, SettingValue, ValueError};
 
@@ -114,6 +115,8 @@ pub struct Config {
     pub topics: TopicsSettings,
     /// Consumer groups.
     pub groups: GroupSettings,
+    /// Transactions.
+    pub transactions: TransactionSettings,
     /// Logging and metrics.
     pub observe: ObserveSettings,
     /// Defaults of topic settings that were set for this broker, by topic setting name.
@@ -135,6 +138,7 @@ impl Config {
             self.storage.infos(),
             self.topics.infos(),
             self.groups.infos(),
+            self.transactions.infos(),
             self.observe.infos(),
         ];
         sections.concat()
@@ -148,6 +152,7 @@ impl Config {
             .or_else(|| self.storage.set(key, text))
             .or_else(|| self.topics.set(key, text))
             .or_else(|| self.groups.set(key, text))
+            .or_else(|| self.transactions.set(key, text))
             .or_else(|| self.observe.set(key, text));
         match result {
             Some(Ok(())) => {}
@@ -212,8 +217,12 @@ impl Config {
             return unsound("wal.max.bytes", "the write-ahead log needs room for two files", fix);
         }
         let partitions = 1..=crate::topics::PARTITIONS_MAX;
-        if !partitions.contains(&self.topics.num_partitions) || !partitions.contains(&self.groups.offsets_partitions) {
-            let fix = format!("Use 1 to {}, for offsets.topic.num.partitions too", crate::topics::PARTITIONS_MAX);
+        let counts = [self.topics.num_partitions, self.groups.offsets_partitions, self.transactions.state_partitions];
+        if !counts.iter().all(|count| partitions.contains(count)) {
+            let fix = format!(
+                "Use 1 to {}, for offsets.topic.num.partitions and transaction.state.log.num.partitions too",
+                crate::topics::PARTITIONS_MAX
+            );
             return unsound("num.partitions", "out of bounds", &fix);
         }
         if self.groups.min_session_timeout > self.groups.max_session_timeout {

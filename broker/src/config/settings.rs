@@ -170,6 +170,23 @@ settings! {
 }
 
 settings! {
+    "Transactions",
+    /// The coordinator of transactional producers.
+    TransactionSettings {
+        /// Longest `transaction.timeout.ms` a producer may ask for.
+        "transaction.max.timeout.ms" => timeout_max: Duration = minutes(15);
+        /// A transactional id is forgotten after so long without a transaction.
+        "transactional.id.expiration.ms" => id_expiration: Duration = minutes(7 * 24 * 60);
+        /// How often unused transactional ids are looked for.
+        "transaction.remove.expired.transaction.cleanup.interval.ms" => expiry_interval: Duration = minutes(60);
+        /// Partitions of `__transaction_state`; fixed once the topic exists.
+        "transaction.state.log.num.partitions" => state_partitions: i32 = 50;
+        /// Segment size of `__transaction_state`.
+        "transaction.state.log.segment.bytes" => state_segment: ByteCount = ByteCount::mib(100);
+    }
+}
+
+settings! {
     "Logging and metrics",
     /// What the broker tells about itself.
     ObserveSettings {

@@ -51,6 +51,17 @@ errors! {
     DeleteRecordsResponse { topics.partitions.error_code; }
     InitProducerIdResponse { error_code; }
     OffsetForLeaderEpochResponse { topics.partitions.error_code; }
+    AddPartitionsToTxnResponse {
+        error_code;
+        results_by_topic_v3_and_below.results_by_partition.partition_error_code;
+    }
+    AddOffsetsToTxnResponse { error_code; }
+    EndTxnResponse { error_code; }
+    WriteTxnMarkersResponse {}
+    TxnOffsetCommitResponse { topics.partitions.error_code; }
+    DescribeProducersResponse { topics.partitions.error_code; }
+    DescribeTransactionsResponse { transaction_states.error_code; }
+    ListTransactionsResponse { error_code; }
     DescribeAclsResponse { error_code; }
     DescribeConfigsResponse { results.error_code; }
     AlterConfigsResponse { responses.error_code; }

@@ -60,6 +60,10 @@ fn default_request(api: ApiKey, version: i16) -> BytesMut {
         OffsetDelete => OffsetDeleteRequest, DescribeCluster => DescribeClusterRequest,
         ConsumerGroupHeartbeat => ConsumerGroupHeartbeatRequest, ConsumerGroupDescribe => ConsumerGroupDescribeRequest,
         ListConfigResources => ListConfigResourcesRequest, DescribeTopicPartitions => DescribeTopicPartitionsRequest,
+        AddPartitionsToTxn => AddPartitionsToTxnRequest, AddOffsetsToTxn => AddOffsetsToTxnRequest,
+        EndTxn => EndTxnRequest, WriteTxnMarkers => WriteTxnMarkersRequest, TxnOffsetCommit => TxnOffsetCommitRequest,
+        DescribeProducers => DescribeProducersRequest, DescribeTransactions => DescribeTransactionsRequest,
+        ListTransactions => ListTransactionsRequest,
     );
     frame
 }

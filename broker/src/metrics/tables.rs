@@ -88,6 +88,20 @@ pub mod registry {
     }
 }
 
+/// Transactions.
+pub mod transactions {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "Transactions";
+        /// Transactions that ended with all their markers, by `result`: `committed` or `aborted`.
+        TRANSACTIONS = "weir_transactions_total", Kind::Counter, Count, ["result"];
+        /// Transactions that are open, or whose markers are being written.
+        TRANSACTIONS_OPEN = "weir_transactions_open", Kind::Gauge, Count, [];
+        /// Age of the oldest of them; readers of committed data wait for it.
+        TRANSACTIONS_OLDEST_SECONDS = "weir_transactions_oldest_seconds", Kind::Gauge, Seconds, [];
+    }
+}
+
 /// The storage engine; recorded in the crate `weir-storage`.
 pub mod storage {
     use crate::metrics::declare::{BYTES, Kind, SECONDS, metrics_table};
@@ -152,5 +166,12 @@ pub mod process {
 }
 
 /// Everything, in the order of the documentation.
-pub const SUBSYSTEMS: &[crate::metrics::Subsystem] =
-    &[requests::TABLE, connections::TABLE, groups::TABLE, registry::TABLE, storage::TABLE, process::TABLE];
+pub const SUBSYSTEMS: &[crate::metrics::Subsystem] = &[
+    requests::TABLE,
+    connections::TABLE,
+    groups::TABLE,
+    transactions::TABLE,
+    registry::TABLE,
+    storage::TABLE,
+    process::TABLE,
+];

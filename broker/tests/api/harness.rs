@@ -205,12 +205,13 @@ impl TestBroker {
             ("registry.listen", "off"),
             ("wal.file.bytes", "4 MiB"),
             ("offsets.topic.num.partitions", "3"),
+            ("transaction.state.log.num.partitions", "3"),
             ("group.initial.rebalance.delay.ms", "0"),
         ] {
             config.set(key, value, Source::Flag(key.to_owned())).unwrap();
         }
         let server = Server::start(config, None, Instant::now()).await.unwrap();
-        while !server.broker.groups.is_ready() {
+        while !(server.broker.groups.is_ready() && server.broker.transactions.is_ready()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         TestBroker { address: server.listeners[0].1, server: Some(server), _dir: dir }

@@ -7,3 +7,4 @@ mod harness;
 mod produce_fetch;
 mod sessions;
 mod sweep;
+mod transactions;

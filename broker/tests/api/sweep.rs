@@ -40,6 +40,14 @@ async fn every_version_of_every_api_answers_an_empty_request() {
     sweep(&broker, DeleteRecordsRequest::default(), done).await;
     sweep(&broker, InitProducerIdRequest::default(), done).await;
     sweep(&broker, OffsetForLeaderEpochRequest::default(), done).await;
+    sweep(&broker, AddOffsetsToTxnRequest::default(), done).await;
+    sweep(&broker, EndTxnRequest::default(), done).await;
+    sweep(&broker, WriteTxnMarkersRequest::default(), done).await;
+    sweep(&broker, TxnOffsetCommitRequest::default(), done).await;
+    sweep(&broker, AddPartitionsToTxnRequest::default(), done).await;
+    sweep(&broker, DescribeProducersRequest::default(), done).await;
+    sweep(&broker, DescribeTransactionsRequest::default(), done).await;
+    sweep(&broker, ListTransactionsRequest::default().with_transactional_id_pattern(None), done).await;
     sweep(&broker, DescribeAclsRequest::default(), done).await;
     sweep(&broker, DescribeConfigsRequest::default(), done).await;
     sweep(&broker, AlterConfigsRequest::default(), done).await;

@@ -88,6 +88,27 @@ class Confluent:
         consumer.close()
         return records
 
+    def consume_committed(self, topic, partitions):
+        config = {"group.id": "unused", "enable.auto.commit": False, "auto.offset.reset": "earliest",
+                  "isolation.level": "read_committed", "fetch.wait.max.ms": 100, "enable.partition.eof": True}
+        consumer = Consumer({**self.common, **config})
+        consumer.assign([TopicPartition(topic, p, 0) for p in range(partitions)])
+        records, reading = [], set(range(partitions))
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while reading and time.monotonic() < deadline:
+            for message in consumer.consume(1000, 0.5):
+                if not message.error():
+                    records.append(record_of(message))
+                elif message.error().code() == confluent_kafka.KafkaError._PARTITION_EOF:
+                    reading.discard(message.partition())
+                else:
+                    raise BrokerError(message.error().code(), message.error().str())
+        consumer.close()
+        return records
+
+    def transactional(self, transactional_id, timeout_ms):
+        return ConfluentTransactions(self.common, transactional_id, timeout_ms)
+
     def member(self, group, topic, instance=None):
         return ConfluentMember(self.common, group, topic, instance)
 
@@ -168,6 +189,46 @@ class Confluent:
 
     def delete_group(self, group):
         done(self.admin.delete_consumer_groups([group]))
+
+
+class ConfluentTransactions:
+    def __init__(self, common: dict, transactional_id: str, timeout_ms: int):
+        self.producer = Producer({**common, "transactional.id": transactional_id, "transaction.timeout.ms": timeout_ms})
+        self.call(self.producer.init_transactions)
+
+    @staticmethod
+    def call(method, *arguments):
+        try:
+            return method(*arguments, PATIENCE_SECONDS)
+        except KafkaException as error:
+            raise BrokerError(error.args[0].code(), error.args[0].str()) from error
+
+    def begin(self):
+        self.producer.begin_transaction()
+
+    def send(self, topic, partition, value):
+        self.producer.produce(topic, value, partition=partition)
+
+    def flush(self):
+        self.producer.flush(PATIENCE_SECONDS)
+
+    def commit(self):
+        self.call(self.producer.commit_transaction)
+
+    def abort(self):
+        self.call(self.producer.abort_transaction)
+
+    def send_offsets(self, member, offsets):
+        parts = [TopicPartition(member.topic, p, offset) for p, offset in offsets.items()]
+        self.call(self.producer.send_offsets_to_transaction, parts, member.consumer.consumer_group_metadata())
+
+    @staticmethod
+    def is_fenced(error):
+        return error.code in (confluent_kafka.KafkaError._FENCED, confluent_kafka.KafkaError.PRODUCER_FENCED,
+                              confluent_kafka.KafkaError.INVALID_PRODUCER_EPOCH)
+
+    def close(self):
+        self.producer.flush(1)
 
 
 class ConfluentMember:

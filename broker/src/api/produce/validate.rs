@@ -86,8 +86,6 @@ pub enum ValidateError {
     Timestamps { refused: Vec<RefusedRecord> },
     #[error("the batch cannot be written with the topic's compression.type: {0}")]
     Recompress(RewriteError),
-    #[error("transactions are not served yet; unset `transactional.id`")]
-    Transactional,
 }
 
 impl ValidateError {
@@ -131,9 +129,6 @@ pub fn shallow(
     }
     let limits = ValidationLimits { max_batch_bytes: rules.max_batch_bytes, ..ValidationLimits::default() };
     let header = validate_produced(batch, &limits)?;
-    if header.attributes.is_transactional() {
-        return Err(ValidateError::Transactional);
-    }
     let codec = header.attributes.compression();
     if codec == Compression::Zstd && version < ZSTD_SINCE {
         return Err(ValidateError::ZstdTooEarly { version });

@@ -148,13 +148,3 @@ fn missing_and_damaged_batches_are_refused() {
     let error = validate(9, BytesMut::from(&twice[..]), &rules()).unwrap_err();
     assert!(matches!(error, ValidateError::Batch(BatchError::TrailingBytes { .. })));
 }
-
-#[test]
-fn transactional_batches_wait_for_transactions() {
-    let mut builder = BatchBuilder::new()
-        .producer(weir_protocol::ids::ProducerId(4), weir_protocol::ids::ProducerEpoch(0), 0)
-        .transactional();
-    builder.append(None, None, &[], NOW).unwrap();
-    let bytes = BytesMut::from(builder.build().unwrap());
-    assert_eq!(validate(9, bytes, &rules()).unwrap_err(), ValidateError::Transactional);
-}

@@ -38,6 +38,7 @@ public final class Main {
         // The ones that wait longest come first, so that the others fill their pauses.
         GroupChecks.register(checks);
         ConsumerGroupChecks.register(checks);
+        TransactionChecks.register(checks);
         ProduceChecks.register(checks);
         ConsumeChecks.register(checks);
         AdminChecks.register(checks);
