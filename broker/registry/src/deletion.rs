@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use crate::error::RegistryError;
 use crate::model::{Mode, VersionNumber, VersionSelector};
 use crate::registry::{Registry, valid_subject};
-use crate::state::{GLOBAL, State, StoredVersion, put_version, schema_key, set_config, set_mode, version_key};
+use crate::state::{State, StoredVersion, put_version, schema_key, set_config, set_mode, version_key};
 use crate::store::Change;
 
 impl Registry {
@@ -85,12 +85,7 @@ impl Registry {
 fn check_writable(state: &State, subject: &str) -> Result<(), RegistryError> {
     match state.mode(subject) {
         Mode::Readonly | Mode::ReadonlyOverride => {
-            let what = if state.modes.get(GLOBAL).is_some() {
-                "is in read-only mode, as all subjects are"
-            } else {
-                "is in read-only mode"
-            };
-            Err(RegistryError::NotPermitted { reason: format!("Subject {subject} {what}") })
+            Err(RegistryError::NotPermitted { reason: format!("Subject {subject} is in read-only mode") })
         }
         Mode::Readwrite | Mode::Import => Ok(()),
     }

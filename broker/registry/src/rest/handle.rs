@@ -98,7 +98,7 @@ async fn run_json(
 }
 
 /// A prefix with a context in front: `:*:` is all contexts, and there is only one.
-fn prefix<'q>(query: &'q Query) -> &'q str {
+fn prefix(query: &Query) -> &str {
     let given = query.get("subjectPrefix").unwrap_or_default();
     unqualified(given.strip_prefix(":*:").unwrap_or(given))
 }
