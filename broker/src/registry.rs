@@ -149,8 +149,7 @@ mod tests {
         assert_eq!(registry.register("x-value", avro(r#""int""#)).await.unwrap().id, 3);
     }
 
-    /// Two brokers over one metadata store, as a cluster will have them. Seen failing with a condition that always holds: both
-    /// handed out id 1.
+    /// Two brokers over one metadata store, as a cluster will have them.
     #[tokio::test]
     async fn registries_over_the_same_store_never_give_an_id_twice() {
         let folder = tempfile::tempdir().unwrap();

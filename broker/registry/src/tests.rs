@@ -100,8 +100,8 @@ impl RegistryStore for Unreliable {
     }
 }
 
-/// Whatever fails, what was answered is what a restart finds, and no id stands for two schemas. Seen failing when the id's
-/// counter was not part of the transaction.
+/// Whatever fails, what was answered is what a restart finds, and no id stands for two schemas. Seen failing when the next
+/// id was not written with the schema: ids were given twice.
 #[tokio::test]
 async fn what_was_answered_survives_failures_and_restarts() {
     let store = Arc::new(Unreliable { inner: MemoryStore::default(), calls: Mutex::new(0) });

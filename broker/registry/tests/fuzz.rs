@@ -4,8 +4,6 @@
 //! parses is compared with its seed under every level, both ways. `WEIRTEST_FUZZ_SECONDS` sets how long (default 3), and
 //! `WEIRTEST_FUZZ_SEED` where it begins. A panic inside a parser is caught by the product and counts as a refusal, so panics are
 //! counted here by a hook: the test fails with the text that caused one in our own code.
-//!
-//! Seen failing with the bound on nesting taken away: the stack overflowed within a second.
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
 

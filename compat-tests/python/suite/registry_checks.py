@@ -1,6 +1,6 @@
 """Checks of the Schema Registry through Confluent's client: what is registered, read, refused, and what a kill leaves.
 
-Seen failing: see the notes at the checks. Each uses subjects of its own, so they may run against a registry with others.
+Each uses subjects of its own, so they may run against a registry with others.
 """
 
 import concurrent.futures
@@ -53,7 +53,7 @@ def refused(check: Check, what: str, code: int, call) -> str:
 
 def flights(check: Check, ctx: Context, form: str) -> None:
     """Every flight is framed by the official serializer, produced, consumed, and read back by the official deserializer with
-    a client that has seen nothing. Seen failing when the registry answered another schema for the id."""
+    a client that has seen nothing."""
     topic = ctx.name(f"flights-{form}")
     admin = AdminClient({"bootstrap.servers": ctx.bootstrap})
     admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(30)
@@ -91,7 +91,7 @@ def flights(check: Check, ctx: Context, form: str) -> None:
 
 def evolve(check: Check, ctx: Context, form: str) -> None:
     """The table of changes under each level: registered, or refused with 409 and the reason, and the same answer from the
-    compatibility resource. Seen failing with the directions exchanged."""
+    compatibility resource."""
     base, changes = CHANGES[form]
     kind = form.upper()
     for level in LEVELS:
@@ -114,7 +114,7 @@ def evolve(check: Check, ctx: Context, form: str) -> None:
 
 
 def transitive(check: Check, ctx: Context) -> None:
-    """Version 3 reads version 2 but not version 1: only a transitive level minds. Seen failing when only the latest counted."""
+    """Version 3 reads version 2 but not version 1: only a transitive level minds."""
     def field(extra):
         return '{"type":"record","name":"R","fields":[' + extra + "]}"
 
@@ -260,7 +260,7 @@ def start(folder: str, registry: int) -> subprocess.Popen:
 
 def kill_nine(check: Check, ctx: Context) -> None:
     """Four threads register schemas while the broker is killed, three times over: every id that a client was told is that
-    schema's afterwards, and no id was told for two. Seen failing with the store's commit left out."""
+    schema's afterwards, and no id was told for two."""
     told: dict[int, tuple[str, str]] = {}
     with tempfile.TemporaryDirectory() as folder:
         for cycle in range(3):
