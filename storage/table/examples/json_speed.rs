@@ -54,7 +54,10 @@ fn wide(random: &mut StdRng) -> (String, Vec<String>) {
             let comma = if index == 0 { "" } else { "," };
             write!(row, "{comma}\"{name}\":").unwrap();
             match *kind {
-                "BIGINT" => write!(row, "{}", random.random_range(0..1u64 << random.random_range(8..40))).unwrap(),
+                "BIGINT" => {
+                    let bits = random.random_range(8..40);
+                    write!(row, "{}", random.random_range(0..1u64 << bits)).unwrap();
+                }
                 "STRING" if index < 26 => write!(row, "\"value-{}\"", random.random_range(0..50)).unwrap(),
                 "STRING" => write!(row, "\"{:016x}-{}\"", random.random::<u64>(), random.random::<u16>()).unwrap(),
                 "DOUBLE" => write!(row, "{}", f64::from(random.random_range(0..100_000)) / 100.0).unwrap(),
