@@ -1,8 +1,8 @@
 //! What every API handler gets: the broker as one value, and the facts about the request at hand.
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::sync::{Arc, Weak};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 use weir_protocol::ids::LeaderEpoch;
@@ -172,6 +172,7 @@ impl Broker {
         let storage =
             Storage::open(disk, config.storage_config(), identity.incarnation, loaded.specs(), &deleted).await?;
         let topics = Arc::new(Topics::new(meta.clone(), storage.clone(), loaded, config.topics.num_partitions));
+        tokio::spawn(forget_deleted_topics(Arc::downgrade(&topics)));
         let offsets = offsets_configs(&config).map_err(TopicError::from)?;
         let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), offsets));
@@ -236,6 +237,19 @@ impl Broker {
     /// Milliseconds since the epoch, for timestamps.
     pub fn wall_clock_ms(&self) -> i64 {
         SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    }
+}
+
+/// How often records of deletions that nobody needs are looked for.
+const FORGET_INTERVAL: Duration = Duration::from_secs(60);
+
+async fn forget_deleted_topics(topics: Weak<Topics>) {
+    loop {
+        tokio::time::sleep(FORGET_INTERVAL).await;
+        let Some(topics) = topics.upgrade() else { return };
+        if let Err(error) = topics.forget_deleted().await {
+            tracing::warn!(%error, "records of deleted topics are kept for now");
+        }
     }
 }
 

@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
+use tokio::sync::oneshot;
 use uuid::Uuid;
 use weir_protocol::ids::TopicId;
 use weir_storage::log::{Storage, TopicSpec};
@@ -109,7 +111,22 @@ struct StoredTopic {
     configs: BTreeMap<String, String>,
 }
 
-#[derive(Default)]
+/// A topic that somebody wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewTopic {
+    pub name: String,
+    /// `None`: as many as the broker gives by default.
+    pub partitions: Option<i32>,
+    pub configs: TopicConfigs,
+}
+
+type Created = Result<Arc<Topic>, TopicError>;
+type Asked = (NewTopic, oneshot::Sender<Created>);
+
+/// Topics in one transaction of the metadata.
+const CREATED_AT_ONCE: usize = 1_000;
+
+#[derive(Default, Clone)]
 struct Snapshot {
     /// Grows with every change.
     version: u64,
@@ -127,9 +144,13 @@ impl Snapshot {
 
     fn with(&self, topic: &Arc<Topic>) -> Snapshot {
         let mut next = self.next();
-        next.by_name.insert(topic.name.clone(), topic.clone());
-        next.by_id.insert(topic.id, topic.clone());
+        next.add(topic);
         next
+    }
+
+    fn add(&mut self, topic: &Arc<Topic>) {
+        self.by_name.insert(topic.name.clone(), topic.clone());
+        self.by_id.insert(topic.id, topic.clone());
     }
 
     fn without(&self, topic: &Topic) -> Snapshot {
@@ -196,6 +217,8 @@ pub struct Topics {
     snapshot: ArcSwap<Snapshot>,
     /// One change at a time.
     changes: tokio::sync::Mutex<()>,
+    /// Topics to be made by whoever changes something next.
+    asked: Mutex<Vec<Asked>>,
     default_partitions: i32,
     defaults: TopicDefaults,
 }
@@ -213,11 +236,13 @@ impl Topics {
         loaded: LoadedTopics,
         default_partitions: i32,
     ) -> Topics {
+        storage.bury(loaded.deleted);
         Topics {
             meta,
             storage,
             snapshot: ArcSwap::from_pointee(loaded.snapshot),
             changes: tokio::sync::Mutex::new(()),
+            asked: Mutex::default(),
             default_partitions,
             defaults: loaded.defaults,
         }
@@ -249,10 +274,19 @@ impl Topics {
 
     /// What creating this topic would be refused for, or the topic as it would be (with a new id).
     pub fn plan_create(&self, name: &str, partitions: Option<i32>, configs: TopicConfigs) -> Result<Topic, TopicError> {
+        self.plan_in(&self.snapshot.load(), name, partitions, configs)
+    }
+
+    fn plan_in(
+        &self,
+        snapshot: &Snapshot,
+        name: &str,
+        partitions: Option<i32>,
+        configs: TopicConfigs,
+    ) -> Result<Topic, TopicError> {
         if !is_valid_name(name) {
             return Err(TopicError::InvalidName { name: name.to_owned() });
         }
-        let snapshot = self.snapshot.load();
         if snapshot.by_name.contains_key(name) {
             return Err(TopicError::AlreadyExists { name: name.to_owned() });
         }
@@ -263,41 +297,105 @@ impl Topics {
             return Err(TopicError::Collides { name: name.to_owned(), existing: existing.clone() });
         }
         let wanted = partitions.unwrap_or(self.default_partitions);
-        self.check_count(name, wanted, wanted)?;
+        check_count(snapshot, name, wanted, wanted)?;
         let configs = configs.with_defaults(&self.defaults);
         configs.validate()?;
         let settings = configs.resolve();
         Ok(Topic { id: TopicId(Uuid::new_v4()), name: name.to_owned(), partitions: wanted, configs, settings })
     }
 
-    fn check_count(&self, name: &str, wanted: i32, added: i32) -> Result<(), TopicError> {
-        if !(1..=PARTITIONS_MAX).contains(&wanted) {
-            return Err(TopicError::InvalidPartitions { name: name.to_owned(), wanted });
-        }
-        let total: i64 = self.snapshot.load().by_name.values().map(|t| i64::from(t.partitions)).sum();
-        if total + i64::from(added) > PARTITIONS_TOTAL_MAX {
-            return Err(TopicError::TooManyPartitions);
-        }
-        Ok(())
-    }
-
     pub async fn create(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         partitions: Option<i32>,
         configs: TopicConfigs,
     ) -> Result<Arc<Topic>, TopicError> {
-        let _one_at_a_time = self.changes.lock().await;
-        let topic = Arc::new(self.plan_create(name, partitions, configs)?);
-        self.meta.transact(vec![Condition::Absent(key(name))], vec![put(&topic)]).await?;
-        self.storage.create_partitions(topic.spec());
-        self.publish(&topic);
-        tracing::info!(topic = name, id = %topic.id, partitions = topic.partitions, "topic created");
-        Ok(topic)
+        let new = NewTopic { name: name.to_owned(), partitions, configs };
+        let mut results = self.create_all(vec![new]).await;
+        // One result for each.
+        results.pop().unwrap_or_else(|| Err(TopicError::Unknown { name: name.to_owned() }))
+    }
+
+    /// Creates topics, with one sync of the metadata for all that are asked for meanwhile; one that is refused does not stop
+    /// the others. Results come in the order of `new`.
+    pub async fn create_all(self: &Arc<Self>, new: Vec<NewTopic>) -> Vec<Result<Arc<Topic>, TopicError>> {
+        let mut outcomes = Vec::with_capacity(new.len());
+        {
+            let mut asked = self.asked.lock();
+            for new in new {
+                let (done, outcome) = oneshot::channel();
+                outcomes.push(outcome);
+                asked.push((new, done));
+            }
+        }
+        // A task of its own: a client that goes away must not leave others without an answer, or a topic half made.
+        let this = self.clone();
+        tokio::spawn(async move {
+            let _one_at_a_time = this.changes.lock().await;
+            // Those of others too: they find theirs done when their turn comes.
+            let asked = std::mem::take(&mut *this.asked.lock());
+            this.create_asked(asked).await;
+        });
+        let mut results = Vec::with_capacity(outcomes.len());
+        for outcome in outcomes {
+            results.push(outcome.await.unwrap_or_else(|_| Err(MetaError::Closed.into())));
+        }
+        results
+    }
+
+    async fn create_asked(&self, asked: Vec<Asked>) {
+        let mut planned: Vec<(Arc<Topic>, oneshot::Sender<Created>)> = Vec::with_capacity(asked.len());
+        let mut refused = Vec::new();
+        let mut next = self.snapshot.load_full();
+        for (NewTopic { name, partitions, configs }, done) in asked {
+            match self.plan_in(&next, &name, partitions, configs) {
+                Ok(topic) => {
+                    let topic = Arc::new(topic);
+                    Arc::make_mut(&mut next).add(&topic);
+                    planned.push((topic, done));
+                }
+                Err(error) => refused.push((done, error)),
+            }
+        }
+        for chunk in chunks_of(planned, CREATED_AT_ONCE) {
+            let conditions = chunk.iter().map(|(topic, _)| Condition::Absent(key(&topic.name))).collect();
+            let writes = chunk.iter().map(|(topic, _)| put(topic)).collect();
+            if let Err(error) = self.meta.transact(conditions, writes).await {
+                for (_, done) in chunk {
+                    let _ = done.send(Err(error.again().into())); // the caller may have gone
+                }
+                continue;
+            }
+            let mut snapshot = self.snapshot.load().next();
+            for (topic, _) in &chunk {
+                self.storage.create_partitions(topic.spec());
+                snapshot.add(topic);
+                tracing::info!(topic = topic.name, id = %topic.id, partitions = topic.partitions, "topic created");
+            }
+            self.snapshot.store(Arc::new(snapshot));
+            for (topic, done) in chunk {
+                let _ = done.send(Ok(topic)); // the caller may have gone
+            }
+        }
+        // Last: one of them may be told that a topic exists that was made just now, and looks for it.
+        for (done, error) in refused {
+            let _ = done.send(Err(error)); // the caller may have gone
+        }
+    }
+
+    /// Removes the records of deletions that no start needs any more.
+    pub async fn forget_deleted(&self) -> Result<(), MetaError> {
+        let topics = self.storage.unmentioned();
+        for topics in topics.chunks(CREATED_AT_ONCE) {
+            let writes = topics.iter().map(|topic| Write::Delete(tombstone(*topic))).collect();
+            self.meta.transact(Vec::new(), writes).await?;
+            self.storage.forget_graves(topics);
+        }
+        Ok(())
     }
 
     /// Creates a topic that a client mentioned, or returns it if somebody else just did.
-    pub async fn auto_create(&self, name: &str) -> Result<Arc<Topic>, TopicError> {
+    pub async fn auto_create(self: &Arc<Self>, name: &str) -> Result<Arc<Topic>, TopicError> {
         match self.create(name, None, TopicConfigs::default()).await {
             Err(TopicError::AlreadyExists { name }) => self.get(&name).ok_or(TopicError::Unknown { name }),
             other => other,
@@ -306,7 +404,7 @@ impl Topics {
 
     /// Makes an internal topic unless it is there.
     pub async fn ensure_internal(
-        &self,
+        self: &Arc<Self>,
         name: &str,
         partitions: i32,
         configs: TopicConfigs,
@@ -326,9 +424,8 @@ impl Topics {
         if self.by_id(topic.id).is_none() {
             return Err(TopicError::Unknown { name: topic.name.clone() });
         }
-        let tombstone = format!("{DELETED_PREFIX}{}", topic.id.0);
         let writes =
-            vec![Write::Delete(key(&topic.name)), Write::Put(tombstone.into_bytes(), topic.name.clone().into_bytes())];
+            vec![Write::Delete(key(&topic.name)), Write::Put(tombstone(topic.id), topic.name.clone().into_bytes())];
         self.meta.transact(Vec::new(), writes).await?;
         self.snapshot.store(Arc::new(self.snapshot.load().without(topic)));
         self.storage.delete_topic(topic.id);
@@ -345,7 +442,7 @@ impl Topics {
         if wanted <= topic.partitions {
             return Err(TopicError::PartitionsNotGrown { name: name.to_owned(), current: topic.partitions, wanted });
         }
-        self.check_count(name, wanted, wanted - topic.partitions)?;
+        check_count(&self.snapshot.load(), name, wanted, wanted - topic.partitions)?;
         Ok(topic)
     }
 
@@ -387,6 +484,26 @@ impl Topics {
     fn publish(&self, topic: &Arc<Topic>) {
         self.snapshot.store(Arc::new(self.snapshot.load().with(topic)));
     }
+}
+
+fn check_count(snapshot: &Snapshot, name: &str, wanted: i32, added: i32) -> Result<(), TopicError> {
+    if !(1..=PARTITIONS_MAX).contains(&wanted) {
+        return Err(TopicError::InvalidPartitions { name: name.to_owned(), wanted });
+    }
+    let total: i64 = snapshot.by_name.values().map(|t| i64::from(t.partitions)).sum();
+    if total + i64::from(added) > PARTITIONS_TOTAL_MAX {
+        return Err(TopicError::TooManyPartitions);
+    }
+    Ok(())
+}
+
+fn tombstone(topic: TopicId) -> Vec<u8> {
+    format!("{DELETED_PREFIX}{}", topic.0).into_bytes()
+}
+
+fn chunks_of<T>(items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
+    let mut items = items.into_iter();
+    std::iter::from_fn(move || Some(items.by_ref().take(size).collect::<Vec<T>>()).filter(|chunk| !chunk.is_empty()))
 }
 
 fn key(name: &str) -> Vec<u8> {

@@ -16,13 +16,14 @@ use kafka_protocol::messages::create_topics_response::{
 };
 use kafka_protocol::messages::{ApiKey, BrokerId, TopicName};
 use thiserror::Error;
+use weir_storage::meta::MetaError;
 
 use super::describe_configs::source_of;
 use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
-use crate::topics::{Topic, TopicError};
+use crate::topics::{NewTopic, Topic, TopicError};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::CreateTopics, 2, 7);
 
@@ -45,15 +46,6 @@ pub enum CreateTopicError {
     Topic(#[from] TopicError),
 }
 
-/// A topic to be made.
-#[derive(Debug, PartialEq, Eq)]
-struct NewTopic {
-    name: String,
-    /// None = the default of the broker.
-    partitions: Option<i32>,
-    configs: TopicConfigs,
-}
-
 /// Why a replica assignment cannot be followed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum AssignmentError {
@@ -71,17 +63,34 @@ pub enum AssignmentError {
     WrongCount { wanted: i32, given: usize },
 }
 
-/// Creates topic by topic; one that fails does not stop the others.
+/// Creates what can be created, all in one transaction; one that fails does not stop the others.
 pub async fn handle(broker: &Broker, version: i16, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let repeated = repeated_names(&request.topics);
-    let mut results = Vec::with_capacity(request.topics.len());
     let mut answered: BTreeSet<String> = BTreeSet::new();
+    let mut wanted = Vec::new();
+    let mut plans: Vec<(TopicName, Result<Option<Arc<Topic>>, CreateTopicError>)> = Vec::new();
     for topic in request.topics {
         let name = topic.name.clone();
         if !answered.insert(name.to_string()) {
             continue;
         }
-        let result = create(broker, topic, repeated.contains(name.as_str()), request.validate_only).await;
+        let planned = plan(broker.node_id(), topic, repeated.contains(name.as_str())).and_then(|new| {
+            if request.validate_only {
+                return Ok(Some(Arc::new(broker.topics.plan_create(&new.name, new.partitions, new.configs)?)));
+            }
+            wanted.push(new);
+            Ok(None)
+        });
+        plans.push((name, planned));
+    }
+    let mut created = broker.topics.create_all(wanted).await.into_iter();
+    let mut results = Vec::with_capacity(plans.len());
+    for (name, planned) in plans {
+        let result = planned.and_then(|planned| match planned {
+            Some(topic) => Ok(topic),
+            // One for each that was wanted.
+            None => Ok(created.next().unwrap_or(Err(TopicError::from(MetaError::Closed)))?),
+        });
         if let Err(error) = &result {
             tracing::info!(topic = %*name, %error, "topic not created");
         }
@@ -96,19 +105,6 @@ fn repeated_names(topics: &[CreatableTopic]) -> BTreeSet<String> {
         *counts.entry(&topic.name).or_default() += 1;
     }
     counts.into_iter().filter(|(_, count)| *count > 1).map(|(name, _)| name.to_owned()).collect()
-}
-
-async fn create(
-    broker: &Broker,
-    topic: CreatableTopic,
-    named_twice: bool,
-    validate_only: bool,
-) -> Result<Arc<Topic>, CreateTopicError> {
-    let new = plan(broker.node_id(), topic, named_twice)?;
-    if validate_only {
-        return Ok(Arc::new(broker.topics.plan_create(&new.name, new.partitions, new.configs)?));
-    }
-    Ok(broker.topics.create(&new.name, new.partitions, new.configs).await?)
 }
 
 fn plan(this: i32, topic: CreatableTopic, named_twice: bool) -> Result<NewTopic, CreateTopicError> {

@@ -73,6 +73,14 @@ pub(super) struct ManifestState {
     pub first_file: u64,
 }
 
+/// How far the log may name a deleted topic.
+enum Grave {
+    /// Batches may be on their way; told when they are durable.
+    Open(oneshot::Receiver<()>),
+    /// To this WAL file.
+    Closed(u64),
+}
+
 /// How long an append waits for memory before it is refused.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -90,6 +98,8 @@ pub struct Storage {
     pub(super) next_segment: AtomicU64,
     pub(super) low_on_disk: AtomicBool,
     pub(super) maintenance_wanted: Notify,
+    /// Deleted topics that the log may still name.
+    graves: Mutex<HashMap<TopicId, Grave>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     closing: AtomicBool,
 }
@@ -169,6 +179,7 @@ impl Storage {
             next_segment: AtomicU64::new(replayed.next_segment),
             low_on_disk: AtomicBool::new(false),
             maintenance_wanted: Notify::new(),
+            graves: Mutex::default(),
             tasks: Mutex::new(Vec::new()),
             closing: AtomicBool::new(false),
         });
@@ -234,6 +245,41 @@ impl Storage {
             state.wake();
         }
         self.dereference(files);
+        // Batches that were on their way go to the log all the same, when it can be written.
+        let (notify, done) = oneshot::channel();
+        self.submit_barrier(Tag::durable(notify));
+        self.graves.lock().insert(topic, Grave::Open(done));
+    }
+
+    /// Notes topics that were deleted before the start: only the files of before may name them.
+    pub fn bury(&self, topics: impl IntoIterator<Item = TopicId>) {
+        let newest = self.newest_file();
+        self.graves.lock().extend(topics.into_iter().map(|topic| (topic, Grave::Closed(newest))));
+    }
+
+    fn newest_file(&self) -> u64 {
+        self.io.wal.files().last().map_or(0, |file| file.id)
+    }
+
+    /// Deleted topics that a start would not meet any more: all WAL files that may name them are gone, and those go only
+    /// when the two newest checkpoints were made after them.
+    pub fn unmentioned(&self) -> Vec<TopicId> {
+        let (oldest, newest) = (self.io.wal.files().first().map_or(0, |file| file.id), self.newest_file());
+        let mut graves = self.graves.lock();
+        for grave in graves.values_mut() {
+            if let Grave::Open(done) = grave
+                && done.try_recv().is_ok()
+            {
+                *grave = Grave::Closed(newest);
+            }
+        }
+        let gone = graves.iter().filter(|(_, grave)| matches!(grave, Grave::Closed(newest) if *newest < oldest));
+        gone.map(|(topic, _)| *topic).collect()
+    }
+
+    /// Their deletion is not recorded any more.
+    pub fn forget_graves(&self, topics: &[TopicId]) {
+        self.graves.lock().retain(|topic, _| !topics.contains(topic));
     }
 
     /// Counts a section of a partition in a segment file.

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
+use super::group::{Staged, Waiting, WaitingRoom};
 use super::log::MetaLog;
 use super::table::{MemoryTable, SledTable, Table};
 use super::{Change, Condition, MetaError, MetadataStore, Revision, Versioned, Write};
@@ -23,6 +24,7 @@ struct Watcher {
 }
 
 struct Inner {
+    waiting: WaitingRoom,
     log: Mutex<MetaLog>,
     table: RwLock<Box<dyn Table>>,
     watchers: Mutex<Vec<Watcher>>,
@@ -78,6 +80,7 @@ impl EmbeddedMetadata {
         }
         Ok(EmbeddedMetadata {
             inner: Arc::new(Inner {
+                waiting: WaitingRoom::default(),
                 log: Mutex::new(log),
                 table: RwLock::new(table),
                 watchers: Mutex::new(Vec::new()),
@@ -94,44 +97,103 @@ fn agrees(table: &dyn Table, truth: &BTreeMap<Vec<u8>, Versioned>) -> Result<boo
         && rows.next().is_none())
 }
 
+type Answer = (oneshot::Sender<Result<Revision, MetaError>>, Result<Revision, MetaError>);
+
+fn answer(outcomes: Vec<Answer>) {
+    for (done, outcome) in outcomes {
+        let _ = done.send(outcome); // the caller may have gone
+    }
+}
+
 impl Inner {
-    fn transact(&self, conditions: &[Condition], writes: Vec<Write>) -> Result<Revision, MetaError> {
-        let mut log = self.log.lock();
-        let current = self.revision.load(Ordering::Acquire);
-        {
-            let table = self.table.read();
-            for condition in conditions {
-                let (key, holds) = match condition {
-                    Condition::Absent(key) => (key, table.get(key)?.is_none()),
-                    Condition::Unchanged(key, revision) => {
-                        (key, table.get(key)?.is_some_and(|v| v.revision == *revision))
-                    }
-                };
-                if !holds {
-                    return Err(MetaError::Conflict { key: String::from_utf8_lossy(key).into_owned() });
+    /// Works on what waits, a group after the other, until nothing does.
+    fn run_groups(self: Arc<Self>) {
+        let Some(mut group) = self.waiting.take() else { return };
+        loop {
+            let outcomes = self.commit_group(group);
+            match self.waiting.take() {
+                Some(next) => {
+                    answer(outcomes);
+                    group = next;
+                }
+                None => {
+                    // Whoever hears of the last one may close the store and open it again.
+                    drop(self);
+                    return answer(outcomes);
                 }
             }
         }
-        if log.is_broken() {
-            self.snapshot(&mut log, current)?;
+    }
+
+    /// Decides transactions in order and makes those that hold durable with one sync. Nobody may hear of it before: a
+    /// conflict may be with a transaction of the same group.
+    fn commit_group(&self, waiting: Vec<Waiting>) -> Vec<Answer> {
+        let mut log = self.log.lock();
+        let mut outcomes = Vec::with_capacity(waiting.len());
+        let committed = self.try_commit(&mut log, &waiting, &mut outcomes);
+        let revision = self.revision.load(Ordering::Acquire);
+        if log.len() > COMPACT_MIN_BYTES
+            && let Err(error) = self.compact(&mut log, revision)
+        {
+            // The transactions are durable all the same; the next one tries again.
+            tracing::warn!(%error, "the metadata log could not be compacted");
         }
-        let revision = current + 1;
-        log.append(revision, &writes)?;
-        // Durable: the revision is used, whatever becomes of the cache.
-        self.revision.store(revision, Ordering::Release);
-        self.apply(revision, &writes)?;
+        let outcome = |index: usize| match &committed {
+            Ok(()) => outcomes.get_mut(index).and_then(Option::take).unwrap_or(Err(MetaError::Closed)),
+            Err(error) => Err(error.again()),
+        };
+        let outcomes: Vec<_> = (0..waiting.len()).map(outcome).collect();
+        waiting.into_iter().map(|transaction| transaction.done).zip(outcomes).collect()
+    }
+
+    fn try_commit(
+        &self,
+        log: &mut MetaLog,
+        waiting: &[Waiting],
+        outcomes: &mut Vec<Option<Result<Revision, MetaError>>>,
+    ) -> Result<(), MetaError> {
+        if log.is_broken() {
+            let at = self.revision.load(Ordering::Acquire).max(1);
+            self.snapshot(log, at)?;
+            self.revision.store(at, Ordering::Release);
+        }
+        let first = self.revision.load(Ordering::Acquire) + 1;
+        let mut group: Vec<&[Write]> = Vec::new();
+        {
+            let table = self.table.read();
+            let mut staged = Staged::default();
+            for transaction in waiting {
+                let outcome = match staged.conflict(&**table, &transaction.conditions)? {
+                    Some(key) => Err(MetaError::Conflict { key: String::from_utf8_lossy(key).into_owned() }),
+                    None => {
+                        let revision = first + group.len() as Revision;
+                        staged.add(revision, &transaction.writes);
+                        group.push(&transaction.writes);
+                        Ok(revision)
+                    }
+                };
+                outcomes.push(Some(outcome));
+            }
+        }
+        if group.is_empty() {
+            return Ok(());
+        }
+        log.append(first, &group)?;
+        // Durable: the revisions are used, whatever becomes of the cache.
+        self.revision.store(first + group.len() as Revision - 1, Ordering::Release);
+        for (revision, writes) in (first..).zip(group) {
+            self.apply(revision, writes)?;
+            self.notify(revision, writes);
+        }
+        Ok(())
+    }
+
+    fn notify(&self, revision: Revision, writes: &[Write]) {
         self.watchers.lock().retain(|watcher| {
             let mut seen = writes.iter().filter(|w| w.key().starts_with(&watcher.prefix));
             seen.all(|write| watcher.changes.send(Change { revision, write: write.clone() }).is_ok())
                 && !watcher.changes.is_closed()
         });
-        if log.len() > COMPACT_MIN_BYTES
-            && let Err(error) = self.compact(&mut log, revision)
-        {
-            // The transaction is durable all the same; the next one tries again.
-            tracing::warn!(%error, "the metadata log could not be compacted");
-        }
-        Ok(revision)
     }
 
     /// A cache that cannot be written (a full disk) is replaced by memory until the next start.
@@ -148,31 +210,19 @@ impl Inner {
         Ok(())
     }
 
-    fn rows(&self) -> Result<Vec<Write>, MetaError> {
-        let rows = self.table.read().scan(b"")?;
-        Ok(rows.into_iter().map(|(key, v)| Write::Put(key, v.value)).collect())
-    }
-
-    /// Every key gets the revision of the snapshot, in the table too: both must agree after a restart.
+    /// Every key keeps its revision: a condition on it holds before and after.
     fn snapshot(&self, log: &mut MetaLog, revision: Revision) -> Result<(), MetaError> {
-        let rows = self.rows()?;
-        log.rewrite(revision.max(1), &rows)?;
-        self.apply(revision.max(1), &rows)
+        let rows = self.table.read().scan(b"")?;
+        log.rewrite(revision, &rows)
     }
 
     fn compact(&self, log: &mut MetaLog, revision: Revision) -> Result<(), MetaError> {
-        let live: usize = self.rows()?.iter().map(|w| w.key().len() + value_len(w)).sum();
+        let rows = self.table.read().scan(b"")?;
+        let live: usize = rows.iter().map(|(key, row)| key.len() + row.value.len()).sum();
         if log.len() > COMPACT_RATIO * live as u64 {
-            self.snapshot(log, revision)?;
+            log.rewrite(revision, &rows)?;
         }
         Ok(())
-    }
-}
-
-fn value_len(write: &Write) -> usize {
-    match write {
-        Write::Put(_, value) => value.len(),
-        Write::Delete(_) => 0,
     }
 }
 
@@ -187,9 +237,20 @@ impl MetadataStore for EmbeddedMetadata {
     }
 
     async fn transact(&self, conditions: Vec<Condition>, writes: Vec<Write>) -> Result<Revision, MetaError> {
-        let inner = self.inner.clone();
-        let work = tokio::task::spawn_blocking(move || inner.transact(&conditions, writes));
-        work.await.map_err(|_| MetaError::Closed)?
+        let (done, outcome) = oneshot::channel();
+        if self.inner.waiting.push(Waiting { conditions, writes, done }) {
+            let inner = self.inner.clone();
+            // Goes on also if the caller does not wait for it: others may have joined.
+            tokio::task::spawn_blocking(move || {
+                // Sled 0.34 may panic; nobody may wait for ever then.
+                let weak = Arc::downgrade(&inner);
+                let worked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| inner.run_groups()));
+                if let (Err(_), Some(inner)) = (worked, weak.upgrade()) {
+                    inner.waiting.give_up();
+                }
+            });
+        }
+        outcome.await.map_err(|_| MetaError::Closed)?
     }
 
     fn watch(&self, prefix: &[u8]) -> mpsc::UnboundedReceiver<Change> {

@@ -64,11 +64,7 @@ pub(super) struct Staged<'a> {
 
 impl<'a> Staged<'a> {
     /// The key of the first condition that does not hold.
-    pub fn conflict<'c>(
-        &self,
-        table: &dyn Table,
-        conditions: &'c [Condition],
-    ) -> Result<Option<&'c [u8]>, MetaError> {
+    pub fn conflict<'c>(&self, table: &dyn Table, conditions: &'c [Condition]) -> Result<Option<&'c [u8]>, MetaError> {
         for condition in conditions {
             let (key, wanted) = match condition {
                 Condition::Absent(key) => (key, None),

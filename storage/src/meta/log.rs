@@ -2,22 +2,30 @@
 //!
 //! ```text
 //! record   length u32 of the body | CRC32C u32 of revision and body | revision u64 | body
-//! body     kind u8 (0 change, 1 snapshot: forget all before) | count u32 | writes
+//! body     kind u8 | count u32 | elements
+//! kind 0   one transaction at the record's revision; elements are writes
+//! kind 1   snapshot of older versions: forget all before; elements are writes, all at the record's revision
+//! kind 2   group of transactions that were synced together, the first at the record's revision, each next one higher;
+//!          an element is count u32 | writes
+//! kind 3   snapshot: forget all before; an element is revision u64 | write
 //! write    op u8 (0 put, 1 delete) | key length u32 | key | (put) value length u32 | value
 //! ```
-//! A torn record at the end is cut; a bad one with a good one behind it is damage.
+//! A torn record at the end is cut; a bad one with a good one behind it is damage. That is why a group is one record: two
+//! records of one sync could reach the device in any order.
 use std::io;
 use std::sync::Arc;
 
-use super::{Change, MetaError, Revision, Write};
+use super::{Change, MetaError, Revision, Versioned, Write};
 use crate::disk::{Disk, DiskFile};
 
 pub(super) const META_DIR: &str = "meta";
 const PATH: &str = "meta/meta.log";
 const TEMPORARY: &str = "meta/meta.log.tmp";
 const HEADER_LEN: usize = 16;
-/// First byte of a snapshot's body.
-const SNAPSHOT: u8 = 1;
+const CHANGE: u8 = 0;
+const OLD_SNAPSHOT: u8 = 1;
+const GROUP: u8 = 2;
+const SNAPSHOT: u8 = 3;
 /// A record larger than this is not believed.
 const RECORD_MAX: usize = 256 << 20;
 
@@ -60,17 +68,17 @@ impl MetaLog {
             if record.revision <= revision {
                 return Err(damaged(at, format!("revision {} follows {revision}", record.revision)));
             }
-            revision = record.revision;
-            let (snapshot, writes) = decode_body(record.body).map_err(|detail| damaged(at, detail))?;
-            if snapshot {
+            let body = decode_body(record.revision, record.body).map_err(|detail| damaged(at, detail))?;
+            revision = body.last_revision;
+            if body.snapshot {
                 apply(None)?;
             }
-            for write in writes {
-                apply(Some(Change { revision, write }))?;
+            for change in body.changes {
+                apply(Some(change))?;
             }
             at += HEADER_LEN + record.body.len();
         }
-        if at == 0 && buf.get(HEADER_LEN) == Some(&SNAPSHOT) {
+        if at == 0 && buf.get(HEADER_LEN).is_some_and(|kind| [OLD_SNAPSHOT, SNAPSHOT].contains(kind)) {
             // A snapshot is published whole, so this is no torn write.
             return Err(damaged(0, "the snapshot at the start of the log does not verify".to_owned()));
         }
@@ -101,9 +109,10 @@ impl MetaLog {
         self.broken
     }
 
-    /// Durable when it returns. After an error the record may or may not be there: `rewrite` first.
-    pub fn append(&mut self, revision: Revision, writes: &[Write]) -> Result<(), MetaError> {
-        let record = encode(revision, false, writes);
+    /// Transactions of consecutive revisions, the first at `revision`. Durable when it returns. After an error they may or
+    /// may not be there: `rewrite` first.
+    pub fn append(&mut self, revision: Revision, transactions: &[&[Write]]) -> Result<(), MetaError> {
+        let record = encode_group(revision, transactions);
         let written = self.file.write_at(self.end, &[&record]).and_then(|()| self.file.sync_data());
         if let Err(error) = written {
             self.broken = true;
@@ -113,9 +122,9 @@ impl MetaLog {
         Ok(())
     }
 
-    /// Replaces the log by one snapshot.
-    pub fn rewrite(&mut self, revision: Revision, writes: &[Write]) -> Result<(), MetaError> {
-        let record = encode(revision, true, writes);
+    /// Replaces the log by one snapshot at `revision`; every key keeps its own.
+    pub fn rewrite(&mut self, revision: Revision, rows: &[(Vec<u8>, Versioned)]) -> Result<(), MetaError> {
+        let record = encode_snapshot(revision, rows);
         // Until all of this has succeeded nobody may append: the open file may have lost its name.
         self.broken = true;
         if self.disk.exists(TEMPORARY) {
@@ -160,28 +169,40 @@ fn record_at(buf: &[u8], at: usize) -> Option<Record<'_>> {
     Some(Record { revision, body: &covered[8..] })
 }
 
-fn encode(revision: Revision, snapshot: bool, writes: &[Write]) -> Vec<u8> {
-    let mut out = vec![0; 8];
-    out.extend_from_slice(&revision.to_le_bytes());
-    out.push(u8::from(snapshot));
-    out.extend_from_slice(&(writes.len() as u32).to_le_bytes());
-    let put = |bytes: &[u8], out: &mut Vec<u8>| {
-        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
-        out.extend_from_slice(bytes);
-    };
-    for write in writes {
-        match write {
-            Write::Put(key, value) => {
-                out.push(0);
-                put(key, &mut out);
-                put(value, &mut out);
-            }
-            Write::Delete(key) => {
-                out.push(1);
-                put(key, &mut out);
-            }
+fn encode_group(revision: Revision, transactions: &[&[Write]]) -> Vec<u8> {
+    let mut out = begin(revision);
+    // What older versions read stays what older versions wrote.
+    if let [writes] = transactions {
+        out.push(CHANGE);
+        put_writes(writes, &mut out);
+    } else {
+        out.push(GROUP);
+        out.extend_from_slice(&(transactions.len() as u32).to_le_bytes());
+        for writes in transactions {
+            put_writes(writes, &mut out);
         }
     }
+    finish(out)
+}
+
+fn encode_snapshot(revision: Revision, rows: &[(Vec<u8>, Versioned)]) -> Vec<u8> {
+    let mut out = begin(revision);
+    out.push(SNAPSHOT);
+    out.extend_from_slice(&(rows.len() as u32).to_le_bytes());
+    for (key, row) in rows {
+        out.extend_from_slice(&row.revision.to_le_bytes());
+        put_write(key, Some(&row.value), &mut out);
+    }
+    finish(out)
+}
+
+fn begin(revision: Revision) -> Vec<u8> {
+    let mut out = vec![0; 8];
+    out.extend_from_slice(&revision.to_le_bytes());
+    out
+}
+
+fn finish(mut out: Vec<u8>) -> Vec<u8> {
     let length = (out.len() - HEADER_LEN) as u32;
     let crc = crc32c::crc32c(&out[8..]);
     out[0..4].copy_from_slice(&length.to_le_bytes());
@@ -189,26 +210,100 @@ fn encode(revision: Revision, snapshot: bool, writes: &[Write]) -> Vec<u8> {
     out
 }
 
-fn decode_body(body: &[u8]) -> Result<(bool, Vec<Write>), String> {
-    let mut at = 5;
-    let snapshot = *body.first().ok_or("empty record")? == 1;
-    let count = u32_at(body, 1).ok_or("no count")?;
-    let take = |at: &mut usize| -> Result<Vec<u8>, String> {
-        let length = u32_at(body, *at).ok_or("a length is cut off")? as usize;
-        let bytes = body.get(*at + 4..*at + 4 + length).ok_or("a string is cut off")?;
-        *at += 4 + length;
-        Ok(bytes.to_vec())
-    };
-    let mut writes = Vec::new();
-    for _ in 0..count {
-        let op = *body.get(at).ok_or("a write is cut off")?;
-        at += 1;
-        let key = take(&mut at)?;
-        writes.push(match op {
-            0 => Write::Put(key, take(&mut at)?),
-            1 => Write::Delete(key),
-            other => return Err(format!("unknown operation {other}")),
-        });
+fn put_writes(writes: &[Write], out: &mut Vec<u8>) {
+    out.extend_from_slice(&(writes.len() as u32).to_le_bytes());
+    for write in writes {
+        match write {
+            Write::Put(key, value) => put_write(key, Some(value), out),
+            Write::Delete(key) => put_write(key, None, out),
+        }
     }
-    if at != body.len() { Err("bytes follow the last write".to_owned()) } else { Ok((snapshot, writes)) }
+}
+
+fn put_write(key: &[u8], value: Option<&[u8]>, out: &mut Vec<u8>) {
+    out.push(u8::from(value.is_none()));
+    for bytes in [Some(key), value].into_iter().flatten() {
+        out.extend_from_slice(&(bytes.len() as u32).to_le_bytes());
+        out.extend_from_slice(bytes);
+    }
+}
+
+struct Body {
+    snapshot: bool,
+    changes: Vec<Change>,
+    last_revision: Revision,
+}
+
+fn decode_body(revision: Revision, body: &[u8]) -> Result<Body, String> {
+    let mut cursor = Cursor { body, at: 1 };
+    let kind = *body.first().ok_or("empty record")?;
+    let mut changes = Vec::new();
+    let mut last_revision = revision;
+    match kind {
+        CHANGE | OLD_SNAPSHOT => cursor.writes(revision, &mut changes)?,
+        GROUP => {
+            let transactions = cursor.u32()?;
+            for index in 0..transactions {
+                last_revision = revision + u64::from(index);
+                cursor.writes(last_revision, &mut changes)?;
+            }
+        }
+        SNAPSHOT => {
+            for _ in 0..cursor.u32()? {
+                let own = cursor.u64()?;
+                if own > revision {
+                    return Err(format!("a key has revision {own} in a snapshot at {revision}"));
+                }
+                changes.push(Change { revision: own, write: cursor.write()? });
+            }
+        }
+        other => return Err(format!("unknown kind of record {other}; was it written by a newer version?")),
+    }
+    if cursor.at != body.len() {
+        return Err("bytes follow the last write".to_owned());
+    }
+    Ok(Body { snapshot: matches!(kind, OLD_SNAPSHOT | SNAPSHOT), changes, last_revision })
+}
+
+struct Cursor<'a> {
+    body: &'a [u8],
+    at: usize,
+}
+
+impl Cursor<'_> {
+    fn u32(&mut self) -> Result<u32, String> {
+        let value = u32_at(self.body, self.at).ok_or("a number is cut off")?;
+        self.at += 4;
+        Ok(value)
+    }
+
+    fn u64(&mut self) -> Result<u64, String> {
+        let (low, high) = (self.u32()?, self.u32()?);
+        Ok(u64::from(low) | u64::from(high) << 32)
+    }
+
+    fn bytes(&mut self) -> Result<Vec<u8>, String> {
+        let length = self.u32()? as usize;
+        let bytes = self.body.get(self.at..self.at + length).ok_or("a string is cut off")?;
+        self.at += length;
+        Ok(bytes.to_vec())
+    }
+
+    fn write(&mut self) -> Result<Write, String> {
+        let op = *self.body.get(self.at).ok_or("a write is cut off")?;
+        self.at += 1;
+        let key = self.bytes()?;
+        match op {
+            0 => Ok(Write::Put(key, self.bytes()?)),
+            1 => Ok(Write::Delete(key)),
+            other => Err(format!("unknown operation {other}")),
+        }
+    }
+
+    fn writes(&mut self, revision: Revision, changes: &mut Vec<Change>) -> Result<(), String> {
+        for _ in 0..self.u32()? {
+            changes.push(Change { revision, write: self.write()? });
+        }
+        Ok(())
+    }
 }

@@ -1,9 +1,10 @@
 //! The metadata store: small ordered key-values with compare-and-set transactions and watch.
 //!
 //! Embedded, [`EmbeddedMetadata`] makes every change durable in `meta/meta.log` first and materialises it in sled, which is
-//! a cache: it is deleted and rebuilt from the log whenever it does not open or does not agree. A cluster keeps the same
-//! keys in etcd, whose transactions and revisions have this shape.
+//! a cache: it is deleted and rebuilt from the log whenever it does not open or does not agree. Transactions that come while
+//! one is being synced share the next sync. A cluster keeps the same keys in etcd, whose transactions and revisions have this shape.
 mod embedded;
+mod group;
 mod log;
 mod table;
 #[cfg(test)]
@@ -46,6 +47,14 @@ impl Write {
             Write::Put(key, _) | Write::Delete(key) => key,
         }
     }
+
+    /// `None` for a deletion.
+    pub fn value(&self) -> Option<&[u8]> {
+        match self {
+            Write::Put(_, value) => Some(value),
+            Write::Delete(_) => None,
+        }
+    }
 }
 
 /// A change that was applied, in order of revisions.
@@ -67,6 +76,24 @@ pub enum MetaError {
     Table { detail: String },
     #[error("the metadata store was closed")]
     Closed,
+}
+
+impl MetaError {
+    /// The same once more, for everybody who shares the failed sync.
+    #[must_use]
+    pub fn again(&self) -> MetaError {
+        match self {
+            MetaError::Conflict { key } => MetaError::Conflict { key: key.clone() },
+            MetaError::Io { path, source } => {
+                MetaError::Io { path: path.clone(), source: io::Error::new(source.kind(), source.to_string()) }
+            }
+            MetaError::Damaged { path, position, detail } => {
+                MetaError::Damaged { path: path.clone(), position: *position, detail: detail.clone() }
+            }
+            MetaError::Table { detail } => MetaError::Table { detail: detail.clone() },
+            MetaError::Closed => MetaError::Closed,
+        }
+    }
 }
 
 /// Metadata of a broker or a cluster.
