@@ -67,6 +67,11 @@ impl Ctx {
         tokio::time::sleep(self.settle).await;
     }
 
+    /// What [`Ctx::settle`] waits.
+    pub fn pause(&self) -> Duration {
+        self.settle
+    }
+
     /// Another connection, for what must happen at the same time.
     pub async fn connect(&self) -> anyhow::Result<Wire> {
         Wire::connect(&self.bootstrap).await

@@ -98,6 +98,11 @@ impl ConsumerGroup {
     }
 
     fn classic_member(&mut self, id: &str, instance: Option<&str>) -> Result<&mut Member, GroupError> {
+        self.any_member(id, instance)
+            .and_then(|m| if m.classic.is_some() { Ok(m) } else { Err(GroupError::UnknownMemberId) })
+    }
+
+    fn any_member(&mut self, id: &str, instance: Option<&str>) -> Result<&mut Member, GroupError> {
         if let Some(instance) = instance {
             match self.instances.get(instance) {
                 None => return Err(GroupError::UnknownMemberId),
@@ -105,7 +110,7 @@ impl ConsumerGroup {
                 Some(_) => {}
             }
         }
-        self.members.get_mut(id).filter(|m| m.classic.is_some()).ok_or(GroupError::UnknownMemberId)
+        self.members.get_mut(id).ok_or(GroupError::UnknownMemberId)
     }
 
     /// A SyncGroup request: the member fetches what it owns in this epoch.
@@ -179,7 +184,8 @@ impl ConsumerGroup {
             (Some(instance), "") => self.instances.get(instance).cloned().ok_or(GroupError::UnknownMemberId)?,
             (_, id) => id.to_owned(),
         };
-        self.classic_member(&id, leaving.instance_id.as_deref())?;
+        // Administrators remove members of either protocol this way.
+        self.any_member(&id, leaving.instance_id.as_deref())?;
         self.fence(now, &id);
         Ok(())
     }

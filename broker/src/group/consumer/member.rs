@@ -92,7 +92,7 @@ impl Member {
     }
 
     pub(super) fn is_reconciled_to(&self, epoch: i32) -> bool {
-        self.state == MemberState::Stable && self.epoch == epoch
+        self.state == MemberState::Stable && self.epoch == epoch && !self.away
     }
 
     /// What of it is stored in its metadata record; the rest is in the record of its assignment.

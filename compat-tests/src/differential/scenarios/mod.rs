@@ -3,6 +3,7 @@
 mod admin;
 mod configs;
 mod connection;
+mod consumer_groups;
 mod fetch;
 mod groups;
 mod membership;
@@ -80,6 +81,9 @@ scenarios![
     membership::member_errors,
     membership::two_members,
     membership::static_members,
+    consumer_groups::consumer_heartbeat_errors,
+    consumer_groups::consumer_group_life,
+    consumer_groups::consumer_static_members,
     admin::describe_cluster,
     admin::describe_log_dirs,
     admin::sasl_without_sasl,

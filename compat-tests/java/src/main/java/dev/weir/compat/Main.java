@@ -37,6 +37,7 @@ public final class Main {
         Map<String, Suite.Check> checks = new LinkedHashMap<>();
         // The ones that wait longest come first, so that the others fill their pauses.
         GroupChecks.register(checks);
+        GroupOfTwenty.register(checks);
         ConsumerGroupChecks.register(checks);
         TransactionChecks.register(checks);
         ProduceChecks.register(checks);
