@@ -1,5 +1,5 @@
 //! Fuzzing on stable Rust of everything in this crate that reads bytes of strangers. It runs two seconds a target
-//! with every test run; `WEIR_FUZZ_SECONDS` and `WEIR_FUZZ_SEED` make it longer and different. A failure prints seed
+//! with every test run; `WEIRTEST_FUZZ_SECONDS` and `WEIRTEST_SEED` make it longer and different. A failure prints seed
 //! and input.
 
 #![allow(unsafe_code, reason = "a counting allocator cannot be written without")]

@@ -36,6 +36,8 @@ pub const JOBS: &[Job] = &[
             "--folder", "{target}/long/crash-200"] },
     Job { name: "power-cut-500", about: "3 times 500 histories of simulated power cuts: fsync, os, metadata", minutes: 60, binaries: &[],
         command: &["bash", "compat-tests/power_cut.sh", "500", "{seed}"] },
+    Job { name: "fuzz", about: "each fuzz target for 3 minutes: frames, headers, guard, batches, damaged folders", minutes: 60, binaries: &[],
+        command: &["bash", "compat-tests/fuzz.sh", "180", "{seed}"] },
 ];
 
 const RECORD: &str = "docs/long-runs.md";

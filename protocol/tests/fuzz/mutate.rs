@@ -69,7 +69,7 @@ struct ShowOnPanic<'a>(&'a str, u64, &'a [u8]);
 impl Drop for ShowOnPanic<'_> {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            eprintln!("fuzz target {} failed, WEIR_FUZZ_SEED={}, input: {:02x?}", self.0, self.1, self.2);
+            eprintln!("fuzz target {} failed, WEIRTEST_SEED={}, input: {:02x?}", self.0, self.1, self.2);
         }
     }
 }
@@ -79,12 +79,12 @@ fn knob(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
-/// Runs `target` on damaged `seeds` for `WEIR_FUZZ_SECONDS` (2). It returns whether the input was accepted; some must
+/// Runs `target` on damaged `seeds` for `WEIRTEST_FUZZ_SECONDS` (2). It returns whether the input was accepted; some must
 /// be, or the target tests nothing but its first check.
 pub fn run(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&mut Random, &[u8]) -> bool) {
-    let seed = knob("WEIR_FUZZ_SEED").unwrap_or(0x0077_6569_7221);
-    let time = Duration::from_secs(knob("WEIR_FUZZ_SECONDS").unwrap_or(2));
-    println!("fuzz target {name}: WEIR_FUZZ_SEED={seed}, {} s, {} seed inputs", time.as_secs(), seeds.len());
+    let seed = knob("WEIRTEST_SEED").unwrap_or(0x0077_6569_7221);
+    let time = Duration::from_secs(knob("WEIRTEST_FUZZ_SECONDS").unwrap_or(2));
+    println!("fuzz target {name}: WEIRTEST_SEED={seed}, {} s, {} seed inputs", time.as_secs(), seeds.len());
     let mut random = Random::new(seed);
     for input in seeds {
         let _show = ShowOnPanic(name, seed, input);

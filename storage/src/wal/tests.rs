@@ -1,4 +1,7 @@
 //! Recovery against tables of folders: files are written here byte by byte, so each state that a crash can leave has a row.
+//!
+//! Seen failing: with no file superseded by a later one (`files_count_...`), nothing carried (`what_was_not_...`), no look for what had
+//! been durable (`what_is_known_...`), the CRC of payloads not checked (`a_torn_end_...`).
 use std::sync::mpsc::channel;
 
 use uuid::Uuid;

@@ -2,7 +2,7 @@
 use std::time::Duration;
 
 use weir_protocol::ids::PartitionId;
-use weir_storage::disk::CrashDisk;
+use weir_storage::disk::{CrashDisk, Disk};
 
 use super::model::*;
 
@@ -49,4 +49,29 @@ async fn a_full_disk_refuses_writes_serves_reads_and_heals() {
     let disk = disk.after_power_cut(1);
     let storage = open(&disk, 2).await.unwrap();
     verify(&storage, &producers, "after a full disk").await;
+}
+
+/// A merge waits for the log with the manifest locked; the deletion that would make space used to wait for the merge.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_topic_is_deleted_while_the_disk_is_full() {
+    let (disk, _) = filled(false).await;
+    let storage = open(&disk, 2).await.unwrap();
+    wait_for("segments", async || !disk.list("segments").unwrap().is_empty()).await;
+    disk.set_free_bytes(Some(0));
+    // Something of the engine's own that needs a write, and holds the manifest until it is done.
+    let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+    disk.fail_syncs_of(Some("wal/"));
+    let waiting = tokio::spawn({
+        let (storage, partition) = (storage.clone(), partition.clone());
+        async move { storage.delete_records(&partition, None).await }
+    });
+    wait_for("a refusal", async || storage.status().write_refused.is_some()).await;
+    storage.delete_topic(TOPIC);
+    assert!(storage.partition(TOPIC, PartitionId(0)).is_none());
+    assert!(disk.list("segments").unwrap().is_empty(), "its space is given back at once");
+    assert!(!waiting.is_finished(), "the log was written though it should not be");
+    disk.fail_syncs_of(None);
+    disk.set_free_bytes(None);
+    waiting.await.unwrap().unwrap();
+    storage.shutdown().await;
 }

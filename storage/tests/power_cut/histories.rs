@@ -110,13 +110,11 @@ impl History {
     /// Load until the power goes or the process is killed, with faults of the disk on some days.
     async fn round(&mut self, storage: Arc<Storage>, end: End, context: &str) {
         let load = Load::begin(&storage, &self.producers, self.random.random());
-        let until = self.disk.operations() + self.random.random_range(20..1_200);
-        if end == End::PowerCut {
-            self.disk.power_cut_after(until - self.disk.operations());
-        }
+        // In any operation, so also between a write and its sync.
+        self.disk.power_cut_after(self.random.random_range(20..1_200));
         // Each costs a retry interval.
         let mut faults = self.random.random_range(0..6u32).saturating_sub(3);
-        while !self.disk.is_off() && (end == End::PowerCut || self.disk.operations() < until) {
+        while !self.disk.is_off() {
             if faults > 0 && self.random.random_range(0..10) == 0 {
                 faults -= 1;
                 self.fault().await;
