@@ -94,10 +94,18 @@ async fn confirm(
     let partition = broker.groups.partition_of(&request.group_id);
     let log = broker.topics.get(OFFSETS_TOPIC).and_then(|t| broker.storage.partition(t.id, PartitionId(partition)));
     let log = log.ok_or(TxnError::CoordinatorNotAvailable)?;
-    let Some(guard) = log.transaction_guard(who.producer_id, who.epoch) else { return Ok(None) };
+    let Some(mut guard) = log.transaction_guard(who.producer_id, who.epoch) else { return Ok(None) };
     let names = [(OFFSETS_TOPIC.to_owned(), partition)];
     if version >= VERSION_2_SINCE {
-        broker.transactions.add_partitions(&request.transactional_id, who, Protocol::V2, &names).await?;
+        let add = || broker.transactions.add_partitions(&request.transactional_id, who, Protocol::V2, &names);
+        add().await?;
+        // The marker of the transaction before may have come while the coordinator waited for it.
+        if let Some(now) = log.transaction_guard(who.producer_id, who.epoch)
+            && now != guard
+        {
+            guard = now;
+            add().await?;
+        }
     } else if broker.transactions.verify(&request.transactional_id, who, &names)? != [true] {
         return Err(TxnError::TransactionAbortable);
     }

@@ -55,7 +55,12 @@ pub(super) async fn confirm(
         };
         let who = Who { producer_id: ProducerId(producer_id), epoch: ProducerEpoch(epoch) };
         let names: Vec<_> = batches.iter().map(|at| placed[*at].name.clone()).collect();
-        let verdicts = ask(broker, version, id, who, &names).await;
+        let mut verdicts = ask(broker, version, id, who, &names).await;
+        // While the coordinator waited for the transaction before, its marker came and voided the guard: now that this one
+        // is open, the answer comes at once.
+        if renew_guards(placed, &batches) {
+            verdicts = ask(broker, version, id, who, &names).await;
+        }
         for (at, verdict) in batches.into_iter().zip(verdicts) {
             if let Err(error) = verdict {
                 refused.insert(at, told(version, error));
@@ -72,6 +77,21 @@ pub(super) async fn confirm(
         !refused.contains_key(&(at - 1))
     });
     refused.into_iter().map(|(at, error)| (slots[at], error)).collect()
+}
+
+/// Takes the guards again; whether one of them had become void.
+fn renew_guards(placed: &mut [Placed], batches: &[usize]) -> bool {
+    let mut renewed = false;
+    for at in batches {
+        let append = &mut placed[*at].append;
+        let (id, epoch) = (append.header.producer_id, append.header.producer_epoch);
+        if let Some(guard) = append.partition.transaction_guard(ProducerId(id), ProducerEpoch(epoch)) {
+            let origin = AppendOrigin::Verified(guard);
+            renewed |= append.origin != origin;
+            append.origin = origin;
+        }
+    }
+    renewed
 }
 
 /// As producers of this version understand it.
