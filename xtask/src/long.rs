@@ -36,6 +36,8 @@ pub const JOBS: &[Job] = &[
             "--folder", "{target}/long/crash-200"] },
     Job { name: "power-cut-500", about: "3 times 500 histories of simulated power cuts: fsync, os, metadata", minutes: 60, binaries: &[],
         command: &["bash", "compat-tests/power_cut.sh", "500", "{seed}"] },
+    Job { name: "full-disk", about: "a real file system that fills up under a client: refused, read, deleted from, healed", minutes: 10,
+        binaries: &["weir"], command: &["{python}", "compat-tests/python/full_disk.py"] },
     Job { name: "fuzz", about: "each fuzz target for 3 minutes: frames, headers, guard, batches, damaged folders", minutes: 60, binaries: &[],
         command: &["bash", "compat-tests/fuzz.sh", "180", "{seed}"] },
 ];
