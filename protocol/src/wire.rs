@@ -149,6 +149,10 @@ impl<'a> Wire<'a> {
         self.array(field).map(i32::from_be_bytes)
     }
 
+    pub(crate) fn i64(&mut self, field: &'static str) -> Result<i64, WireError> {
+        self.array(field).map(i64::from_be_bytes)
+    }
+
     pub(crate) fn uuid(&mut self, field: &'static str) -> Result<uuid::Uuid, WireError> {
         self.array(field).map(uuid::Uuid::from_bytes)
     }

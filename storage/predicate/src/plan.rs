@@ -48,6 +48,7 @@ pub struct Predicate {
     /// The columns the expression reads, in the order of the schema it was planned for.
     input: SchemaRef,
     pub(crate) expr: Arc<dyn PhysicalExpr>,
+    uses_clock: bool,
     pub(crate) pruning: Option<Arc<PruningPredicate>>,
 }
 
@@ -76,6 +77,11 @@ impl Predicate {
         &self.input
     }
 
+    /// Whether `now()` or its like was folded in: such a predicate is planned for each request anew.
+    pub fn uses_clock(&self) -> bool {
+        self.uses_clock
+    }
+
     /// The expression after simplification, for `--explain`.
     pub fn explain(&self) -> String {
         self.expr.to_string()
@@ -84,9 +90,11 @@ impl Predicate {
 
 fn plan(text: &str, schema: &SchemaRef, clock: Clock) -> Result<Predicate, PlanError> {
     let sql = bounds::parse(text)?;
-    if let ControlFlow::Break(error) = sql.visit(&mut Names { schema, clock }) {
+    let mut names = Names { schema, clock, uses_clock: false };
+    if let ControlFlow::Break(error) = sql.visit(&mut names) {
         return Err(error);
     }
+    let uses_clock = names.uses_clock;
     let logical = to_logical(sql, schema, clock)?;
     check_patterns(&logical, Pattern::MustBeLiteral)?;
     let input = input_of(&logical, schema);
@@ -95,7 +103,7 @@ fn plan(text: &str, schema: &SchemaRef, clock: Clock) -> Result<Predicate, PlanE
     let expr = overflow_is_an_error(expr)?;
     check_type(&expr, &input)?;
     let pruning = PruningPredicate::try_new(expr.clone(), input.clone()).ok().filter(|p| !p.always_true());
-    Ok(Predicate { text: text.into(), input, expr, pruning: pruning.map(Arc::new) })
+    Ok(Predicate { text: text.into(), input, expr, uses_clock, pruning: pruning.map(Arc::new) })
 }
 
 fn to_logical(sql: SqlExpr, schema: &SchemaRef, clock: Clock) -> Result<Expr, PlanError> {
@@ -281,6 +289,7 @@ fn unplannable(error: DataFusionError) -> PlanError {
 struct Names<'a> {
     schema: &'a SchemaRef,
     clock: Clock,
+    uses_clock: bool,
 }
 
 impl Visitor for Names<'_> {
@@ -307,9 +316,12 @@ impl Names<'_> {
         ControlFlow::Break(PlanError::UnknownColumn { name: name.to_owned(), nearest })
     }
 
-    fn function(&self, name: &str) -> ControlFlow<PlanError> {
-        if CLOCK_FUNCTIONS.contains(&name) && self.clock == Clock::Refused {
-            return ControlFlow::Break(PlanError::ClockInView { name: name.to_owned() });
+    fn function(&mut self, name: &str) -> ControlFlow<PlanError> {
+        if CLOCK_FUNCTIONS.contains(&name) {
+            self.uses_clock = true;
+            if self.clock == Clock::Refused {
+                return ControlFlow::Break(PlanError::ClockInView { name: name.to_owned() });
+            }
         }
         if functions::is_allowed(name) {
             return ControlFlow::Continue(());
