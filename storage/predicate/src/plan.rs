@@ -21,7 +21,9 @@ use datafusion_physical_expr::expressions::BinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_pruning::PruningPredicate;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
-use datafusion_sql::sqlparser::ast::{Expr as SqlExpr, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{
+    AccessExpr, Expr as SqlExpr, Subscript, Value, Visit, VisitMut, Visitor, VisitorMut,
+};
 
 use crate::bounds;
 use crate::error::PlanError;
@@ -89,9 +91,10 @@ impl Predicate {
 }
 
 fn plan(text: &str, schema: &SchemaRef, clock: Clock) -> Result<Predicate, PlanError> {
-    let sql = bounds::parse(text)?;
+    let mut sql = bounds::parse(text)?;
+    let _: ControlFlow<()> = VisitMut::visit(&mut sql, &mut DotIsSubscript);
     let mut names = Names { schema, clock, uses_clock: false };
-    if let ControlFlow::Break(error) = sql.visit(&mut names) {
+    if let ControlFlow::Break(error) = Visit::visit(&sql, &mut names) {
         return Err(error);
     }
     let uses_clock = names.uses_clock;
@@ -283,6 +286,24 @@ fn check_pattern(name: &str, pattern: &Expr, literal: Pattern) -> Result<(), Pla
 fn unplannable(error: DataFusionError) -> PlanError {
     // Without backtraces and hints that speak of a database.
     PlanError::Unplannable { detail: error.strip_backtrace() }
+}
+
+/// `list[1].name` becomes `list[1]['name']`, which is the form that DataFusion plans.
+struct DotIsSubscript;
+
+impl VisitorMut for DotIsSubscript {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expr: &mut SqlExpr) -> ControlFlow<()> {
+        let SqlExpr::CompoundFieldAccess { access_chain, .. } = expr else { return ControlFlow::Continue(()) };
+        for access in access_chain {
+            if let AccessExpr::Dot(SqlExpr::Identifier(name)) = access {
+                let index = SqlExpr::value(Value::SingleQuotedString(std::mem::take(&mut name.value)));
+                *access = AccessExpr::Subscript(Subscript::Index { index });
+            }
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 /// Names that do not exist are told with the nearest one that does.
