@@ -12,6 +12,7 @@ use weir_storage::log::{OpenError, Storage};
 use weir_storage::memory::{MemoryBudget, Share};
 use weir_storage::meta::{Condition, EmbeddedMetadata, MetaError, MetadataStore, Write};
 
+use crate::api::fetch::columnar::{PlanCache, ScanSettings};
 use crate::api::fetch::session::{SessionCache, SessionLimits};
 use crate::config::{Config, SettingValue};
 use crate::group::configs::TimingBounds;
@@ -32,6 +33,8 @@ pub struct BrokerSettings {
     pub node_id: i32,
     /// Largest fetch response, whatever the client asks for.
     pub fetch_max_bytes: usize,
+    /// Bounds of a scan for columns.
+    pub scan: ScanSettings,
     pub auto_create_topics_enable: bool,
     /// Folder of everything the broker keeps, for DescribeLogDirs.
     pub data_dir: PathBuf,
@@ -42,6 +45,7 @@ impl Default for BrokerSettings {
         BrokerSettings {
             node_id: 1,
             fetch_max_bytes: 55 << 20,
+            scan: ScanSettings { max_bytes: 64 << 20, max_time: Duration::from_millis(500) },
             auto_create_topics_enable: true,
             data_dir: PathBuf::from("."),
         }
@@ -57,6 +61,10 @@ impl BrokerSettings {
                 .fetch_max
                 .as_usize()
                 .min(Share::Responses.limits(config.memory_limit()).reserved),
+            scan: ScanSettings {
+                max_bytes: config.net.fetch_scan_max.as_usize() as u64,
+                max_time: config.net.fetch_scan_time,
+            },
             auto_create_topics_enable: config.topics.auto_create,
             data_dir: PathBuf::from(&config.node.data_dir),
         }
@@ -140,6 +148,8 @@ pub struct Broker {
     pub registry: Arc<Registry>,
     pub producer_ids: Arc<ProducerIds>,
     pub fetch_sessions: SessionCache,
+    /// Projections and predicates in use.
+    pub scan_plans: PlanCache,
     pub groups: Coordinator,
     /// Settings of single groups.
     pub group_configs: Arc<GroupConfigs>,
@@ -205,6 +215,7 @@ impl Broker {
                 sessions: config.net.fetch_sessions_max,
                 ..SessionLimits::default()
             }),
+            scan_plans: PlanCache::default(),
             metrics: BrokerMetrics::new(config.observe.per_topic),
             config,
             started,

@@ -29,7 +29,7 @@ pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse
         key.with_max_version_level(*level).with_min_version_level(*level)
     });
     response
-        .with_supported_features(supported.collect())
+        .with_supported_features(supported.chain([columnar()]).collect())
         .with_finalized_features(finalized.collect())
         .with_finalized_features_epoch(0)
 }
@@ -47,6 +47,14 @@ pub fn unsupported_version() -> ApiVersionsResponse {
     ApiVersionsResponse::default()
         .with_error_code(ErrorCode::UnsupportedVersion.code())
         .with_api_keys(vec![listed(&VERSIONS)])
+}
+
+/// The columnar extension is supported and never finalised: each request says for itself whether it uses it.
+fn columnar() -> SupportedFeatureKey {
+    SupportedFeatureKey::default()
+        .with_name(StrBytes::from_static_str(weir_protocol::columnar::FEATURE))
+        .with_min_version(weir_protocol::columnar::VERSION_MIN.into())
+        .with_max_version(weir_protocol::columnar::VERSION_MAX.into())
 }
 
 fn listed(versions: &Versions) -> ApiVersion {
@@ -107,7 +115,19 @@ mod tests {
         let finalized: Vec<_> =
             response.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
         assert!(finalized.contains(&("transaction.version", 2)));
-        assert!(handle(3, &named("a", "1")).supported_features.is_empty());
+        assert_eq!(
+            handle(3, &named("a", "1")).supported_features.len(),
+            1,
+            "of version 3, only weir.columnar begins above 0"
+        );
+    }
+
+    #[test]
+    fn the_columnar_feature_is_supported_from_version_3_on() {
+        let response = handle(3, &named("a", "1"));
+        let features: Vec<_> =
+            response.supported_features.iter().map(|f| (&*f.name, f.min_version, f.max_version)).collect();
+        assert!(features.contains(&("weir.columnar", 1, 1)));
     }
 
     #[test]

@@ -7,9 +7,11 @@
 //! UNKNOWN_LEADER_EPOCH, UNSUPPORTED_COMPRESSION_TYPE (zstd before version 10), KAFKA_STORAGE_ERROR.
 //!
 //! Three steps: `session` says which partitions are wanted, `read` waits for data and collects chunks within the size limits,
-//! `encode` puts the chunks between encoded fields without copying them.
+//! `encode` puts the chunks between encoded fields without copying them. Partitions that are asked for columns take another way
+//! in the middle: `columnar`.
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, FetchRequest};
+use weir_protocol::columnar::ColumnarResult;
 use weir_storage::log::AbortedTransaction;
 
 use super::lookup::{self, TopicRef};
@@ -18,6 +20,7 @@ use crate::broker::Broker;
 use crate::error_code::KafkaError;
 use weir_storage::memory::Reservation;
 
+pub mod columnar;
 pub mod encode;
 pub mod read;
 pub mod session;
@@ -42,6 +45,10 @@ pub struct FetchedPartition {
     pub records: Vec<Bytes>,
     /// (epoch, end offset) when the reader's last epoch ended before its position.
     pub diverging: Option<(i32, i64)>,
+    /// Records are an Arrow IPC stream, and this goes with them.
+    pub columnar: Option<ColumnarResult>,
+    /// Tells a changed projection or predicate from the one before; 0 for a plain fetch.
+    pub asked: u64,
 }
 
 impl FetchedPartition {
@@ -56,6 +63,8 @@ impl FetchedPartition {
             aborted: None,
             records: Vec::new(),
             diverging: None,
+            columnar: None,
+            asked: 0,
         }
     }
 
@@ -92,6 +101,7 @@ impl FetchAnswer {
 /// the memory to hold until they are sent.
 pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> (Vec<Bytes>, Vec<Reservation>) {
     let plan = read::Plan::new(&request, broker.settings.fetch_max_bytes);
+    let wishes = columnar::Wishes::of(version, &request);
     let mut hold = Vec::new();
     let answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
         Err(error) => {
@@ -99,7 +109,7 @@ pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> (Ve
             FetchAnswer::refused(error)
         }
         Ok(context) => {
-            let (mut partitions, memory) = read::read(broker, version, &plan, context.wanted()).await;
+            let (mut partitions, memory) = read::read(broker, version, &plan, &wishes, context.wanted()).await;
             hold = memory;
             let session_id = broker.fetch_sessions.finish(broker.now_ms(), context, &mut partitions);
             FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id, partitions }
@@ -116,11 +126,17 @@ fn count(broker: &Broker, answer: &FetchAnswer) {
     for partition in &answer.partitions {
         metrics.request_error(ApiKey::Fetch, partition.error_code);
         let mut records = 0;
-        read::each_header(&partition.records, |header| {
-            if !header.attributes.is_control() {
-                records += header.record_count.max(0) as u64;
+        match &partition.columnar {
+            Some(result) => {
+                records = result.rows_returned.max(0) as u64;
+                metrics.scanned(result, partition.records_bytes());
             }
-        });
+            None => read::each_header(&partition.records, |header| {
+                if !header.attributes.is_control() {
+                    records += header.record_count.max(0) as u64;
+                }
+            }),
+        }
         metrics.records_out.increment(records);
         if metrics.counts_topics()
             && let Ok(topic) = lookup::topic(broker, &partition.key.topic)

@@ -7,9 +7,10 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::RwLock;
+use weir_protocol::columnar::ColumnarResult;
 use weir_storage::memory::{MemoryBudget, Share};
 
-use super::tables::{connections, requests};
+use super::tables::{connections, requests, scans};
 
 /// API keys are small numbers; Kafka's highest is 92.
 const API_KEYS: usize = 128;
@@ -28,10 +29,33 @@ pub struct BrokerMetrics {
     pub records_in: Counter,
     /// Records of the batches sent to fetchers.
     pub records_out: Counter,
+    scans: ScanCounters,
     connections: Gauge,
     connections_accepted: Counter,
     connections_refused: Counter,
     topics: Option<RwLock<HashMap<String, TopicTraffic>>>,
+}
+
+struct ScanCounters {
+    scans: Counter,
+    bytes_scanned: Counter,
+    bytes_returned: Counter,
+    rows_scanned: Counter,
+    rows_returned: Counter,
+    rows_errored: Counter,
+}
+
+impl ScanCounters {
+    fn new() -> ScanCounters {
+        ScanCounters {
+            scans: metrics::counter!(scans::SCANS.name),
+            bytes_scanned: metrics::counter!(scans::SCAN_BYTES_SCANNED.name),
+            bytes_returned: metrics::counter!(scans::SCAN_BYTES_RETURNED.name),
+            rows_scanned: metrics::counter!(scans::SCAN_ROWS_SCANNED.name),
+            rows_returned: metrics::counter!(scans::SCAN_ROWS_RETURNED.name),
+            rows_errored: metrics::counter!(scans::SCAN_ROWS_ERRORED.name),
+        }
+    }
 }
 
 struct ApiHandles {
@@ -71,6 +95,7 @@ impl BrokerMetrics {
             bytes_out: metrics::counter!(requests::BYTES_OUT.name),
             records_in: metrics::counter!(requests::RECORDS_IN.name),
             records_out: metrics::counter!(requests::RECORDS_OUT.name),
+            scans: ScanCounters::new(),
             connections,
             connections_accepted: metrics::counter!(connections::CONNECTIONS_ACCEPTED.name),
             connections_refused: metrics::counter!(connections::CONNECTIONS_REFUSED.name),
@@ -91,6 +116,17 @@ impl BrokerMetrics {
         });
         handles.requests.increment(1);
         handles.seconds.record(elapsed.as_secs_f64());
+    }
+
+    /// A partition was answered with columns.
+    pub fn scanned(&self, result: &ColumnarResult, bytes_returned: usize) {
+        let count = |n: i64| n.max(0) as u64;
+        self.scans.scans.increment(1);
+        self.scans.bytes_scanned.increment(count(result.bytes_scanned));
+        self.scans.bytes_returned.increment(bytes_returned as u64);
+        self.scans.rows_scanned.increment(count(result.rows_scanned));
+        self.scans.rows_returned.increment(count(result.rows_returned));
+        self.scans.rows_errored.increment(count(result.rows_errored));
     }
 
     /// A client was told this error, in whatever part of a response; 0 is no error.

@@ -27,6 +27,26 @@ pub mod requests {
     }
 }
 
+/// Fetches that carry columns and predicates.
+pub mod scans {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "Columnar fetch";
+        /// Partitions answered with columns.
+        SCANS = "weir_scans_total", Kind::Counter, Count, [];
+        /// Stored bytes that scans looked at.
+        SCAN_BYTES_SCANNED = "weir_scan_bytes_scanned_total", Kind::Counter, Bytes, [];
+        /// Bytes of Arrow streams that scans returned.
+        SCAN_BYTES_RETURNED = "weir_scan_bytes_returned_total", Kind::Counter, Bytes, [];
+        /// Rows that scans looked at.
+        SCAN_ROWS_SCANNED = "weir_scan_rows_scanned_total", Kind::Counter, Count, [];
+        /// Rows that matched and were returned.
+        SCAN_ROWS_RETURNED = "weir_scan_rows_returned_total", Kind::Counter, Count, [];
+        /// Rows whose predicate raised an error; they are not returned.
+        SCAN_ROWS_ERRORED = "weir_scan_rows_errored_total", Kind::Counter, Count, [];
+    }
+}
+
 /// Connections and memory budgets of the network layer.
 pub mod connections {
     use crate::metrics::declare::{Kind, metrics_table};
@@ -168,6 +188,7 @@ pub mod process {
 /// Everything, in the order of the documentation.
 pub const SUBSYSTEMS: &[crate::metrics::Subsystem] = &[
     requests::TABLE,
+    scans::TABLE,
     connections::TABLE,
     groups::TABLE,
     transactions::TABLE,

@@ -15,7 +15,7 @@ use weir_protocol::ids::Timestamp;
 use weir_protocol::records::BatchBuilder;
 use weir_storage::memory::Share;
 
-use crate::config::{ByteCount, Config, SettingValue};
+use crate::config::{ByteCount, Config, OptionalAddress, SettingValue};
 use crate::server::Server;
 use crate::topic_config::TopicConfigs;
 
@@ -33,6 +33,7 @@ async fn start_with(change: impl FnOnce(&mut Config)) -> Fixture {
     config.node.data_dir = dir.path().display().to_string();
     config.node.listeners = SettingValue::parse("kafka://127.0.0.1:0").unwrap();
     config.node.http_listen = ([127, 0, 0, 1], 0).into();
+    config.node.registry_listen = OptionalAddress(None);
     config.storage.wal_file = ByteCount::mib(4);
     config.groups.offsets_partitions = 2;
     change(&mut config);

@@ -162,10 +162,14 @@ async fn record_of_a_deletion_is_kept_as_long_as_the_log_names_the_topic() {
         topics = open_with(dir.path(), config()).await;
         assert!(topics.storage.status().quarantined.is_empty(), "round {rounds}");
         let stays = topics.auto_create("stays").await.unwrap();
-        fill(&topics, &stays, 40).await;
-        topics.forget_deleted().await.unwrap();
+        // A start keeps the files that the checkpoint before the newest needs: they go while this process lives.
+        for _ in 0..8 {
+            fill(&topics, &stays, 20).await;
+            tokio::time::sleep(std::time::Duration::from_millis(30)).await;
+            topics.forget_deleted().await.unwrap();
+        }
         rounds += 1;
-        assert!(rounds < 100, "the record of the deletion is never removed");
+        assert!(rounds < 20, "the record of the deletion is never removed");
     }
     assert!(rounds > 0, "the log named the topic still");
     drop(topics);

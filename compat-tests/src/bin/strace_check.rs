@@ -39,7 +39,18 @@ fn main() -> Result<()> {
         ])
         .arg(&trace)
         .arg(&weir)
-        .args(["serve", "--listen", &address, "--http", "127.0.0.1:0", "--registry", "off", "--durability", &durability, "--data-dir"])
+        .args([
+            "serve",
+            "--listen",
+            &address,
+            "--http",
+            "127.0.0.1:0",
+            "--registry",
+            "off",
+            "--durability",
+            &durability,
+            "--data-dir",
+        ])
         .arg(folder.join("data"))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

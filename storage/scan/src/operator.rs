@@ -11,6 +11,7 @@ use thiserror::Error;
 use weir_predicate::EvaluateError;
 use weir_protocol::ids::Offset;
 use weir_protocol::records::{BatchHeader, DecompressLimits, batches, decode};
+use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{AbortedTransaction, LogOffsets, Partition, ReadError, ReadLimit, ReadRequest};
 
 use crate::committed::Visibility;
@@ -73,6 +74,7 @@ pub enum ScanError {
 pub struct Scan {
     plan: Arc<ScanPlan>,
     partition: Arc<Partition>,
+    cpu: CpuPool,
     limits: ScanLimits,
     offsets: LogOffsets,
     next: Offset,
@@ -83,12 +85,20 @@ pub struct Scan {
 }
 
 impl Scan {
-    pub fn new(plan: Arc<ScanPlan>, partition: Arc<Partition>, start: Offset, limits: ScanLimits) -> Scan {
+    /// A scan from `start` on; nothing is read yet. `cpu` decodes and filters.
+    pub fn new(
+        plan: Arc<ScanPlan>,
+        partition: Arc<Partition>,
+        cpu: CpuPool,
+        start: Offset,
+        limits: ScanLimits,
+    ) -> Scan {
         let output = Output::new(plan.output(), limits.max_bytes, limits.at_least_one);
         let offsets = partition.offsets();
         Scan {
             plan,
             partition,
+            cpu,
             limits,
             offsets,
             next: start,
@@ -116,6 +126,7 @@ impl Scan {
 
     /// Scans on until the visible end or until a budget is used up.
     pub async fn run(mut self) -> Result<Scan, ScanError> {
+        let cpu = self.cpu.clone();
         while !self.is_exhausted() {
             let request = ReadRequest {
                 offset: self.next,
@@ -129,13 +140,14 @@ impl Scan {
                 break;
             }
             let work = move || {
+                // The chunks are ours, and with them their memory, until they have been looked at.
                 let started = Instant::now();
                 let result = self.chunk(&outcome.chunks, &outcome.aborted);
                 self.time += started.elapsed();
                 result.map(|()| self)
             };
-            let done = tokio::task::spawn_blocking(work).await;
-            self = done.map_err(|join| ScanError::Failed { reason: join.to_string() })??;
+            let done = cpu.run(Priority::Request, work).await;
+            self = done.map_err(|error| ScanError::Failed { reason: error.to_string() })??;
         }
         Ok(self)
     }

@@ -47,7 +47,6 @@ async fn log() -> Log {
         wal_max_bytes: 128 << 10,
         merge_partition_bytes: 16 << 10,
         housekeeping_interval_ms: 5,
-        tail_cache_bytes: 4 << 10,
         ..StorageConfig::default()
     };
     let storage = Storage::open(disk, config, LeaderEpoch(1), vec![spec], &|_| false).await.unwrap();
@@ -77,7 +76,9 @@ impl Log {
             let (key, value) = (row.key.as_ref().map(|k| k.as_bytes()), row.value.as_ref().map(|v| v.as_bytes()));
             builder.append(key, value, &headers, Timestamp(row.timestamp)).unwrap();
         }
-        self.append(builder.build().unwrap(), AppendOrigin::Client).await;
+        let guard = transaction
+            .and_then(|(producer, _)| self.partition.transaction_guard(ProducerId(producer), ProducerEpoch(0)));
+        self.append(builder.build().unwrap(), guard.map_or(AppendOrigin::Client, AppendOrigin::Verified)).await;
     }
 
     async fn end_transaction(&self, producer: i64, control_type: ControlType) {
@@ -99,7 +100,10 @@ impl Log {
         let mut offsets = Vec::new();
         for step in 0.. {
             assert!(step < 10_000, "SCAN-2: the scan does not advance at {next:?}");
-            let scan = Scan::new(plan.clone(), self.partition.clone(), next, limits).run().await.unwrap();
+            let scan = Scan::new(plan.clone(), self.partition.clone(), self.storage.cpu().clone(), next, limits)
+                .run()
+                .await
+                .unwrap();
             let exhausted = scan.is_exhausted();
             let result = scan.finish();
             assert!(result.next > next || !exhausted, "SCAN-2");
@@ -278,7 +282,8 @@ async fn a_long_poll_goes_on_where_it_stopped() {
     let (log, rows) = filled(3).await;
     let request = request(Some(&["_offset"]), Some("_key IS NULL"));
     let plan = Arc::new(ScanPlan::untyped(&request, Clock::At(0)).unwrap());
-    let scan = Scan::new(plan, log.partition.clone(), Offset(5), limits()).run().await.unwrap();
+    let scan =
+        Scan::new(plan, log.partition.clone(), log.storage.cpu().clone(), Offset(5), limits()).run().await.unwrap();
     assert_eq!(scan.next(), log.partition.offsets().high_watermark);
     let mut more = vec![row(0), row(1), row(5)];
     log.produce(&mut more, Compression::Zstd, None).await;

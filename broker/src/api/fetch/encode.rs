@@ -3,6 +3,7 @@
 //! The answer is a list of parts: encoded fields, then the record chunks as storage handed them out, then fields again.
 //! A test compares the joined parts with the protocol crate's encoder for every version.
 use bytes::{BufMut, Bytes, BytesMut};
+use weir_protocol::columnar::{self, ColumnarResult};
 
 use super::{FetchAnswer, FetchedPartition};
 use crate::api::lookup::TopicRef;
@@ -122,7 +123,7 @@ impl Parts {
             self.buf.put_i32(-1); // preferred read replica: every partition is read from its leader
         }
         self.records(p.records);
-        self.partition_tags(p.diverging);
+        self.partition_tags(p.diverging, p.columnar.as_ref());
     }
 
     fn aborted(&mut self, p: &FetchedPartition) {
@@ -153,18 +154,24 @@ impl Parts {
         }
     }
 
-    fn partition_tags(&mut self, diverging: Option<(i32, i64)>) {
+    /// Tag 0: the diverging epoch. Tag 5700: the columnar result. Tags ascend.
+    fn partition_tags(&mut self, diverging: Option<(i32, i64)>, columnar: Option<&ColumnarResult>) {
         if !self.flexible() {
             return;
         }
-        match diverging {
-            None => self.buf.put_u8(0),
-            Some((epoch, end_offset)) => {
-                self.buf.put_slice(&[1, 0, 13]); // one tag, number 0, 4 + 8 + 1 bytes
-                self.buf.put_i32(epoch);
-                self.buf.put_i64(end_offset);
-                self.buf.put_u8(0);
-            }
+        self.buf.put_u8(u8::from(diverging.is_some()) + u8::from(columnar.is_some()));
+        if let Some((epoch, end_offset)) = diverging {
+            self.buf.put_slice(&[0, 13]); // number 0, 4 + 8 + 1 bytes
+            self.buf.put_i32(epoch);
+            self.buf.put_i64(end_offset);
+            self.buf.put_u8(0);
+        }
+        if let Some(result) = columnar {
+            let mut tag = BytesMut::with_capacity(64 + 32 * result.batches.len());
+            result.encode(&mut tag);
+            self.varint(columnar::TAG as u32);
+            self.varint(tag.len() as u32);
+            self.buf.put_slice(&tag);
         }
     }
 

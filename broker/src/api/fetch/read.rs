@@ -12,9 +12,10 @@ use tokio::time::Instant;
 use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_protocol::records::{BatchHeader, Compression, HEADER_LEN};
 use weir_storage::log::{DataWaiter, LogOffsets, Partition, ReadError, ReadLimit, ReadOutcome, ReadRequest};
-use weir_storage::memory::Reservation;
+use weir_storage::memory::{Reservation, Share};
 
 use super::FetchedPartition;
+use super::columnar::{self, ScanTarget, Wishes};
 use super::session::{PartitionRef, Wanted, WantedPartitions};
 use crate::api::lookup::{self, check_epoch};
 use crate::broker::Broker;
@@ -61,7 +62,17 @@ pub struct ZstdUnsupported {
 
 /// One partition of the fetch, found or answered already.
 enum Target<'a> {
-    Open { key: &'a PartitionRef, wanted: &'a Wanted, partition: Arc<Partition> },
+    Open {
+        key: &'a PartitionRef,
+        wanted: &'a Wanted,
+        partition: Arc<Partition>,
+    },
+    /// Asked for columns.
+    Scan {
+        key: &'a PartitionRef,
+        wanted: &'a Wanted,
+        scan: Box<ScanTarget>,
+    },
     Answered(FetchedPartition),
 }
 
@@ -71,17 +82,31 @@ pub async fn read(
     broker: &Broker,
     version: i16,
     plan: &Plan,
+    wishes: &Wishes,
     wanted: &WantedPartitions,
 ) -> (Vec<FetchedPartition>, Vec<Reservation>) {
-    let targets: Vec<Target<'_>> = wanted.iter().map(|(key, wanted)| open(broker, key, wanted)).collect();
-    wait_for_data(&targets, plan).await;
-    let mut left = plan.max_bytes;
-    let mut nothing_yet = true;
+    let mut targets = Vec::with_capacity(wanted.len());
+    for (key, wanted) in wanted {
+        targets.push(match (open(broker, key, wanted), wishes.of_partition(key)) {
+            (Target::Open { partition, .. }, Some(wish)) => {
+                scan_of(broker, wishes, wish, key, wanted, partition, plan).await
+            }
+            (plain, _) => plain,
+        });
+    }
     let mut memory = Vec::new();
+    wait_for_data(broker, &mut targets, plan, &mut memory).await;
+    let scanned: usize = targets.iter().map(Target::matched_bytes).sum();
+    let mut left = plan.max_bytes.saturating_sub(scanned);
+    let mut nothing_yet = scanned == 0;
     let mut answers = Vec::with_capacity(targets.len());
     for target in targets {
         let answer = match target {
             Target::Answered(answer) => answer,
+            Target::Scan { key, scan, .. } => {
+                answers.push(scan.finish(key).await);
+                continue;
+            }
             Target::Open { key, wanted, partition } => {
                 let request = ReadRequest {
                     offset: Offset(wanted.offset),
@@ -99,6 +124,25 @@ pub async fn read(
         answers.push(answer);
     }
     (answers, memory)
+}
+
+async fn scan_of<'a>(
+    broker: &Broker,
+    wishes: &Wishes,
+    wish: Result<&weir_protocol::columnar::ColumnarTopic, columnar::ColumnarFetchError>,
+    key: &'a PartitionRef,
+    wanted: &'a Wanted,
+    partition: Arc<Partition>,
+    plan: &Plan,
+) -> Target<'a> {
+    let opened = match wish {
+        Ok(topic) => ScanTarget::open(broker, wishes, topic, partition, wanted.offset, plan.limit).await,
+        Err(error) => Err(error),
+    };
+    match opened {
+        Ok(scan) => Target::Scan { key, wanted, scan: Box::new(scan) },
+        Err(error) => Target::Answered(columnar::refused(key, &error)),
+    }
 }
 
 fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Target<'a> {
@@ -128,7 +172,7 @@ fn diverging(partition: &Partition, wanted: &Wanted) -> Option<(i32, i64)> {
     (end.0 < wanted.offset).then_some((epoch.0, end.0))
 }
 
-fn with_ends(key: PartitionRef, ends: &LogOffsets) -> FetchedPartition {
+pub(super) fn with_ends(key: PartitionRef, ends: &LogOffsets) -> FetchedPartition {
     FetchedPartition {
         high_watermark: ends.high_watermark.0,
         last_stable: ends.last_stable.0,
@@ -192,19 +236,74 @@ pub(super) fn each_header(chunks: &[Bytes], mut look: impl FnMut(&BatchHeader)) 
     }
 }
 
-/// Returns when `min_bytes` can be read, when something must be answered at once, or at the deadline.
-async fn wait_for_data(targets: &[Target<'_>], plan: &Plan) {
+impl Target<'_> {
+    /// Bytes that scans have found so far.
+    fn matched_bytes(&self) -> usize {
+        match self {
+            Target::Scan { scan, .. } => scan.matched_bytes(),
+            Target::Open { .. } | Target::Answered(_) => 0,
+        }
+    }
+
+    fn partition(&self) -> Option<&Arc<Partition>> {
+        match self {
+            Target::Open { partition, .. } => Some(partition),
+            Target::Scan { scan, .. } => Some(scan.partition()),
+            Target::Answered(_) => None,
+        }
+    }
+}
+
+/// Returns when `min_bytes` can be read, when something must be answered at once, or at the deadline. Scans go on meanwhile:
+/// they know what matches only when they have looked.
+async fn wait_for_data(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan, memory: &mut Vec<Reservation>) {
     let deadline = Instant::now() + plan.max_wait;
-    while !is_ready(targets, plan) && Instant::now() < deadline {
+    loop {
+        run_scans(broker, targets, plan, memory).await;
+        if is_ready(targets, plan) || Instant::now() >= deadline {
+            return;
+        }
         let waiter = DataWaiter::new();
-        for target in targets {
-            if let Target::Open { partition, .. } = target {
+        for target in targets.iter() {
+            if let Some(partition) = target.partition() {
                 partition.register(&waiter);
             }
         }
         // What was appended before the registration wakes nobody.
-        if is_ready(targets, plan) || tokio::time::timeout_at(deadline, waiter.notified()).await.is_err() {
+        if is_ready(targets, plan) {
             return;
+        }
+        let appended = targets.iter().any(|t| matches!(t, Target::Scan { scan, .. } if scan.can_go_on()));
+        if !appended && tokio::time::timeout_at(deadline, waiter.notified()).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// Runs each scan as far as it gets. Memory for what it may return is taken first, and what it does not need is given back: the
+/// first scan waits for it, later ones are put off when there is none.
+async fn run_scans(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan, memory: &mut Vec<Reservation>) {
+    let mut left = plan.max_bytes.saturating_sub(targets.iter().map(Target::matched_bytes).sum());
+    for target in targets {
+        let Target::Scan { wanted, scan, .. } = target else { continue };
+        if scan.is_final() {
+            continue;
+        }
+        let before = scan.matched_bytes();
+        let max_bytes = left.min(size(wanted.max_bytes));
+        let wish = scan.partition().available_bytes(scan.position(), plan.limit, max_bytes).min(max_bytes);
+        // Not of the share for data from disk: the scan itself waits for that one, chunk by chunk.
+        let reserved = match memory.is_empty() {
+            true => Some(broker.memory().reserve(Share::Decode, wish).await),
+            false => broker.memory().try_reserve(Share::Decode, wish),
+        };
+        let Some(mut reserved) = reserved else { continue };
+        scan.run(max_bytes, left == plan.max_bytes).await;
+        let found = scan.matched_bytes().saturating_sub(before);
+        left = left.saturating_sub(found);
+        reserved.shrink_to(found);
+        if reserved.bytes() > 0 {
+            memory.push(reserved);
         }
     }
 }
@@ -215,12 +314,18 @@ fn is_ready(targets: &[Target<'_>], plan: &Plan) -> bool {
         return true;
     }
     for target in targets {
-        let Target::Open { wanted, partition, .. } = target else { return true };
-        if is_out_of_range(&partition.offsets(), wanted.offset) {
-            return true;
+        match target {
+            Target::Answered(_) => return true,
+            Target::Scan { scan, .. } if scan.is_final() => return true,
+            Target::Scan { scan, .. } => found += scan.matched_bytes(),
+            Target::Open { wanted, partition, .. } => {
+                if is_out_of_range(&partition.offsets(), wanted.offset) {
+                    return true;
+                }
+                let enough = (plan.min_bytes - found).min(size(wanted.max_bytes).max(1));
+                found += partition.available_bytes(Offset(wanted.offset), plan.limit, enough).min(enough);
+            }
         }
-        let enough = (plan.min_bytes - found).min(size(wanted.max_bytes).max(1));
-        found += partition.available_bytes(Offset(wanted.offset), plan.limit, enough).min(enough);
         if found >= plan.min_bytes {
             return true;
         }

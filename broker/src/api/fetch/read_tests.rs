@@ -4,6 +4,16 @@ use crate::api::testing;
 use kafka_protocol::messages::FetchRequest;
 use std::time::Instant as Clock;
 
+/// A plain fetch.
+async fn read(
+    broker: &Broker,
+    version: i16,
+    plan: &Plan,
+    wanted: &WantedPartitions,
+) -> (Vec<FetchedPartition>, Vec<Reservation>) {
+    super::read(broker, version, plan, &Wishes::default(), wanted).await
+}
+
 /// A batch of `body` bytes; only what the walk looks at is filled in.
 fn batch(compression: Compression, body: usize) -> Vec<u8> {
     let mut bytes = vec![0u8; HEADER_LEN + body];

@@ -78,6 +78,8 @@ struct Slot {
     wanted: Wanted,
     /// (high watermark, log start) the client knows; None = it must be told.
     seen: Option<(i64, i64)>,
+    /// The columns and rows it was last answered for.
+    asked: u64,
     served: bool,
 }
 
@@ -222,8 +224,10 @@ impl SessionCache {
         match context {
             FetchContext::Sessionless { .. } => 0,
             FetchContext::Full { wanted, uses_topic_ids } => {
-                let mut slots: IndexMap<PartitionRef, Slot> =
-                    wanted.into_iter().map(|(key, wanted)| (key, Slot { wanted, seen: None, served: false })).collect();
+                let mut slots: IndexMap<PartitionRef, Slot> = wanted
+                    .into_iter()
+                    .map(|(key, wanted)| (key, Slot { wanted, seen: None, asked: 0, served: false }))
+                    .collect();
                 for result in results.iter() {
                     if let Some(slot) = slots.get_mut(&result.key) {
                         slot.note(result);
@@ -294,7 +298,7 @@ impl Session {
             match self.slots.get_mut(&key) {
                 Some(slot) => slot.wanted = wanted,
                 None => {
-                    self.slots.insert(key, Slot { wanted, seen: None, served: false });
+                    self.slots.insert(key, Slot { wanted, seen: None, asked: 0, served: false });
                 }
             }
         }
@@ -318,12 +322,15 @@ impl Session {
 impl Slot {
     /// Notes what the client is told; true if it has to be told.
     fn note(&mut self, result: &FetchedPartition) -> bool {
+        // Rows that were filtered out move the position, and the client cannot know that unless it is told.
+        let moved = result.columnar.as_ref().is_some_and(|columns| columns.next_fetch_offset != self.wanted.offset);
         let ends = (result.high_watermark, result.log_start);
-        let changed = self.seen != Some(ends);
+        let changed = self.seen != Some(ends) || self.asked != result.asked;
+        self.asked = result.asked;
         self.served = result.records_bytes() > 0;
         // After an error everything is sent again once it is gone.
         self.seen = if result.is_plain() { Some(ends) } else { None };
-        changed || self.served || !result.is_plain()
+        changed || self.served || moved || !result.is_plain()
     }
 }
 
