@@ -1,4 +1,4 @@
-//! Fuzzing on stable Rust of what reads bytes of strangers here: JSON rows, DDL, stored row shapes. It runs two seconds a
+//! Fuzzing on stable Rust of what reads bytes of strangers here: JSON and Avro rows, DDL, Avro schemas, row shapes. It runs two seconds a
 //! target with every test run; `WEIR_FUZZ_SECONDS` and `WEIR_FUZZ_SEED` make it longer and different.
 
 #![allow(unsafe_code, reason = "a counting allocator cannot be written without")]
@@ -11,6 +11,7 @@ mod mutate;
 use std::sync::Arc;
 
 use allocation::peak_of;
+use weir_table::codec::avro::{AvroCodec, AvroOptions, AvroSchema};
 use weir_table::codec::json::{JsonDecoder, JsonEncoder, JsonOptions, RowForm, RowPart, ShapeSet};
 use weir_table::{RowBuilder, TableSchema, ddl};
 
@@ -104,6 +105,56 @@ fn stored_shapes_are_read_or_refused_and_never_panic() {
                 let shape = weir_table::codec::json::ShapeId(id as u16);
                 rows.write(row, RowForm::Shape(shape), &mut Vec::new()).unwrap();
             }
+        }
+        true
+    });
+}
+
+const AVRO: &str = r#"{"type":"record","name":"R","fields":[{"name":"a","type":["null","long"]},
+    {"name":"s","type":{"type":"array","items":{"type":"map","values":["int","string","null"]}}},
+    {"name":"d","type":{"type":"bytes","logicalType":"decimal","precision":30,"scale":3}},{"name":"b","type":"double"},
+    {"name":"e","type":{"type":"enum","name":"E","symbols":["A","B"]}},{"name":"skip","type":{"type":"array","items":["null","int"]}}]}"#;
+
+#[test]
+fn avro_rows_are_refused_or_come_back_byte_for_byte() {
+    let writer = AvroSchema::parse(AVRO).unwrap();
+    for drop in [0, 1] {
+        let mut columns = writer.columns().unwrap();
+        columns.truncate(columns.len() - drop);
+        let schema = Arc::new(TableSchema::create(columns, &[]).unwrap());
+        let codec = AvroCodec::new(&schema, RowPart::Value, &writer, AvroOptions::default()).unwrap();
+        let mut builder = RowBuilder::new(schema.clone());
+        let double = 1.5f64.to_le_bytes();
+        let seeds = [
+            [&[2, 200, 1, 2, 4, 2, b'k', 0, 6, 2, b'l', 2, 4, b'x', b'y', 0, 0, 4, 1, 200], &double[..], &[2, 0]]
+                .concat(),
+            [&[0, 0, 2, 0], &double[..], &[0, 6, 0, 0, 2, 4, 0]].concat(),
+        ];
+        mutate::run("avro rows", &seeds, |_, input| {
+            let (form, peak) = peak_of(|| codec.decode(input, &mut builder));
+            assert!(peak <= (8 << 20) + 256 * input.len(), "{peak} bytes for a row of {}", input.len());
+            let Ok(form) = form else { return false };
+            builder.finish_row();
+            let batch = builder.finish().unwrap();
+            if form == RowForm::Canonical {
+                let mut out = Vec::new();
+                codec.rows(&batch).unwrap().write(0, &mut out).unwrap();
+                assert_eq!(out, input);
+            }
+            true
+        });
+    }
+}
+
+#[test]
+fn avro_schemas_are_parsed_or_refused_in_bounded_memory() {
+    mutate::run("avro schemas", &[AVRO.as_bytes().to_vec()], |_, input| {
+        let Ok(text) = std::str::from_utf8(input) else { return false };
+        let (schema, peak) = peak_of(|| AvroSchema::parse(text));
+        assert!(peak <= (4 << 20) + 256 * input.len(), "{peak} bytes");
+        let Ok(schema) = schema else { return false };
+        if let Ok(columns) = schema.columns() {
+            let _ = TableSchema::create(columns, &[]);
         }
         true
     });

@@ -1,3 +1,9 @@
 //! Row codecs: the bytes of a Kafka value straight into column builders, and arrays straight back into bytes.
 
+pub mod avro;
+pub mod framing;
 pub mod json;
+mod plan;
+mod reader;
+
+pub use json::{DecodeLimits, EncodeError, Fidelity, OnUnknown, RowError, RowErrorKind, RowForm, RowPart, ValueKind};

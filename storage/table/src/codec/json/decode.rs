@@ -6,9 +6,9 @@ use super::derive;
 use super::error::{RowError, RowErrorKind};
 use super::fast;
 use super::parse::{Parser, Scratch};
-use super::plan::Members;
 use super::shape::{Bound, ShapeId, ShapeSet};
 use crate::builder::{BuilderError, Column, RowBuilder};
+use crate::codec::plan::Members;
 use crate::schema::TableSchema;
 
 /// `weir.on.unknown`: fields of a row that the table does not have.
@@ -43,7 +43,7 @@ pub enum RowPart {
 }
 
 impl RowPart {
-    pub(super) fn columns(self, schema: &TableSchema) -> Vec<usize> {
+    pub(crate) fn columns(self, schema: &TableSchema) -> Vec<usize> {
         match self {
             RowPart::Value => schema.value_columns(),
             RowPart::Key => schema.key_columns(),

@@ -4,11 +4,11 @@
 use super::OnUnknown;
 use super::format::{DecimalStyle, FloatStyle, Format, Fraction, StringStyle, Zone, write};
 use super::parse::Scratch;
-use super::plan::{Kind, Members, PlanField};
 use super::scalar::{self, Token};
 use super::shape::{Entry, ListShape, ObjectShape, RowShape, ValueShape};
 use super::text::{Cursor, DEPTH_MAX};
 use super::time::parse_zone;
+use crate::codec::plan::{Kind, Members, PlanField};
 use crate::schema::DataType;
 
 pub(super) struct Deriver<'a, 's> {

@@ -1,19 +1,13 @@
 //! Rows back from arrays: into their shape, byte for byte, or in the canonical form.
 
-use arrow_array::cast::AsArray;
-use arrow_array::types::{
-    Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
-    Time32MillisecondType, Time64MicrosecondType, TimestampMicrosecondType, TimestampMillisecondType,
-};
-use arrow_array::{Array, ArrayRef, BinaryArray, BooleanArray, FixedSizeBinaryArray, RecordBatch, StringArray};
-use arrow_buffer::NullBuffer;
-use arrow_schema::{DataType as Arrow, TimeUnit};
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::DataType as Arrow;
 
 use super::format::{StringStyle, write};
-use super::plan::{Kind, Members, PlanField};
 use super::shape::{Bound, BoundObject, BoundValue, RowShape, ShapeError, ShapeId, ShapeSet};
 use super::{RowForm, RowPart};
-use crate::builder::Value;
+use crate::codec::plan::{Kind, Members, PlanField};
+use crate::codec::reader::{Reader, Values};
 use crate::schema::TableSchema;
 
 /// Why rows cannot be written.
@@ -36,6 +30,14 @@ pub enum EncodeError {
         row: usize,
         /// Rows of the batch.
         rows: usize,
+    },
+    /// A value that the form of the rows cannot say.
+    #[error("column {column}, row {row}: the value cannot be written under the schema of the row's writer")]
+    Value {
+        /// Name of the column.
+        column: String,
+        /// Row (or item) of the array.
+        row: usize,
     },
     /// `RowForm::Raw`: the caller has the bytes of such rows.
     #[error("the row is kept as bytes, not as columns")]
@@ -79,7 +81,7 @@ impl JsonEncoder {
                 found: found.map_or("missing".to_string(), |array| array.data_type().to_string()),
                 expected: expected.to_string(),
             })?;
-            columns.push(Reader::new(field, array));
+            columns.push(Reader::new(array));
         }
         Ok(JsonRows { encoder: self, columns, rows: batch.num_rows() })
     }
@@ -106,96 +108,6 @@ impl JsonRows<'_> {
         };
         write_object(&shape.object, &self.encoder.members, &self.columns, row, shape.strings, out);
         Ok(())
-    }
-}
-
-/// One array, looked at once.
-#[derive(Debug)]
-struct Reader<'a> {
-    nulls: Option<&'a NullBuffer>,
-    values: Values<'a>,
-}
-
-#[derive(Debug)]
-enum Values<'a> {
-    Bool(&'a BooleanArray),
-    I8(&'a [i8]),
-    I16(&'a [i16]),
-    I32(&'a [i32]),
-    I64(&'a [i64]),
-    I128(&'a [i128]),
-    F32(&'a [f32]),
-    F64(&'a [f64]),
-    Text(&'a StringArray),
-    Bytes(&'a BinaryArray),
-    Uuid(&'a FixedSizeBinaryArray),
-    List { offsets: &'a [i32], item: Box<Reader<'a>> },
-    Map { offsets: &'a [i32], keys: &'a StringArray, item: Box<Reader<'a>> },
-    Row(Vec<Reader<'a>>),
-}
-
-impl<'a> Reader<'a> {
-    /// `array` has the type of `field`.
-    fn new(field: &PlanField, array: &'a ArrayRef) -> Reader<'a> {
-        let values = match (array.data_type(), &field.kind) {
-            (Arrow::Boolean, _) => Values::Bool(array.as_boolean()),
-            (Arrow::Int8, _) => Values::I8(array.as_primitive::<Int8Type>().values()),
-            (Arrow::Int16, _) => Values::I16(array.as_primitive::<Int16Type>().values()),
-            (Arrow::Int32, _) => Values::I32(array.as_primitive::<Int32Type>().values()),
-            (Arrow::Date32, _) => Values::I32(array.as_primitive::<Date32Type>().values()),
-            (Arrow::Time32(_), _) => Values::I32(array.as_primitive::<Time32MillisecondType>().values()),
-            (Arrow::Time64(_), _) => Values::I64(array.as_primitive::<Time64MicrosecondType>().values()),
-            (Arrow::Timestamp(TimeUnit::Millisecond, _), _) => {
-                Values::I64(array.as_primitive::<TimestampMillisecondType>().values())
-            }
-            (Arrow::Timestamp(..), _) => Values::I64(array.as_primitive::<TimestampMicrosecondType>().values()),
-            (Arrow::Decimal128(..), _) => Values::I128(array.as_primitive::<Decimal128Type>().values()),
-            (Arrow::Float32, _) => Values::F32(array.as_primitive::<Float32Type>().values()),
-            (Arrow::Float64, _) => Values::F64(array.as_primitive::<Float64Type>().values()),
-            (Arrow::Utf8, _) => Values::Text(array.as_string()),
-            (Arrow::Binary, _) => Values::Bytes(array.as_binary()),
-            (Arrow::FixedSizeBinary(_), _) => Values::Uuid(array.as_fixed_size_binary()),
-            (Arrow::List(_), Kind::Array(item)) => {
-                let list = array.as_list::<i32>();
-                Values::List { offsets: list.value_offsets(), item: Box::new(Reader::new(item, list.values())) }
-            }
-            (Arrow::Map(..), Kind::Map(value)) => {
-                let map = array.as_map();
-                let item = Box::new(Reader::new(value, map.values()));
-                Values::Map { offsets: map.value_offsets(), keys: map.keys().as_string(), item }
-            }
-            (Arrow::Struct(_), Kind::Row(members)) => {
-                let children = array.as_struct().columns();
-                let readers = members.fields.iter().zip(children).map(|(field, child)| Reader::new(field, child));
-                Values::Row(readers.collect())
-            }
-            _ => Values::I64(array.as_primitive::<Int64Type>().values()),
-        };
-        Reader { nulls: array.nulls(), values }
-    }
-
-    #[inline]
-    fn is_null(&self, row: usize) -> bool {
-        self.nulls.is_some_and(|nulls| nulls.is_null(row))
-    }
-
-    #[inline]
-    fn value(&self, row: usize) -> Value<'_> {
-        match &self.values {
-            Values::Bool(values) => Value::Bool(values.value(row)),
-            Values::I8(values) => Value::Int(values[row].into()),
-            Values::I16(values) => Value::Int(values[row].into()),
-            Values::I32(values) => Value::Int(values[row].into()),
-            Values::I64(values) => Value::Int(values[row]),
-            Values::I128(values) => Value::Decimal(values[row]),
-            Values::F32(values) => Value::Float(values[row]),
-            Values::F64(values) => Value::Double(values[row]),
-            Values::Text(values) => Value::Text(values.value(row)),
-            Values::Bytes(values) => Value::Bytes(values.value(row)),
-            Values::Uuid(values) => Value::Bytes(values.value(row)),
-            // Nested readers are never asked for a simple value.
-            Values::List { .. } | Values::Map { .. } | Values::Row(_) => Value::Bool(false),
-        }
     }
 }
 

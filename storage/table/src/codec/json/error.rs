@@ -58,6 +58,9 @@ pub enum RowErrorKind {
     /// No JSON.
     #[error("not valid JSON: expected {expected}")]
     Syntax { expected: &'static str },
+    /// No row of the writer's schema.
+    #[error("malformed row: expected {expected}")]
+    Malformed { expected: &'static str },
     /// Bytes that are no UTF-8.
     #[error("not valid UTF-8")]
     Utf8,
@@ -96,4 +99,15 @@ pub enum RowErrorKind {
 /// At most 64 characters of a value, for a message.
 pub(crate) fn cut(text: &str) -> String {
     text.chars().take(64).collect()
+}
+
+/// The error one level further out.
+pub(crate) fn within(mut error: RowError, name: &str) -> RowError {
+    let inner = std::mem::take(&mut error.column);
+    error.column = match inner.as_bytes().first() {
+        None => name.to_string(),
+        Some(b'[') => format!("{name}{inner}"),
+        Some(_) => format!("{name}.{inner}"),
+    };
+    error
 }

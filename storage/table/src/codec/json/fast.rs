@@ -7,11 +7,11 @@
 use super::OnUnknown;
 use super::format::{DecimalStyle, FloatStyle, Format, StringStyle, write};
 use super::parse::{Parser, Scratch};
-use super::plan::{Kind, Members, PlanField};
 use super::scalar::{self, Token};
 use super::shape::{Bound, BoundList, BoundObject, BoundValue};
 use super::text::{Cursor, DEPTH_MAX, unescape};
 use crate::builder::{Column, Data, Value};
+use crate::codec::plan::{Kind, Members, PlanField};
 use crate::schema::DataType;
 
 pub(super) struct Fast<'a, 's> {

@@ -222,7 +222,8 @@ fn write_not_finite(value: f64, out: &mut Vec<u8>) {
     });
 }
 
-fn write_uuid(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {
+/// The 36 characters of a UUID.
+pub(crate) fn write_uuid(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {
     let hex: &[u8; 16] = if upper { b"0123456789ABCDEF" } else { b"0123456789abcdef" };
     for (index, byte) in bytes.iter().enumerate() {
         if matches!(index, 4 | 6 | 8 | 10) {

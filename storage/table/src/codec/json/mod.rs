@@ -11,7 +11,6 @@ mod error;
 mod fast;
 mod format;
 mod parse;
-mod plan;
 mod scalar;
 mod shape;
 mod text;
@@ -23,17 +22,20 @@ mod tests;
 pub use decode::{DecodeLimits, Fidelity, JsonDecoder, JsonOptions, OnUnknown, RowForm, RowPart};
 pub use encode::{EncodeError, JsonEncoder, JsonRows};
 pub use error::{RowError, RowErrorKind, ValueKind};
-pub(crate) use scalar::is_number;
+pub(crate) use error::{cut, within};
+pub(crate) use format::write_uuid;
+pub(crate) use scalar::{is_number, parse_uuid};
 pub use shape::{RowShape, SHAPE_BYTES_MAX, SHAPES_MAX, ShapeError, ShapeId, ShapeSet};
 
 use arrow_array::ArrayRef;
 
 use crate::builder::Column;
+use crate::codec::plan::PlanField;
 use crate::schema::Field;
 
 /// `rows` times the default of `field` (null without one).
 pub(crate) fn default_array(field: &Field, rows: usize) -> Result<ArrayRef, RowError> {
-    let plan = plan::PlanField::new(field, 0);
+    let plan = PlanField::new(field, 0);
     let mut column = Column::new(field);
     let mut scratch = parse::Scratch::default();
     for _ in 0..rows {
@@ -50,4 +52,23 @@ pub(crate) fn default_array(field: &Field, rows: usize) -> Result<ArrayRef, RowE
         position: 0,
         kind: RowErrorKind::Syntax { expected: "a value of the column" },
     })
+}
+
+/// The value of a field that a row does not have: its default, or null where that is allowed.
+pub(crate) fn append_absent(field: &PlanField, column: &mut Column) -> Result<(), RowErrorKind> {
+    if field.nullable && field.default.is_none() {
+        column.append_null();
+        return Ok(());
+    }
+    let mut scratch = parse::Scratch::default();
+    parse::Parser::new("", OnUnknown::Keep, 1, &mut scratch).absent(field, column).map_err(|error| error.kind)
+}
+
+/// Whether `text` is one JSON value, nested at most as deeply as values of JSON columns are.
+pub(crate) fn is_json(text: &str) -> bool {
+    let mut cursor = text::Cursor::new(text);
+    cursor.space();
+    let value = cursor.skip(text::DEPTH_MAX).is_ok();
+    cursor.space();
+    value && cursor.at == text.len()
 }

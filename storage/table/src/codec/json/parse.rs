@@ -3,11 +3,11 @@
 use std::collections::HashSet;
 
 use super::OnUnknown;
-use super::error::{RowError, RowErrorKind, ValueKind};
-use super::plan::{Kind, Members, PlanField};
+use super::error::{RowError, RowErrorKind, ValueKind, within};
 use super::scalar::{self, Token};
 use super::text::{Cursor, DEPTH_MAX, unescape};
 use crate::builder::{Column, Data};
+use crate::codec::plan::{Kind, Members, PlanField};
 use crate::schema::DataType;
 
 /// Buffers that are reused from row to row.
@@ -288,15 +288,4 @@ impl<'a, 's> Parser<'a, 's> {
             Err(kind) => Err(RowError { column: String::new(), position: start, kind }),
         }
     }
-}
-
-/// The error one level further out.
-fn within(mut error: RowError, name: &str) -> RowError {
-    let inner = std::mem::take(&mut error.column);
-    error.column = match inner.as_bytes().first() {
-        None => name.to_string(),
-        Some(b'[') => format!("{name}{inner}"),
-        Some(_) => format!("{name}.{inner}"),
-    };
-    error
 }

@@ -202,7 +202,8 @@ fn not_finite(text: &str) -> Option<f64> {
     }
 }
 
-fn parse_uuid(text: &str) -> Option<[u8; 16]> {
+/// The bytes of a UUID of either case.
+pub(crate) fn parse_uuid(text: &str) -> Option<[u8; 16]> {
     let bytes = text.as_bytes();
     if bytes.len() != 36 {
         return None;

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use serde::{Deserialize, Serialize};
 
 use super::format::{Format, StringStyle, canonical};
-use super::plan::{Kind, Members, PlanField};
+use crate::codec::plan::{Kind, Members, PlanField};
 use crate::schema::{FieldId, NESTING_MAX};
 
 /// Most shapes of one set: what does not fit keeps its bytes.

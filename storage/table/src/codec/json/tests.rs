@@ -10,9 +10,9 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::parse::{Parser, Scratch};
-use super::plan::Members;
 use super::*;
 use crate::builder::RowBuilder;
+use crate::codec::plan::Members;
 use crate::ddl;
 use crate::schema::TableSchema;
 

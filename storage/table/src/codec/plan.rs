@@ -1,4 +1,4 @@
-//! The table's columns as the parsers walk them.
+//! The table's columns as the codecs walk them.
 
 use std::collections::HashMap;
 
@@ -6,21 +6,21 @@ use crate::schema::{DataType, Field, FieldId};
 
 /// One column, item, map value or member.
 #[derive(Debug, Clone)]
-pub(super) struct PlanField {
-    pub(super) id: FieldId,
-    pub(super) name: String,
-    pub(super) data_type: DataType,
-    pub(super) nullable: bool,
-    pub(super) default: Option<String>,
-    pub(super) kind: Kind,
+pub(crate) struct PlanField {
+    pub(crate) id: FieldId,
+    pub(crate) name: String,
+    pub(crate) data_type: DataType,
+    pub(crate) nullable: bool,
+    pub(crate) default: Option<String>,
+    pub(crate) kind: Kind,
     /// Position among the columns (or members of the row).
-    pub(super) slot: usize,
+    pub(crate) slot: usize,
     /// How many values one value takes at least: 1, or all members of a row.
-    pub(super) cells: usize,
+    pub(crate) cells: usize,
 }
 
 #[derive(Debug, Clone)]
-pub(super) enum Kind {
+pub(crate) enum Kind {
     Simple,
     Array(Box<PlanField>),
     Map(Box<PlanField>),
@@ -29,16 +29,16 @@ pub(super) enum Kind {
 
 /// The members of an object.
 #[derive(Debug, Clone)]
-pub(super) struct Members {
-    pub(super) fields: Vec<PlanField>,
+pub(crate) struct Members {
+    pub(crate) fields: Vec<PlanField>,
     by_name: HashMap<String, usize>,
     by_id: HashMap<FieldId, usize>,
-    pub(super) cells: usize,
+    pub(crate) cells: usize,
 }
 
 impl Members {
     /// The fields at `slots`, in this order.
-    pub(super) fn new(fields: &[Field], slots: &[usize]) -> Members {
+    pub(crate) fn new(fields: &[Field], slots: &[usize]) -> Members {
         let fields: Vec<_> = slots.iter().map(|slot| PlanField::new(&fields[*slot], *slot)).collect();
         let by_name = fields.iter().enumerate().map(|(index, field)| (field.name.clone(), index)).collect();
         let by_id = fields.iter().enumerate().map(|(index, field)| (field.id, index)).collect();
@@ -47,20 +47,20 @@ impl Members {
     }
 
     /// The member called `key`; `guess` is tried first.
-    pub(super) fn find(&self, key: &str, guess: usize) -> Option<usize> {
+    pub(crate) fn find(&self, key: &str, guess: usize) -> Option<usize> {
         match self.fields.get(guess) {
             Some(field) if field.name == key => Some(guess),
             _ => self.by_name.get(key).copied(),
         }
     }
 
-    pub(super) fn find_id(&self, id: FieldId) -> Option<usize> {
+    pub(crate) fn find_id(&self, id: FieldId) -> Option<usize> {
         self.by_id.get(&id).copied()
     }
 }
 
 impl PlanField {
-    pub(super) fn new(field: &Field, slot: usize) -> PlanField {
+    pub(crate) fn new(field: &Field, slot: usize) -> PlanField {
         let kind = match &field.data_type {
             DataType::Array(item) => Kind::Array(Box::new(PlanField::new(item, 0))),
             DataType::Map(_, value) => Kind::Map(Box::new(PlanField::new(value, 1))),
