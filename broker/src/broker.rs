@@ -199,6 +199,7 @@ impl Broker {
         let epoch = identity.incarnation.0;
         let transactions =
             Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
+        topics.keep_offsets_in(Arc::new(groups.clone()));
         Ok(Arc::new(Broker {
             registry,
             settings: BrokerSettings::of(&config),

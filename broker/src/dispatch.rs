@@ -260,7 +260,7 @@ impl Call<'_> {
         match self.api {
             ApiKey::Fetch => {
                 let request: FetchRequest = self.decode(body)?;
-                let (parts, hold) = api::fetch::handle(broker, version, request).await;
+                let (parts, hold) = api::fetch::handle(broker, ctx.advertised(), version, request).await;
                 Ok(Answer::Send(frame_parts(self.header, parts), hold))
             }
             ApiKey::ListOffsets => {
@@ -349,6 +349,20 @@ impl Call<'_> {
             ApiKey::DescribeTopicPartitions => {
                 serve!(DescribeTopicPartitionsRequest, |r| api::describe_topic_partitions::handle(broker, r))
             }
+            ApiKey::AlterReplicaLogDirs => {
+                serve!(AlterReplicaLogDirsRequest, |r| api::alter_replica_log_dirs::handle(broker, r))
+            }
+            ApiKey::ElectLeaders => serve!(ElectLeadersRequest, |r| api::elect_leaders::handle(broker, version, r)),
+            ApiKey::AlterPartitionReassignments => serve!(AlterPartitionReassignmentsRequest, |r| {
+                api::alter_partition_reassignments::handle(broker, version, r)
+            }),
+            ApiKey::ListPartitionReassignments => {
+                serve!(ListPartitionReassignmentsRequest, |_r| api::list_partition_reassignments::handle())
+            }
+            ApiKey::DescribeQuorum => {
+                serve!(DescribeQuorumRequest, |r| api::describe_quorum::handle(broker, ctx, version, r))
+            }
+            ApiKey::UpdateFeatures => serve!(UpdateFeaturesRequest, |r| api::update_features::handle(&r)),
             // Handled by `accept`, which queues it before anything else of the connection is looked at.
             ApiKey::Produce
             // Security and quotas.
@@ -365,16 +379,10 @@ impl Call<'_> {
             | ApiKey::DescribeUserScramCredentials
             | ApiKey::AlterUserScramCredentials
             // Operations of a cluster.
-            | ApiKey::AlterReplicaLogDirs
-            | ApiKey::ElectLeaders
-            | ApiKey::AlterPartitionReassignments
-            | ApiKey::ListPartitionReassignments
             | ApiKey::Vote
             | ApiKey::BeginQuorumEpoch
             | ApiKey::EndQuorumEpoch
-            | ApiKey::DescribeQuorum
             | ApiKey::AlterPartition
-            | ApiKey::UpdateFeatures
             | ApiKey::Envelope
             | ApiKey::FetchSnapshot
             | ApiKey::BrokerRegistration

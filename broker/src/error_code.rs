@@ -5,6 +5,7 @@
 use weir_protocol::records::{BatchError, CompressError, DecodeError, RecordError, RewriteError};
 use weir_storage::log::{AppendError, ReadError};
 
+use crate::api::alter_partition_reassignments::ReassignmentError;
 use crate::api::config_change::AlterConfigsError;
 use crate::api::config_resource::ResourceError;
 use crate::api::create_partitions::CreatePartitionsError;
@@ -105,13 +106,15 @@ impl KafkaError for ReadError {
 impl KafkaError for BatchError {
     fn error_code(&self) -> ErrorCode {
         match self {
-            BatchError::TooShort { .. }
-            | BatchError::BadLength { .. }
-            | BatchError::UnknownMagic { .. }
-            | BatchError::CrcMismatch { .. } => ErrorCode::CorruptMessage,
+            BatchError::BadLength { .. } | BatchError::UnknownMagic { .. } | BatchError::CrcMismatch { .. } => {
+                ErrorCode::CorruptMessage
+            }
 
             BatchError::UnknownCompression { .. } => ErrorCode::UnsupportedCompressionType,
+            // Not CORRUPT_MESSAGE, which clients retry: the same bytes would come again.
             BatchError::OldMagic { .. }
+            | BatchError::TooShort { .. }
+            | BatchError::BaseOffset { .. }
             | BatchError::TrailingBytes { .. }
             | BatchError::CountMismatch { .. }
             | BatchError::ProducerFields { .. }
@@ -127,8 +130,9 @@ impl KafkaError for DecodeError {
         match self {
             DecodeError::Batch(error) => error.error_code(),
             DecodeError::Compress(CompressError::TooLarge { .. }) => ErrorCode::MessageTooLarge,
+            // The CRC was right, so the producer made them: a retry would bring the same bytes.
             DecodeError::Compress(CompressError::Malformed { .. } | CompressError::Encoder { .. }) => {
-                ErrorCode::CorruptMessage
+                ErrorCode::InvalidRecord
             }
             DecodeError::Record(
                 RecordError::Truncated { .. }
@@ -238,6 +242,16 @@ impl KafkaError for AssignmentError {
     }
 }
 
+impl KafkaError for ReassignmentError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ReassignmentError::Lookup(error) => error.error_code(),
+            ReassignmentError::Assignment(error) => error.error_code(),
+            ReassignmentError::NothingToCancel => ErrorCode::NoReassignmentInProgress,
+        }
+    }
+}
+
 impl KafkaError for CreateTopicError {
     fn error_code(&self) -> ErrorCode {
         match self {
@@ -303,6 +317,8 @@ impl KafkaError for TopicError {
             }
             TopicError::TooManyPartitions => ErrorCode::PolicyViolation,
             TopicError::Config(error) => error.error_code(),
+            // Retriable: it is done when the offsets are loaded, or the log takes writes again.
+            TopicError::OldOffsets { .. } => ErrorCode::CoordinatorNotAvailable,
             TopicError::Metadata(_) => ErrorCode::KafkaStorageError,
         }
     }
@@ -328,6 +344,7 @@ impl KafkaError for ResourceError {
             ResourceError::OtherBroker { .. }
             | ResourceError::NoConfigs { .. }
             | ResourceError::NamelessGroup
+            | ResourceError::NoTopicName
             | ResourceError::NamedTwice { .. }
             | ResourceError::ConfigTwice { .. } => ErrorCode::InvalidRequest,
         }
@@ -337,6 +354,8 @@ impl KafkaError for ResourceError {
 impl KafkaError for DescribeConfigsError {
     fn error_code(&self) -> ErrorCode {
         match self {
+            // As Kafka answers it here; alterations of no topic are INVALID_REQUEST.
+            DescribeConfigsError::Resource(ResourceError::NoTopicName) => ErrorCode::InvalidTopicException,
             DescribeConfigsError::Resource(error) => error.error_code(),
             DescribeConfigsError::Lookup(error) => error.error_code(),
         }
@@ -347,6 +366,11 @@ impl KafkaError for AlterConfigsError {
     fn error_code(&self) -> ErrorCode {
         match self {
             AlterConfigsError::Resource(error) => error.error_code(),
+            // As Kafka answers it here; CreateTopics answers INVALID_CONFIG.
+            AlterConfigsError::Config(TopicConfigError::NoValue { .. })
+            | AlterConfigsError::Topic(TopicError::Config(TopicConfigError::NoValue { .. })) => {
+                ErrorCode::InvalidRequest
+            }
             AlterConfigsError::BrokerSettings | AlterConfigsError::UnknownOperation { .. } => ErrorCode::InvalidRequest,
             AlterConfigsError::Config(error) => error.error_code(),
             AlterConfigsError::Topic(error) => error.error_code(),

@@ -126,6 +126,7 @@ fn produced_batches() {
             &BatchError::TooShort { have: 1, need: 2 },
             &BatchError::BadLength { batch_length: 1 },
             &BatchError::TrailingBytes { bytes: 1 },
+            &BatchError::BaseOffset { base_offset: 1 },
             &BatchError::OldMagic { magic: 1 },
             &BatchError::UnknownMagic { magic: 9 },
             &BatchError::CrcMismatch { stored: 1, computed: 2 },
@@ -168,9 +169,10 @@ fn produced_batches() {
         ],
     );
     let expected = "\
-Batch::TooShort 2 CorruptMessage retriable
+Batch::TooShort 87 InvalidRecord final
 Batch::BadLength 2 CorruptMessage retriable
 Batch::TrailingBytes 87 InvalidRecord final
+Batch::BaseOffset 87 InvalidRecord final
 Batch::OldMagic 87 InvalidRecord final
 Batch::UnknownMagic 2 CorruptMessage retriable
 Batch::CrcMismatch 2 CorruptMessage retriable
@@ -180,7 +182,7 @@ Batch::ProducerFields 87 InvalidRecord final
 Batch::ControlBatch 87 InvalidRecord final
 Batch::BrokerOnlyAttributes 32 InvalidTimestamp final
 Batch::TooLarge 10 MessageTooLarge final
-Decode::Compress 2 CorruptMessage retriable
+Decode::Compress 87 InvalidRecord final
 Decode::Compress 10 MessageTooLarge final
 Decode::Record 87 InvalidRecord final
 Validate::NoBatch 87 InvalidRecord final
@@ -324,10 +326,17 @@ fn topics_configs_and_the_rest() {
         vec![
             &ResourceError::InvalidTopic { name: text() },
             &ResourceError::OtherBroker { name: text(), this: 1 },
+            &ResourceError::NoTopicName,
             &ResourceError::NoConfigs { kind: 8 },
         ],
     );
-    got += &lines("AlterConfigs", vec![&AlterConfigsError::BrokerSettings]);
+    got += &lines(
+        "AlterConfigs",
+        vec![
+            &AlterConfigsError::BrokerSettings,
+            &AlterConfigsError::Config(TopicConfigError::NoValue { name: text() }),
+        ],
+    );
     got += &lines("Coordinator", vec![&UnknownCoordinatorType { key_type: 2 }]);
     got += &lines("Fetch", vec![&ZstdUnsupported { version: 9 }]);
     got += &lines(
@@ -360,8 +369,10 @@ DeleteRecords::NegativeOffset 1 OffsetOutOfRange final
 DeleteRecords::TimedOut 7 RequestTimedOut retriable
 Resource::InvalidTopic 17 InvalidTopicException final
 Resource::OtherBroker 42 InvalidRequest final
+Resource::NoTopicName 42 InvalidRequest final
 Resource::NoConfigs 42 InvalidRequest final
 AlterConfigs::BrokerSettings 42 InvalidRequest final
+AlterConfigs::Config 42 InvalidRequest final
 Coordinator::UnknownCoordinatorType 42 InvalidRequest final
 Fetch::ZstdUnsupported 76 UnsupportedCompressionType final
 InitProducerId::Transaction 42 InvalidRequest final

@@ -2,11 +2,13 @@
 //!
 //! Reads go to an immutable snapshot; changes are made one at a time: validate, make durable, tell the storage engine,
 //! publish the next snapshot. A crash in between leaves either the old or the new state: partitions without data cost
-//! nothing, and data of a deleted topic is dropped at the next start because the deletion is recorded first.
-use std::collections::{BTreeMap, HashMap, HashSet};
+//! nothing, and data of a deleted topic is dropped at the next start because the deletion is recorded first. So are the
+//! offsets that groups committed for it, before a topic of the same name can be created.
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
+use async_trait::async_trait;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
@@ -36,6 +38,15 @@ const PARTITIONS_TOTAL_MAX: i64 = 200_000;
 
 const TOPIC_PREFIX: &str = "topic/";
 const DELETED_PREFIX: &str = "deleted-topic/";
+/// Names of deleted topics whose committed offsets are not all deleted yet.
+const FORGET_PREFIX: &str = "forget-offsets/";
+
+/// Who keeps offsets that groups committed for topics.
+#[async_trait]
+pub trait CommittedOffsets: Send + Sync {
+    /// Deletes every group's offsets of this topic; durable when it returns. The error is for people.
+    async fn forget(&self, topic: &str) -> Result<(), String>;
+}
 
 /// One topic as it is now.
 #[derive(Debug, PartialEq)]
@@ -94,6 +105,8 @@ pub enum TopicError {
     InvalidPartitions { name: String, wanted: i32 },
     #[error("topic `{name}` has {current} partitions; the number can only grow, {wanted} was asked for")]
     PartitionsNotGrown { name: String, current: i32, wanted: i32 },
+    #[error("the offsets committed for the deleted topic `{name}` cannot be deleted yet ({reason}); try again")]
+    OldOffsets { name: String, reason: String },
     #[error("this broker holds at most {PARTITIONS_TOTAL_MAX} partitions; delete topics or ask for fewer partitions")]
     TooManyPartitions,
     #[error(transparent)]
@@ -166,6 +179,7 @@ pub struct LoadedTopics {
     snapshot: Snapshot,
     defaults: TopicDefaults,
     deleted: HashSet<TopicId>,
+    forget: BTreeSet<String>,
 }
 
 impl LoadedTopics {
@@ -198,7 +212,9 @@ impl LoadedTopics {
                 deleted.insert(TopicId(id));
             }
         }
-        Ok(LoadedTopics { snapshot, defaults, deleted })
+        let named = |(key, _): (Vec<u8>, _)| String::from_utf8_lossy(&key[FORGET_PREFIX.len()..]).into_owned();
+        let forget = meta.scan(FORGET_PREFIX.as_bytes())?.into_iter().map(named).collect();
+        Ok(LoadedTopics { snapshot, defaults, deleted, forget })
     }
 
     pub fn specs(&self) -> Vec<TopicSpec> {
@@ -221,6 +237,9 @@ pub struct Topics {
     asked: Mutex<Vec<Asked>>,
     default_partitions: i32,
     defaults: TopicDefaults,
+    offsets: OnceLock<Arc<dyn CommittedOffsets>>,
+    /// What [`FORGET_PREFIX`] names.
+    forget: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Topics {
@@ -245,7 +264,42 @@ impl Topics {
             asked: Mutex::default(),
             default_partitions,
             defaults: loaded.defaults,
+            offsets: OnceLock::new(),
+            forget: Mutex::new(loaded.forget),
         }
+    }
+
+    /// From now on a deletion also deletes the offsets committed for the topic. Finishes in the background the deletions
+    /// that the last process did not.
+    pub fn keep_offsets_in(self: &Arc<Self>, offsets: Arc<dyn CommittedOffsets>) {
+        if self.offsets.set(offsets).is_err() {
+            return;
+        }
+        let left = self.forget.lock().clone();
+        let topics = self.clone();
+        tokio::spawn(async move {
+            for name in left {
+                let _one_at_a_time = topics.changes.lock().await;
+                if let Err(error) = topics.forget_offsets(&name).await {
+                    tracing::warn!(topic = name, %error, "offsets of a deleted topic are left until its name is used again");
+                }
+            }
+        });
+    }
+
+    /// Deletes what groups committed for the deleted topic of this name, if that is still to be done. Call it with the lock
+    /// of changes held: nobody may commit for a new topic of the name meanwhile.
+    async fn forget_offsets(&self, name: &str) -> Result<(), TopicError> {
+        if !self.forget.lock().contains(name) {
+            return Ok(());
+        }
+        if let Some(offsets) = self.offsets.get() {
+            let failed = |reason| TopicError::OldOffsets { name: name.to_owned(), reason };
+            offsets.forget(name).await.map_err(failed)?;
+        }
+        self.meta.transact(Vec::new(), vec![Write::Delete(forget_key(name))]).await?;
+        self.forget.lock().remove(name);
+        Ok(())
     }
 
     pub fn get(&self, name: &str) -> Option<Arc<Topic>> {
@@ -348,7 +402,12 @@ impl Topics {
         let mut refused = Vec::new();
         let mut next = self.snapshot.load_full();
         for (NewTopic { name, partitions, configs }, done) in asked {
-            match self.plan_in(&next, &name, partitions, configs) {
+            let planned_topic = match self.plan_in(&next, &name, partitions, configs) {
+                // A topic of this name may have been deleted and not all of its offsets.
+                Ok(topic) => self.forget_offsets(&name).await.map(|()| topic),
+                Err(error) => Err(error),
+            };
+            match planned_topic {
                 Ok(topic) => {
                     let topic = Arc::new(topic);
                     Arc::make_mut(&mut next).add(&topic);
@@ -415,7 +474,7 @@ impl Topics {
         }
     }
 
-    /// Records the deletion, then drops the data. Returns the topic as it was.
+    /// Records the deletion, then drops the data and the offsets committed for it.
     pub async fn delete(&self, topic: &Topic) -> Result<(), TopicError> {
         if topic.is_internal() {
             return Err(TopicError::Internal { name: topic.name.clone(), action: "deleted" });
@@ -424,12 +483,19 @@ impl Topics {
         if self.by_id(topic.id).is_none() {
             return Err(TopicError::Unknown { name: topic.name.clone() });
         }
-        let writes =
-            vec![Write::Delete(key(&topic.name)), Write::Put(tombstone(topic.id), topic.name.clone().into_bytes())];
+        let writes = vec![
+            Write::Delete(key(&topic.name)),
+            Write::Put(tombstone(topic.id), topic.name.clone().into_bytes()),
+            Write::Put(forget_key(&topic.name), Vec::new()),
+        ];
         self.meta.transact(Vec::new(), writes).await?;
+        self.forget.lock().insert(topic.name.clone());
         self.snapshot.store(Arc::new(self.snapshot.load().without(topic)));
         self.storage.delete_topic(topic.id);
         tracing::info!(topic = topic.name, id = %topic.id, "topic deleted");
+        if let Err(error) = self.forget_offsets(&topic.name).await {
+            tracing::warn!(topic = topic.name, %error, "offsets of a deleted topic are left until its name is used again");
+        }
         Ok(())
     }
 
@@ -508,6 +574,10 @@ fn chunks_of<T>(items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
 
 fn key(name: &str) -> Vec<u8> {
     format!("{TOPIC_PREFIX}{name}").into_bytes()
+}
+
+fn forget_key(name: &str) -> Vec<u8> {
+    format!("{FORGET_PREFIX}{name}").into_bytes()
 }
 
 fn put(topic: &Topic) -> Write {

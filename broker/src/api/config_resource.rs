@@ -20,6 +20,8 @@ pub enum Resource {
 pub enum ResourceError {
     #[error("`{name}` is not a topic name")]
     InvalidTopic { name: String },
+    #[error("the name of the topic is empty; there are no defaults of all topics, name a topic")]
+    NoTopicName,
     #[error("this is broker {this}; `{name}` is another one, or none")]
     OtherBroker { name: String, this: i32 },
     #[error("resources of type {kind} have no configs here; topics (2), brokers (4) and groups (32) do")]
@@ -40,6 +42,7 @@ pub const GROUP: i8 = 32;
 pub fn resource(kind: i8, name: &str, this: i32) -> Result<Resource, ResourceError> {
     match kind {
         TOPIC if topics::is_valid_name(name) => Ok(Resource::Topic(name.to_owned())),
+        TOPIC if name.is_empty() => Err(ResourceError::NoTopicName),
         TOPIC => Err(ResourceError::InvalidTopic { name: name.to_owned() }),
         BROKER if name.is_empty() => Ok(Resource::AllBrokers),
         BROKER if name == this.to_string() => Ok(Resource::Broker),

@@ -63,12 +63,15 @@ pub enum AssignmentError {
     WrongCount { wanted: i32, given: usize },
 }
 
+/// A topic that was only validated, one that is to be created (`None`), or why it is neither.
+type Planned = Result<Option<Arc<Topic>>, CreateTopicError>;
+
 /// Creates what can be created, all in one transaction; one that fails does not stop the others.
 pub async fn handle(broker: &Broker, version: i16, request: CreateTopicsRequest) -> CreateTopicsResponse {
     let repeated = repeated_names(&request.topics);
     let mut answered: BTreeSet<String> = BTreeSet::new();
     let mut wanted = Vec::new();
-    let mut plans: Vec<(TopicName, Result<Option<Arc<Topic>>, CreateTopicError>)> = Vec::new();
+    let mut plans: Vec<(TopicName, Planned)> = Vec::new();
     for topic in request.topics {
         let name = topic.name.clone();
         if !answered.insert(name.to_string()) {

@@ -93,7 +93,6 @@ fn plan(asked: Vec<Named>) -> Vec<(Named, Result<TopicRef, DeleteTopicError>)> {
 async fn delete(broker: &Broker, wanted: &TopicRef) -> Result<(String, Uuid), DeleteTopicError> {
     let topic = lookup::topic(broker, wanted)?;
     broker.topics.delete(&topic).await?;
-    broker.groups.on_topic_deleted(&topic.name).await;
     Ok((topic.name.clone(), topic.id.0))
 }
 

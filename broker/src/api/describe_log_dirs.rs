@@ -2,6 +2,7 @@
 //!
 //! Versions 1-4. KIP-113, KIP-784 (error code, 3), KIP-827 (disk sizes, 4). Errors: none; topics that do not exist are left out.
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use kafka_protocol::messages::describe_log_dirs_request::DescribeLogDirsRequest;
 use kafka_protocol::messages::describe_log_dirs_response::{
@@ -33,8 +34,10 @@ pub fn handle(broker: &Broker, version: i16, request: DescribeLogDirsRequest) ->
             },
         };
         topics.push(describe(broker, &topic, partitions));
+        // A topic of which nothing that was asked for exists is left out, as in Kafka.
+        topics.pop_if(|topic| topic.partitions.is_empty());
     }
-    let path = std::path::absolute(&broker.settings.data_dir).unwrap_or_else(|_| broker.settings.data_dir.clone());
+    let path = data_dir(broker);
     let result = DescribeLogDirsResult::default().with_log_dir(wire(path.display().to_string())).with_topics(topics);
     let result = match rustix::fs::statvfs(&path) {
         Ok(disk) if version >= 4 => {
@@ -44,6 +47,11 @@ pub fn handle(broker: &Broker, version: i16, request: DescribeLogDirsRequest) ->
         _ => result, // -1: unknown
     };
     DescribeLogDirsResponse::default().with_results(vec![result])
+}
+
+/// The folder as clients are told it.
+pub(super) fn data_dir(broker: &Broker) -> PathBuf {
+    std::path::absolute(&broker.settings.data_dir).unwrap_or_else(|_| broker.settings.data_dir.clone())
 }
 
 fn describe(broker: &Broker, topic: &Topic, partitions: Vec<i32>) -> DescribeLogDirsTopic {

@@ -16,7 +16,7 @@ use weir_storage::log::AbortedTransaction;
 
 use super::lookup::{self, TopicRef};
 use super::{Versions, given};
-use crate::broker::Broker;
+use crate::broker::{Advertised, Broker};
 use crate::error_code::KafkaError;
 use weir_storage::memory::Reservation;
 
@@ -89,30 +89,52 @@ pub struct FetchAnswer {
     pub error_code: i16,
     pub session_id: i32,
     pub partitions: Vec<FetchedPartition>,
+    /// Told (from version 16 on) beside a partition whose reader has an old leader epoch.
+    pub leader: Leader,
+}
+
+/// The leader of every partition, and where it is reached (KIP-951).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Leader {
+    pub node_id: i32,
+    pub epoch: i32,
+    pub address: Advertised,
 }
 
 impl FetchAnswer {
-    fn refused(error: FetchSessionError) -> Self {
-        FetchAnswer { throttle_time_ms: 0, error_code: error.wire_code(), session_id: 0, partitions: Vec::new() }
+    fn refused(error: FetchSessionError, leader: Leader) -> Self {
+        FetchAnswer {
+            throttle_time_ms: 0,
+            error_code: error.wire_code(),
+            session_id: 0,
+            partitions: Vec::new(),
+            leader,
+        }
     }
 }
 
 /// Serves one fetch; waits up to `max_wait_ms` while there is less than `min_bytes`. Returns the parts of the body, and
 /// the memory to hold until they are sent.
-pub async fn handle(broker: &Broker, version: i16, request: FetchRequest) -> (Vec<Bytes>, Vec<Reservation>) {
+pub async fn handle(
+    broker: &Broker,
+    told: &Advertised,
+    version: i16,
+    request: FetchRequest,
+) -> (Vec<Bytes>, Vec<Reservation>) {
+    let leader = Leader { node_id: broker.node_id(), epoch: broker.leader_epoch().0, address: told.clone() };
     let plan = read::Plan::new(&request, broker.settings.fetch_max_bytes);
     let wishes = columnar::Wishes::of(version, &request);
     let mut hold = Vec::new();
     let answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
         Err(error) => {
             tracing::debug!(%error, "fetch session refused");
-            FetchAnswer::refused(error)
+            FetchAnswer::refused(error, leader)
         }
         Ok(context) => {
             let (mut partitions, memory) = read::read(broker, version, &plan, &wishes, context.wanted()).await;
             hold = memory;
             let session_id = broker.fetch_sessions.finish(broker.now_ms(), context, &mut partitions);
-            FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id, partitions }
+            FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id, partitions, leader }
         }
     };
     count(broker, &answer);

@@ -97,7 +97,7 @@ mod tests {
         let unknown = after(&[change("retention.ms", 9, Some("1"))]).unwrap_err();
         assert_eq!(unknown.error_code(), ErrorCode::InvalidRequest);
         let null = after(&[change("retention.ms", 0, None)]).unwrap_err();
-        assert_eq!(null.error_code(), ErrorCode::InvalidConfig);
+        assert_eq!(null.error_code(), ErrorCode::InvalidRequest);
         let twice = after(&[change("retention.ms", 0, Some("1")), change("retention.ms", 1, None)]).unwrap_err();
         assert_eq!(twice.error_code(), ErrorCode::InvalidRequest);
     }

@@ -53,21 +53,32 @@ pub fn query(version: i16, timestamp: i64) -> Option<Query> {
 /// Answers partition by partition.
 pub async fn handle(broker: &Broker, version: i16, request: ListOffsetsRequest) -> ListOffsetsResponse {
     let read_committed = request.isolation_level == 1;
-    let mut seen: HashSet<(TopicName, i32)> = HashSet::new();
+    let repeated = repeated(&request);
+    let mut refused = HashSet::new();
     let mut topics = Vec::with_capacity(request.topics.len());
     for topic in request.topics {
         let mut partitions = Vec::with_capacity(topic.partitions.len());
         for wanted in topic.partitions {
-            let found = if seen.insert((topic.name.clone(), wanted.partition_index)) {
+            let key = (topic.name.clone(), wanted.partition_index);
+            let found = if !repeated.contains(&key) {
                 answer(broker, version, &topic.name, &wanted, read_committed).await
-            } else {
+            } else if refused.insert(key) {
                 Err(ErrorCode::InvalidRequest)
+            } else {
+                continue;
             };
             partitions.push(encode(version, wanted.partition_index, found));
         }
         topics.push(ListOffsetsTopicResponse::default().with_name(topic.name).with_partitions(partitions));
     }
     ListOffsetsResponse::default().with_topics(topics)
+}
+
+/// Partitions that are named more than once: which of the questions is meant is not known, so none is answered.
+fn repeated(request: &ListOffsetsRequest) -> HashSet<(TopicName, i32)> {
+    let mut seen = HashSet::new();
+    let named = request.topics.iter().flat_map(|t| t.partitions.iter().map(|p| (t.name.clone(), p.partition_index)));
+    named.filter(|key| !seen.insert(key.clone())).collect()
 }
 
 async fn answer(

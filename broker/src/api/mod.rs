@@ -8,6 +8,8 @@ use kafka_protocol::protocol::StrBytes;
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
 pub mod alter_configs;
+pub mod alter_partition_reassignments;
+pub mod alter_replica_log_dirs;
 pub mod api_versions;
 pub mod authorized;
 pub mod config_change;
@@ -25,8 +27,10 @@ pub mod describe_configs;
 pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
+pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
+pub mod elect_leaders;
 pub mod end_txn;
 pub mod fetch;
 pub mod find_coordinator;
@@ -38,6 +42,7 @@ pub mod leave_group;
 pub mod list_config_resources;
 pub mod list_groups;
 pub mod list_offsets;
+pub mod list_partition_reassignments;
 pub mod list_transactions;
 pub mod lookup;
 pub mod metadata;
@@ -50,6 +55,7 @@ pub mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod txn_offset_commit;
+pub mod update_features;
 pub mod write_txn_markers;
 
 /// The versions of one API that this broker serves. They feed ApiVersions and docs/generated/apis.md.
@@ -105,11 +111,17 @@ pub const SERVED: &[Versions] = &[
     describe_acls::VERSIONS,
     describe_configs::VERSIONS,
     alter_configs::VERSIONS,
+    alter_replica_log_dirs::VERSIONS,
     describe_log_dirs::VERSIONS,
     create_partitions::VERSIONS,
     delete_groups::VERSIONS,
+    elect_leaders::VERSIONS,
     incremental_alter_configs::VERSIONS,
+    alter_partition_reassignments::VERSIONS,
+    list_partition_reassignments::VERSIONS,
     offset_delete::VERSIONS,
+    describe_quorum::VERSIONS,
+    update_features::VERSIONS,
     describe_cluster::VERSIONS,
     describe_producers::VERSIONS,
     describe_transactions::VERSIONS,

@@ -16,6 +16,7 @@ use super::lookup;
 use super::{Versions, given};
 use crate::broker::Broker;
 use crate::error_code::{KafkaError, NONE};
+use crate::group::GroupError;
 use crate::group::coordinator::Committer;
 use crate::group::offsets::{CommittedOffset, PartitionName};
 
@@ -59,6 +60,10 @@ pub async fn handle(broker: &Broker, version: i16, request: OffsetCommitRequest)
     };
     let mut verdicts = match result {
         Ok(verdicts) => verdicts.into_iter().map(|v| v.map_or_else(|e| e.wire_code(), |()| NONE)).collect(),
+        // KIP-848: from version 9 on, a member of no group is told just that.
+        Err(GroupError::IllegalGeneration) if version >= 9 && !broker.groups.exists(&request.group_id) => {
+            vec![GroupError::GroupIdNotFound.wire_code(); count]
+        }
         Err(error) => vec![error.wire_code(); count],
     }
     .into_iter();

@@ -9,6 +9,7 @@
 //!
 //! Two phases, so that one connection's requests keep their order without waiting for the disk: [`submit`] validates and queues,
 //! and is awaited before the next request of the connection starts; [`Submitted::finish`] waits for the outcome.
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -22,7 +23,7 @@ use weir_protocol::ids::Timestamp;
 use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic};
 use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, PendingAppend};
 
-use weir_protocol::records::{BatchHeader, DecompressLimits};
+use weir_protocol::records::{BatchHeader, Compression, DecompressLimits};
 use weir_storage::cpu::Priority;
 use weir_storage::memory::{Reservation, Share};
 
@@ -131,7 +132,7 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
     let mut placed = Vec::new();
     let (mut uses_frame, mut bytes) = (false, 0);
     let mut topics: Vec<TopicSlots> = Vec::with_capacity(request.topics.len());
-    for ProduceTopic { topic, partitions } in request.topics {
+    for ProduceTopic { topic, partitions } in last_of_each(request.topics) {
         let topic = TopicRef::from(topic);
         let found = writable(broker, &topic);
         let mut slots = Vec::with_capacity(partitions.len());
@@ -175,6 +176,33 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
     Submitted { version, acks: request.acks, timeout_ms: request.timeout_ms, topics, outcome, metrics }
 }
 
+/// As in Kafka, of two batches for one partition in one request the last one counts, and a topic without partitions is not
+/// answered. Client libraries send neither.
+fn last_of_each(topics: Vec<ProduceTopic>) -> Vec<ProduceTopic> {
+    if !names_partition_twice(&topics) {
+        return topics.into_iter().filter(|topic| !topic.partitions.is_empty()).collect();
+    }
+    let mut topics = topics;
+    let mut seen = HashSet::new();
+    for ProduceTopic { topic, partitions } in topics.iter_mut().rev() {
+        let mut at = partitions.len();
+        while at > 0 {
+            at -= 1;
+            if !seen.insert((topic.clone(), partitions[at].index)) {
+                partitions.remove(at);
+            }
+        }
+    }
+    topics.retain(|topic| !topic.partitions.is_empty());
+    topics
+}
+
+fn names_partition_twice(topics: &[ProduceTopic]) -> bool {
+    let count: usize = topics.iter().map(|topic| topic.partitions.len()).sum();
+    let mut seen = HashSet::with_capacity(if count > 1 { count } else { 0 });
+    count > 1 && topics.iter().any(|t| t.partitions.iter().any(|partition| !seen.insert((&t.topic, partition.index))))
+}
+
 fn required_acks(acks: Acks) -> Result<AckLevel, ProduceError> {
     match acks {
         Acks::All => Ok(AckLevel::Durable),
@@ -202,16 +230,34 @@ async fn admit(
     let partition = lookup::partition(broker, topic, index)?;
     let rules = Rules::of(&topic.settings);
     let batch = batch.unwrap_or_default();
-    let (header, depth) = validate::shallow(version, &batch, &rules, now)?;
+    let (header, depth) = validate::shallow(version, &batch, &rules)?;
     let original = batch.as_ptr() as usize;
     let (batch, header) = match depth {
-        Depth::Shallow => (batch, header),
-        Depth::Records { costly: false } => validate::deep(batch, header, &rules, now)?,
-        Depth::Records { costly: true } => deep(broker, batch, header, &rules, now).await?,
+        Depth::Here => here(broker, batch, header, &rules, now).await?,
+        Depth::Costly => deep(broker, batch, header, &rules, now).await?,
     };
     let rewritten = batch.as_ptr() as usize != original;
     let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
     Ok(Admitted { append, name: (topic.name.clone(), index), rewritten })
+}
+
+/// Opens records on the connection's thread; if a few bytes expand to many after all, on the others.
+async fn here(
+    broker: &Broker,
+    batch: BytesMut,
+    header: BatchHeader,
+    rules: &Rules,
+    now: Timestamp,
+) -> Result<(BytesMut, BatchHeader), ProduceError> {
+    if header.attributes.compression() == Compression::None {
+        return Ok(validate::deep(batch, header, rules, now)?);
+    }
+    let few = DecompressLimits { max_bytes: validate::SMALL_EXPANDED_BYTES, ..rules.decompress };
+    let again = batch.clone();
+    match validate::deep(batch, header, &Rules { decompress: few, ..*rules }, now) {
+        Err(error) if error.is_expansion() => deep(broker, again, header, rules, now).await,
+        result => Ok(result?),
+    }
 }
 
 /// Compressed records are usually less than so many times smaller.

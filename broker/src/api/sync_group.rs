@@ -1,6 +1,6 @@
 //! SyncGroup (key 14): the leader hands in the assignment, every member gets its part.
 //!
-//! Versions 0-5. KIP-345 (3), KIP-559 (protocol type and name, 5). Errors: UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION,
+//! Versions 0-5. KIP-345 (3), KIP-559 (protocol type and name, mandatory from 5 on). Errors: INVALID_GROUP_ID, UNKNOWN_MEMBER_ID, ILLEGAL_GENERATION,
 //! REBALANCE_IN_PROGRESS, FENCED_INSTANCE_ID, INCONSISTENT_GROUP_PROTOCOL, COORDINATOR_LOAD_IN_PROGRESS, COORDINATOR_NOT_AVAILABLE.
 use kafka_protocol::messages::{ApiKey, SyncGroupRequest, SyncGroupResponse};
 use weir_protocol::ids::Generation;
@@ -15,6 +15,9 @@ pub const VERSIONS: Versions = Versions::new(ApiKey::SyncGroup, 0, 5);
 /// Syncs; the answer comes when the leader's assignment is durable.
 pub async fn handle(broker: &Broker, version: i16, request: SyncGroupRequest) -> SyncGroupResponse {
     let group = request.group_id.to_string();
+    if version >= 5 && (request.protocol_type.is_none() || request.protocol_name.is_none()) {
+        return answer(version, Err(GroupError::InconsistentGroupProtocol));
+    }
     let request = SyncRequest {
         member_id: request.member_id.to_string(),
         instance_id: request.group_instance_id.map(|id| id.to_string()),

@@ -273,6 +273,15 @@ impl Config {
             let fix = format!("Add {}://HOST:PORT to listeners, or name one of them", stray.name);
             return unsound("advertised.listeners", format!("there is no listener named `{}`", stray.name), fix);
         }
+        let http = self.node.http_listen;
+        if !http.ip().is_loopback() && !self.node.insecure {
+            let fix = format!(
+                "Listen on 127.0.0.1:{}, or set insecure = true (flag --insecure) where the network is trusted",
+                http.port()
+            );
+            let problem = format!("{http} can be reached from other machines and nothing authenticates clients");
+            return unsound("http.listen", problem, fix);
+        }
         let mut resolved = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let bind = listener.address.clone();

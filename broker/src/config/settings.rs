@@ -34,7 +34,7 @@ settings! {
         /// What clients are told to connect to, by listener name, where that differs: for example
         /// `inside://weir:9092,outside://localhost:19092` for a broker in a container.
         "advertised.listeners" => advertised_listeners: AddressList = AddressList::default();
-        /// Allows listeners that other machines can reach without authentication. Flag `--insecure`.
+        /// Allows listeners (Kafka, HTTP and registry) that other machines can reach without authentication. Flag `--insecure`.
         "insecure" => insecure: bool = false;
         /// Where metrics (`/metrics`) and health (`/healthz`, `/readyz`) are served. Flag `--http`.
         "http.listen" => http_listen: SocketAddr = loopback(9644);

@@ -90,6 +90,15 @@ fn reachable_listener_without_authentication_is_refused_unless_insecure() {
 }
 
 #[test]
+fn http_that_other_machines_reach_is_refused_unless_insecure() {
+    let open = [("http.listen", "0.0.0.0:9644")];
+    let error = load_from(&flags(&open), &[]).unwrap_err().to_string();
+    assert!(error.contains("http.listen") && error.contains("127.0.0.1:9644"), "{error}");
+    assert!(error.contains("--insecure"), "{error}");
+    load_from(&flags(&[open[0], ("insecure", "true")]), &[]).unwrap();
+}
+
+#[test]
 fn advertised_listeners_must_match_and_be_connectable() {
     for (advertised, problem) in [("out://h:1", "no listener named `out`"), ("kafka://0.0.0.0:1", "cannot connect")] {
         let error = load_from(&flags(&[("advertised.listeners", advertised)]), &[]).unwrap_err().to_string();

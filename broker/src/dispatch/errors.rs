@@ -65,6 +65,12 @@ errors! {
     DescribeAclsResponse { error_code; }
     DescribeConfigsResponse { results.error_code; }
     AlterConfigsResponse { responses.error_code; }
+    AlterReplicaLogDirsResponse { results.partitions.error_code; }
+    ElectLeadersResponse { error_code; replica_election_results.partition_result.error_code; }
+    AlterPartitionReassignmentsResponse { error_code; responses.partitions.error_code; }
+    ListPartitionReassignmentsResponse { error_code; }
+    DescribeQuorumResponse { error_code; topics.partitions.error_code; }
+    UpdateFeaturesResponse { error_code; results.error_code; }
     DescribeLogDirsResponse { error_code; results.error_code; }
     CreatePartitionsResponse { results.error_code; }
     DeleteGroupsResponse { results.error_code; }

@@ -176,3 +176,47 @@ async fn record_of_a_deletion_is_kept_as_long_as_the_log_names_the_topic() {
     tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     assert!(open_with(dir.path(), config()).await.storage.status().quarantined.is_empty());
 }
+
+/// Remembers which topics it was told to forget; refuses while `fails`.
+#[derive(Default)]
+struct Forgetful {
+    forgotten: Mutex<Vec<String>>,
+    fails: std::sync::atomic::AtomicBool,
+}
+
+#[async_trait]
+impl CommittedOffsets for Forgetful {
+    async fn forget(&self, topic: &str) -> Result<(), String> {
+        if self.fails.load(std::sync::atomic::Ordering::Relaxed) {
+            return Err("the log takes no writes".to_owned());
+        }
+        self.forgotten.lock().push(topic.to_owned());
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn offsets_of_a_deleted_topic_go_before_its_name_is_used_again_also_after_a_crash() {
+    let dir = tempfile::tempdir().unwrap();
+    let topics = open(dir.path()).await;
+    let offsets = Arc::new(Forgetful::default());
+    topics.keep_offsets_in(offsets.clone());
+    let first = topics.create("flights", None, TopicConfigs::default()).await.unwrap();
+    offsets.fails.store(true, std::sync::atomic::Ordering::Relaxed);
+    topics.delete(&first).await.unwrap();
+    let refused = topics.create("flights", None, TopicConfigs::default()).await.unwrap_err();
+    assert!(matches!(refused, TopicError::OldOffsets { .. }), "{refused}");
+    // As if the process had been killed between the deletion and the offsets' tombstones.
+    drop(topics);
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+
+    let topics = open(dir.path()).await;
+    let offsets = Arc::new(Forgetful::default());
+    topics.keep_offsets_in(offsets.clone());
+    topics.create("flights", None, TopicConfigs::default()).await.unwrap();
+    assert_eq!(*offsets.forgotten.lock(), ["flights"], "once, before the topic was made");
+    let second = topics.get("flights").unwrap();
+    topics.delete(&second).await.unwrap();
+    assert_eq!(offsets.forgotten.lock().len(), 2);
+    assert!(topics.meta.scan(FORGET_PREFIX.as_bytes()).unwrap().is_empty());
+}

@@ -58,7 +58,15 @@ async fn every_version_of_every_api_answers_an_empty_request() {
     sweep(&broker, OffsetDeleteRequest::default(), done).await;
     sweep(&broker, DescribeClusterRequest::default(), done).await;
     sweep(&broker, ListConfigResourcesRequest::default(), done).await;
+    sweep(&broker, ConsumerGroupHeartbeatRequest::default(), done).await;
+    sweep(&broker, ConsumerGroupDescribeRequest::default(), done).await;
     sweep(&broker, DescribeTopicPartitionsRequest::default(), done).await;
+    sweep(&broker, AlterReplicaLogDirsRequest::default(), done).await;
+    sweep(&broker, ElectLeadersRequest::default(), done).await;
+    sweep(&broker, AlterPartitionReassignmentsRequest::default(), done).await;
+    sweep(&broker, ListPartitionReassignmentsRequest::default(), done).await;
+    sweep(&broker, DescribeQuorumRequest::default(), done).await;
+    sweep(&broker, UpdateFeaturesRequest::default(), done).await;
     swept.sort_unstable();
     let served: Vec<i16> = SERVED.iter().map(|versions| versions.key as i16).collect();
     assert_eq!(swept, served, "an API was added to SERVED and not to this test");

@@ -199,7 +199,14 @@ async fn records_outside_of_a_transaction_are_refused() {
     assert_eq!(client.produce(11, &t, 0, -1, plain.build().unwrap()).await.error_code, 48);
     producer.end(&mut client, true).await;
     settled(&mut client, &t, 0).await;
-    assert_eq!(producer.try_write(&mut client, &t, 0, "late").await.error_code, 120);
+    // 19, which is retriable, while the transaction is being completed.
+    let late = loop {
+        match producer.try_write(&mut client, &t, 0, "late").await.error_code {
+            19 => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+            code => break code,
+        }
+    };
+    assert_eq!(late, 120);
     let marker = BatchBuilder::new().producer(ProducerId(producer.id), ProducerEpoch(0), 1).transactional().control();
     let mut marker = marker;
     marker.append(Some(&[0, 0, 0, 1]), Some(&[0; 6]), &[], Timestamp(1_000)).unwrap();
@@ -291,8 +298,15 @@ async fn offsets_of_a_transaction_count_when_it_commits() {
         for (offset, commit, expected) in [(5, true, 5), (9, false, 5), (11, true, 11)] {
             let version = if v2 { 5 } else { 3 };
             if !v2 {
-                let refused = client.call(version, &offsets_request(&producer, "g", offset)).await;
-                assert_eq!(refused.topics[0].partitions[0].error_code, 48, "the group was not added");
+                // 51 while the transaction before is being completed: clients ask again.
+                let refused = loop {
+                    let refused = client.call(version, &offsets_request(&producer, "g", offset)).await;
+                    match refused.topics[0].partitions[0].error_code {
+                        51 => tokio::time::sleep(std::time::Duration::from_millis(5)).await,
+                        code => break code,
+                    }
+                };
+                assert_eq!(refused, 48, "the group was not added");
                 let add = AddOffsetsToTxnRequest::default()
                     .with_transactional_id(id())
                     .with_producer_id(producer.id.into())

@@ -25,6 +25,12 @@ pub enum BatchError {
         /// How many bytes follow the first batch.
         bytes: usize,
     },
+    /// A produced batch with an offset of its own.
+    #[error("the record batch has base offset {base_offset}; a producer sends 0, offsets are assigned by the broker")]
+    BaseOffset {
+        /// What the header says.
+        base_offset: i64,
+    },
     /// A message set of the format before Kafka 0.11.
     #[error("message format {magic} is not supported; the producer must use message format 2 (Kafka 0.11 or newer)")]
     OldMagic {

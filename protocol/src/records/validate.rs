@@ -28,13 +28,17 @@ pub fn validate_produced(bytes: &[u8], limits: &ValidationLimits) -> Result<Batc
     if bytes.len() < total {
         return Err(BatchError::TooShort { have: bytes.len(), need: total });
     }
-    if bytes.len() > total {
-        return Err(BatchError::TrailingBytes { bytes: bytes.len() - total });
-    }
     if total > limits.max_batch_bytes {
         return Err(BatchError::TooLarge { bytes: total, limit: limits.max_batch_bytes });
     }
-    verify_crc(bytes)?;
+    // Before what follows the batch is blamed: with a wrong length, the bytes after it are part of it.
+    verify_crc(&bytes[..total])?;
+    if bytes.len() > total {
+        return Err(BatchError::TrailingBytes { bytes: bytes.len() - total });
+    }
+    if header.base_offset.0 != 0 {
+        return Err(BatchError::BaseOffset { base_offset: header.base_offset.0 });
+    }
     check_produced_flags(&header)?;
     check_produced_count(&header, limits)?;
     check_producer_fields(&header)?;

@@ -5,11 +5,15 @@
 use bytes::{BufMut, Bytes, BytesMut};
 use weir_protocol::columnar::{self, ColumnarResult};
 
-use super::{FetchAnswer, FetchedPartition};
+use super::{FetchAnswer, FetchedPartition, Leader};
 use crate::api::lookup::TopicRef;
+use crate::error_code::ErrorCode;
 
 /// First version with compact lengths and tagged fields.
 const FLEXIBLE: i16 = 12;
+
+/// First version that tells the leader and its address (KIP-951).
+const LEADER_SINCE: i16 = 16;
 
 /// The response body as parts to be written one after the other.
 pub fn encode(version: i16, answer: FetchAnswer) -> Vec<Bytes> {
@@ -19,17 +23,25 @@ pub fn encode(version: i16, answer: FetchAnswer) -> Vec<Bytes> {
         out.buf.put_i16(answer.error_code);
         out.buf.put_i32(answer.session_id);
     }
+    // As Kafka has it: for FENCED_LEADER_EPOCH and NOT_LEADER_OR_FOLLOWER, and we lead every partition.
+    let fenced = |p: &FetchedPartition| version >= LEADER_SINCE && p.error_code == ErrorCode::FencedLeaderEpoch.code();
+    let tells_leader = answer.partitions.iter().any(fenced);
     let topics = group_by_topic(answer.partitions);
     out.array_len(topics.len());
     for (topic, partitions) in topics {
         out.topic(&topic);
         out.array_len(partitions.len());
         for partition in partitions {
-            out.partition(partition);
+            let leader = fenced(&partition).then_some(&answer.leader);
+            out.partition(partition, leader);
         }
         out.no_tags();
     }
-    out.no_tags();
+    if tells_leader {
+        out.node_endpoint(&answer.leader);
+    } else {
+        out.no_tags();
+    }
     out.finish()
 }
 
@@ -110,7 +122,7 @@ impl Parts {
         }
     }
 
-    fn partition(&mut self, p: FetchedPartition) {
+    fn partition(&mut self, p: FetchedPartition, leader: Option<&Leader>) {
         self.buf.put_i32(p.key.partition);
         self.buf.put_i16(p.error_code);
         self.buf.put_i64(p.high_watermark);
@@ -123,7 +135,7 @@ impl Parts {
             self.buf.put_i32(-1); // preferred read replica: every partition is read from its leader
         }
         self.records(p.records);
-        self.partition_tags(p.diverging, p.columnar.as_ref());
+        self.partition_tags(p.diverging, leader, p.columnar.as_ref());
     }
 
     fn aborted(&mut self, p: &FetchedPartition) {
@@ -154,16 +166,27 @@ impl Parts {
         }
     }
 
-    /// Tag 0: the diverging epoch. Tag 5700: the columnar result. Tags ascend.
-    fn partition_tags(&mut self, diverging: Option<(i32, i64)>, columnar: Option<&ColumnarResult>) {
+    /// Tag 0: the diverging epoch. Tag 1: the current leader. Tag 5700: the columnar result. Tags ascend.
+    fn partition_tags(
+        &mut self,
+        diverging: Option<(i32, i64)>,
+        leader: Option<&Leader>,
+        columnar: Option<&ColumnarResult>,
+    ) {
         if !self.flexible() {
             return;
         }
-        self.buf.put_u8(u8::from(diverging.is_some()) + u8::from(columnar.is_some()));
+        self.buf.put_u8(u8::from(diverging.is_some()) + u8::from(leader.is_some()) + u8::from(columnar.is_some()));
         if let Some((epoch, end_offset)) = diverging {
-            self.buf.put_slice(&[0, 13]); // number 0, 4 + 8 + 1 bytes
+            self.buf.put_slice(&[0, 13]); // tag 0 of 4 + 8 + 1 bytes
             self.buf.put_i32(epoch);
             self.buf.put_i64(end_offset);
+            self.buf.put_u8(0);
+        }
+        if let Some(leader) = leader {
+            self.buf.put_slice(&[1, 9]); // tag 1 of 4 + 4 + 1 bytes
+            self.buf.put_i32(leader.node_id);
+            self.buf.put_i32(leader.epoch);
             self.buf.put_u8(0);
         }
         if let Some(result) = columnar {
@@ -173,6 +196,22 @@ impl Parts {
             self.varint(tag.len() as u32);
             self.buf.put_slice(&tag);
         }
+    }
+
+    /// The tagged fields of the response: where the leader is reached.
+    fn node_endpoint(&mut self, leader: &Leader) {
+        let host = leader.address.host.as_bytes();
+        let mut endpoint = Parts::new(self.version, host.len() + 16);
+        endpoint.varint(1 + 1); // one endpoint
+        endpoint.buf.put_i32(leader.node_id);
+        endpoint.varint(host.len() as u32 + 1);
+        endpoint.buf.put_slice(host);
+        endpoint.buf.put_i32(i32::from(leader.address.port));
+        endpoint.varint(0); // no rack
+        endpoint.no_tags();
+        self.buf.put_slice(&[1, 0]); // one tag, number 0
+        self.varint(endpoint.buf.len() as u32);
+        self.buf.put_slice(&endpoint.buf);
     }
 
     fn finish(mut self) -> Vec<Bytes> {

@@ -1,14 +1,15 @@
 use super::super::session::PartitionRef;
 use super::*;
 use kafka_protocol::messages::fetch_response::{
-    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, PartitionData,
+    AbortedTransaction, EpochEndOffset, FetchableTopicResponse, LeaderIdAndEpoch, NodeEndpoint, PartitionData,
 };
-use kafka_protocol::messages::{FetchResponse, TopicName};
+use kafka_protocol::messages::{BrokerId, FetchResponse, TopicName};
 use kafka_protocol::protocol::{Encodable, StrBytes};
 use uuid::Uuid;
 use weir_protocol::ids::{Offset, ProducerId};
 
 use crate::api::fetch::VERSIONS;
+use crate::broker::Advertised;
 
 fn joined(parts: &[Bytes]) -> Vec<u8> {
     parts.iter().flat_map(|part| part.iter().copied()).collect()
@@ -39,6 +40,8 @@ fn answer(version: i16) -> FetchAnswer {
     none_aborted.aborted = Some(Vec::new());
     let mut failed = FetchedPartition::new(PartitionRef { topic: topic(version, 2), partition: 5 });
     failed.error_code = 3;
+    let mut fenced = FetchedPartition::new(PartitionRef { topic: topic(version, 2), partition: 6 });
+    fenced.error_code = 74;
     let mut diverging = partition(topic(version, 1), 0, &[]);
     diverging.diverging = (version >= 12).then_some((4, 77));
     FetchAnswer {
@@ -51,13 +54,20 @@ fn answer(version: i16) -> FetchAnswer {
             aborted,
             none_aborted,
             failed,
+            fenced,
             diverging, // topic 1 again, not next to its other partitions
         ],
+        leader: leader(),
     }
 }
 
+fn leader() -> Leader {
+    Leader { node_id: 3, epoch: 12, address: Advertised { host: "weir.example".to_owned(), port: 9092 } }
+}
+
 /// The same answer through the protocol crate's structs.
-fn reference(answer: &FetchAnswer) -> FetchResponse {
+fn reference(version: i16, answer: &FetchAnswer) -> FetchResponse {
+    let mut endpoints = Vec::new();
     let mut topics: Vec<FetchableTopicResponse> = Vec::new();
     for p in &answer.partitions {
         let mut entry = FetchableTopicResponse::default();
@@ -85,6 +95,17 @@ fn reference(answer: &FetchAnswer) -> FetchResponse {
                     .collect()
             }))
             .with_records(Some(Bytes::from(joined(&p.records))));
+        let data = if version >= 16 && p.error_code == 74 {
+            endpoints = vec![
+                NodeEndpoint::default()
+                    .with_node_id(BrokerId(3))
+                    .with_host(StrBytes::from_static_str("weir.example"))
+                    .with_port(9092),
+            ];
+            data.with_current_leader(LeaderIdAndEpoch::default().with_leader_id(BrokerId(3)).with_leader_epoch(12))
+        } else {
+            data
+        };
         match topics.last_mut() {
             Some(last) if last.topic == entry.topic && last.topic_id == entry.topic_id => last.partitions.push(data),
             _ => topics.push(entry.with_partitions(vec![data])),
@@ -95,6 +116,7 @@ fn reference(answer: &FetchAnswer) -> FetchResponse {
         .with_error_code(answer.error_code)
         .with_session_id(answer.session_id)
         .with_responses(topics)
+        .with_node_endpoints(endpoints)
 }
 
 #[test]
@@ -102,7 +124,7 @@ fn parts_equal_the_crates_encoding_in_every_version() {
     for version in VERSIONS.min..=VERSIONS.max {
         let answer = answer(version);
         let mut expected = BytesMut::new();
-        reference(&answer).encode(&mut expected, version).unwrap();
+        reference(version, &answer).encode(&mut expected, version).unwrap();
         assert_eq!(joined(&encode(version, answer)), expected.to_vec(), "version {version}");
     }
 }
@@ -110,9 +132,10 @@ fn parts_equal_the_crates_encoding_in_every_version() {
 #[test]
 fn answer_without_partitions_equals_the_crates_encoding() {
     for version in VERSIONS.min..=VERSIONS.max {
-        let answer = FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id: 0, partitions: Vec::new() };
+        let answer =
+            FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id: 0, partitions: Vec::new(), leader: leader() };
         let mut expected = BytesMut::new();
-        reference(&answer).encode(&mut expected, version).unwrap();
+        reference(version, &answer).encode(&mut expected, version).unwrap();
         assert_eq!(joined(&encode(version, answer)), expected.to_vec(), "version {version}");
     }
 }
@@ -123,7 +146,8 @@ fn record_chunks_are_passed_on_without_a_copy() {
     let address = chunk.as_ptr();
     let mut p = partition(topic(12, 1), 0, &[]);
     p.records = vec![chunk];
-    let answer = FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id: 0, partitions: vec![p] };
+    let answer =
+        FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id: 0, partitions: vec![p], leader: leader() };
     let parts = encode(12, answer);
     assert!(parts.iter().any(|part| part.as_ptr() == address), "the very same memory is among the parts");
     assert_eq!(parts.len(), 3);
@@ -133,8 +157,9 @@ fn record_chunks_are_passed_on_without_a_copy() {
 fn long_lengths_take_several_varint_bytes() {
     let mut p = partition(topic(12, 1), 0, &[]);
     p.records = vec![Bytes::from(vec![0u8; 300_000])];
-    let answer = FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id: 0, partitions: vec![p] };
+    let answer =
+        FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id: 0, partitions: vec![p], leader: leader() };
     let mut expected = BytesMut::new();
-    reference(&answer).encode(&mut expected, 12).unwrap();
+    reference(12, &answer).encode(&mut expected, 12).unwrap();
     assert_eq!(joined(&encode(12, answer)), expected.to_vec());
 }

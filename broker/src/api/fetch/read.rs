@@ -73,7 +73,7 @@ enum Target<'a> {
         wanted: &'a Wanted,
         scan: Box<ScanTarget>,
     },
-    Answered(FetchedPartition),
+    Answered(Box<FetchedPartition>),
 }
 
 /// Reads every wanted partition in order. What comes from disk takes memory first: the first bytes wait for it, later
@@ -102,7 +102,7 @@ pub async fn read(
     let mut answers = Vec::with_capacity(targets.len());
     for target in targets {
         let answer = match target {
-            Target::Answered(answer) => answer,
+            Target::Answered(answer) => *answer,
             Target::Scan { key, scan, .. } => {
                 answers.push(scan.finish(key).await);
                 continue;
@@ -141,7 +141,7 @@ async fn scan_of<'a>(
     };
     match opened {
         Ok(scan) => Target::Scan { key, wanted, scan: Box::new(scan) },
-        Err(error) => Target::Answered(columnar::refused(key, &error)),
+        Err(error) => Target::Answered(Box::new(columnar::refused(key, &error))),
     }
 }
 
@@ -152,16 +152,16 @@ fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Targe
         Err(error) => {
             // As in Kafka: what is not found has an empty list of aborted transactions, every later error has none.
             let failed = FetchedPartition::failed(key.clone(), &error);
-            return Target::Answered(FetchedPartition { aborted: Some(Vec::new()), ..failed });
+            return Target::Answered(Box::new(FetchedPartition { aborted: Some(Vec::new()), ..failed }));
         }
     };
     if let Err(error) = check_epoch(wanted.current_epoch, partition.current_epoch().0) {
-        return Target::Answered(FetchedPartition::failed(key.clone(), &error));
+        return Target::Answered(Box::new(FetchedPartition::failed(key.clone(), &error)));
     }
     if let Some(diverging) = diverging(&partition, wanted) {
         let ends = partition.offsets();
         let answer = FetchedPartition { diverging: Some(diverging), ..with_ends(key.clone(), &ends) };
-        return Target::Answered(answer);
+        return Target::Answered(Box::new(answer));
     }
     Target::Open { key, wanted, partition }
 }

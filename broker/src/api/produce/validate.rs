@@ -1,8 +1,7 @@
 //! What a batch must fulfil before it gets an offset, beyond its header and CRC.
 //!
-//! Records are opened only where something depends on them: plain batches always (it is cheap, and a malformed record would
-//! stop every consumer), compressed ones for compacted topics, timestamp bounds that the header cannot decide, and another
-//! `compression.type`. No IO, no clock: the time is an argument.
+//! Records are always opened, compressed ones too, as in Kafka: one malformed record would stop every consumer of its partition,
+//! and the CRC proves only that the producer meant it (docs/decisions/0005-produce-opens-batches.md). No IO, no clock: the time is an argument.
 use bytes::BytesMut;
 use thiserror::Error;
 use weir_protocol::ids::Timestamp;
@@ -108,22 +107,24 @@ impl ValidateError {
     }
 }
 
-/// What is left to do with a batch whose header and CRC are sound.
+/// Where the records of a batch are read whose header and CRC are sound.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Depth {
-    /// Append it as it is.
-    Shallow,
-    /// Read its records. `costly` = they are compressed, so not on the connection's thread.
-    Records { costly: bool },
+    /// On the connection's thread: they are plain, or compressed and few.
+    Here,
+    /// On the threads for computations: they have to be decompressed, or compressed anew.
+    Costly,
 }
 
+/// A compressed batch up to this size is opened on the connection's thread, unless it expands beyond
+/// [`SMALL_EXPANDED_BYTES`]: handing it to another one would take longer than opening it.
+const SMALL_BATCH_BYTES: usize = 2 << 10;
+
+/// See [`SMALL_BATCH_BYTES`].
+pub const SMALL_EXPANDED_BYTES: usize = 32 << 10;
+
 /// The checks that cost one CRC pass.
-pub fn shallow(
-    version: i16,
-    batch: &[u8],
-    rules: &Rules,
-    now: Timestamp,
-) -> Result<(BatchHeader, Depth), ValidateError> {
+pub fn shallow(version: i16, batch: &[u8], rules: &Rules) -> Result<(BatchHeader, Depth), ValidateError> {
     if batch.is_empty() {
         return Err(ValidateError::NoBatch);
     }
@@ -133,25 +134,13 @@ pub fn shallow(
     if codec == Compression::Zstd && version < ZSTD_SINCE {
         return Err(ValidateError::ZstdTooEarly { version });
     }
-    Ok((header, depth(&header, rules, now)))
+    Ok((header, depth(&header, rules)))
 }
 
-fn depth(header: &BatchHeader, rules: &Rules, now: Timestamp) -> Depth {
+fn depth(header: &BatchHeader, rules: &Rules) -> Depth {
     let codec = header.attributes.compression();
-    let other_codec = rules.other_codec(codec).is_some();
-    if codec == Compression::None {
-        return Depth::Records { costly: other_codec };
-    }
-    if rules.keys_required || other_codec || !header_settles_timestamps(header, rules, now) {
-        return Depth::Records { costly: true };
-    }
-    Depth::Shallow
-}
-
-/// The header knows the newest timestamp, not the oldest one.
-fn header_settles_timestamps(header: &BatchHeader, rules: &Rules, now: Timestamp) -> bool {
-    let too_new = rules.after_max_ms.is_some_and(|after| header.max_timestamp > now.0.saturating_add(after));
-    rules.log_append_time || (rules.before_max_ms.is_none() && !too_new)
+    let cheap = codec == Compression::None || header.total_len() <= SMALL_BATCH_BYTES;
+    if cheap && rules.other_codec(codec).is_none() { Depth::Here } else { Depth::Costly }
 }
 
 /// The checks that read the records; recompresses if the topic asks for another codec. Returns the batch to append.

@@ -1,6 +1,8 @@
 use super::*;
 use weir_protocol::records::BatchBuilder;
 
+use crate::error_code::KafkaError;
+
 const NOW: Timestamp = Timestamp(1_700_000_000_000);
 const HOUR_MS: i64 = 3_600_000;
 
@@ -27,11 +29,8 @@ fn batch(codec: Compression, records: &[(Option<&str>, i64)]) -> BytesMut {
 
 /// Both steps, as a produce does them.
 fn validate(version: i16, bytes: BytesMut, rules: &Rules) -> Result<(BytesMut, BatchHeader), ValidateError> {
-    let (header, depth) = shallow(version, &bytes, rules, NOW)?;
-    match depth {
-        Depth::Shallow => Ok((bytes, header)),
-        Depth::Records { .. } => deep(bytes, header, rules, NOW),
-    }
+    let (header, _) = shallow(version, &bytes, rules)?;
+    deep(bytes, header, rules, NOW)
 }
 
 #[test]
@@ -45,18 +44,40 @@ fn sound_batches_of_every_codec_pass_untouched() {
 }
 
 #[test]
-fn compressed_batches_are_opened_only_when_something_depends_on_it() {
-    let old = batch(Compression::Lz4, &[(Some("k"), 17)]);
-    let new = batch(Compression::Lz4, &[(Some("k"), NOW.0 + 2 * HOUR_MS)]);
-    let costly = Depth::Records { costly: true };
-    let depth_of = |bytes: &BytesMut, rules: Rules| shallow(9, bytes, &rules, NOW).unwrap().1;
-    assert_eq!(depth_of(&old, rules()), Depth::Shallow);
-    assert_eq!(depth_of(&new, rules()), costly);
-    assert_eq!(depth_of(&new, Rules { log_append_time: true, ..rules() }), Depth::Shallow);
-    assert_eq!(depth_of(&old, Rules { before_max_ms: Some(1), ..rules() }), costly);
-    assert_eq!(depth_of(&old, Rules { keys_required: true, ..rules() }), costly);
-    assert_eq!(depth_of(&old, Rules { compression: Some((Compression::Lz4, None)), ..rules() }), Depth::Shallow);
-    assert_eq!(depth_of(&old, Rules { compression: Some((Compression::Zstd, Some(3))), ..rules() }), costly);
+fn only_large_compressed_batches_leave_the_connections_thread() {
+    let value = "x".repeat(4 * SMALL_BATCH_BYTES);
+    let plain = batch(Compression::None, &[(Some(&value), 17)]);
+    let small = batch(Compression::Lz4, &[(Some("k"), 17)]);
+    let large = {
+        let keys: Vec<String> = (0..2000u64).map(|i| format!("{:x}", i.wrapping_mul(0x9e37_79b9_7f4a_7c15))).collect();
+        let records: Vec<(Option<&str>, i64)> = keys.iter().map(|key| (Some(key.as_str()), 17)).collect();
+        batch(Compression::Lz4, &records)
+    };
+    let depth_of = |bytes: &BytesMut, rules: Rules| shallow(9, bytes, &rules).unwrap().1;
+    assert_eq!(depth_of(&plain, rules()), Depth::Here);
+    assert_eq!(depth_of(&small, rules()), Depth::Here);
+    assert_eq!(depth_of(&large, rules()), Depth::Costly);
+    assert_eq!(depth_of(&small, Rules { compression: Some((Compression::Lz4, None)), ..rules() }), Depth::Here);
+    assert_eq!(depth_of(&small, Rules { compression: Some((Compression::Zstd, Some(3))), ..rules() }), Depth::Costly);
+}
+
+/// The differential test showed them accepted while compressed batches were appended unopened.
+#[test]
+fn compressed_bytes_that_are_no_records_are_refused_although_the_crc_is_right() {
+    for codec in Compression::ALL.into_iter().filter(|codec| *codec != Compression::None) {
+        let mut garbage = batch(Compression::None, &[(Some("k"), NOW.0), (None, NOW.0)]);
+        garbage[22] |= codec.code(); // the low byte of the attributes
+        set_max_timestamp(&mut garbage, NOW); // writes a fresh CRC
+        let error = validate(9, garbage, &rules()).unwrap_err();
+        assert_eq!(error.error_code(), crate::error_code::ErrorCode::InvalidRecord, "{codec:?}: {error}");
+        // Sound compression around one record too few.
+        let mut short = batch(codec, &[(Some("k"), NOW.0), (None, NOW.0)]);
+        short[60] = 3; // the count's last byte
+        short[26] = 2; // the last offset delta's
+        set_max_timestamp(&mut short, NOW);
+        let error = validate(9, short, &rules()).unwrap_err();
+        assert_eq!(error.error_code(), crate::error_code::ErrorCode::InvalidRecord, "{codec:?}: {error}");
+    }
 }
 
 #[test]

@@ -68,6 +68,11 @@ impl Coordinator {
         Ok(self.find(group)?.map(|cell| describe(&cell)))
     }
 
+    /// Whether there is such a group among those loaded so far.
+    pub fn exists(&self, group: &str) -> bool {
+        self.inner.groups.read().contains_key(group)
+    }
+
     /// A group of the consumer protocol with its epochs.
     pub fn describe_consumer(&self, group: &str) -> Result<ConsumerDescription, GroupError> {
         let cell = self.find(group)?.ok_or(GroupError::GroupIdNotFound)?;

@@ -20,8 +20,7 @@ impl Coordinator {
         let cell = match self.find(group)? {
             Some(cell) => cell,
             None if first => self.find_or_create(group)?,
-            None if group.is_empty() => return Err(GroupError::InvalidGroupId),
-            None => return Err(GroupError::UnknownMemberId),
+            None => return Err(no_member(group)),
         };
         let token = self.inner.next_token.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
@@ -47,7 +46,7 @@ impl Coordinator {
     }
 
     pub async fn sync(&self, group: &str, request: SyncRequest) -> Result<Synced, GroupError> {
-        let cell = self.find(group)?.ok_or(GroupError::UnknownMemberId)?;
+        let cell = self.find(group)?.ok_or_else(|| no_member(group))?;
         let token = self.inner.next_token.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         let topics = self.inner.topics();
@@ -72,7 +71,7 @@ impl Coordinator {
         instance_id: Option<&str>,
         generation: Generation,
     ) -> Result<(), GroupError> {
-        let cell = self.find(group)?.ok_or(GroupError::UnknownMemberId)?;
+        let cell = self.find(group)?.ok_or_else(|| no_member(group))?;
         self.inner.with(&cell, |now, entry, _| match &mut entry.kind {
             Kind::Classic(group) => group.heartbeat(now, member_id, instance_id, generation),
             Kind::Consumer(group) => group.classic_heartbeat(now, member_id, instance_id, generation),
@@ -81,11 +80,16 @@ impl Coordinator {
 
     /// One result per member, in order.
     pub async fn leave(&self, group: &str, members: &[Leaving]) -> Result<Vec<Result<(), GroupError>>, GroupError> {
-        let cell = self.find(group)?.ok_or(GroupError::UnknownMemberId)?;
+        let cell = self.find(group)?.ok_or_else(|| no_member(group))?;
         let step = self.inner.durably(&cell, |now, entry, effects| match &mut entry.kind {
             Kind::Classic(group) => Ok(group.leave(now, members, effects)),
             Kind::Consumer(group) => Ok(group.classic_leave(now, members)),
         });
         step.await
     }
+}
+
+/// What a member of a group is told that does not exist.
+fn no_member(group: &str) -> GroupError {
+    if group.is_empty() { GroupError::InvalidGroupId } else { GroupError::UnknownMemberId }
 }

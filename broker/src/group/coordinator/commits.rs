@@ -1,14 +1,22 @@
 //! Committed offsets: made, looked up, deleted.
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use bytes::Bytes;
 use weir_protocol::ids::{Generation, Timestamp, TopicId};
 
 use super::Coordinator;
-use super::room::{Cell, Entry, Inner, Kind};
+use super::room::{Cell, Entry, Inner, Kind, LOADING};
 use crate::group::consumer::{TopicPartition, embedded};
 use crate::group::offsets::{CommittedOffset, PartitionName};
 use crate::group::records::{self, Key};
 use crate::group::state::{GroupError, Phase};
-use crate::topics::TopicImage;
+use crate::topics::{CommittedOffsets, TopicImage};
+
+/// How long the deletion of offsets waits for groups that are being loaded, and how often it looks.
+const LOAD_PATIENCE: Duration = Duration::from_secs(30);
+const LOAD_CHECK: Duration = Duration::from_millis(20);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Committer {
@@ -69,6 +77,9 @@ impl Coordinator {
         group: &str,
         partitions: &[PartitionName],
     ) -> Result<Vec<Result<(), GroupError>>, GroupError> {
+        if group.is_empty() {
+            return Err(GroupError::InvalidGroupId);
+        }
         let cell = self.find(group)?.ok_or(GroupError::GroupIdNotFound)?;
         let verdicts: Vec<Result<(), GroupError>> = {
             let entry = cell.entry.lock();
@@ -94,20 +105,33 @@ impl Coordinator {
         Ok(verdicts)
     }
 
-    /// A deleted topic takes its committed offsets with it.
-    pub async fn on_topic_deleted(&self, topic: &str) {
+    /// A deleted topic takes its committed offsets with it. Waits for groups that are being loaded; those that cannot be
+    /// loaded are left out, nobody can be told their offsets.
+    async fn forget_topic(&self, topic: &str) -> Result<(), String> {
+        let loading = || self.inner.loaded.iter().any(|p| p.load(Ordering::Acquire) == LOADING);
+        let deadline = tokio::time::Instant::now() + LOAD_PATIENCE;
+        while loading() {
+            if tokio::time::Instant::now() > deadline {
+                return Err("the groups are being loaded".to_owned());
+            }
+            tokio::time::sleep(LOAD_CHECK).await;
+        }
         let cells: Vec<_> = self.inner.groups.read().values().cloned().collect();
         for cell in cells {
             let gone: Vec<_> = {
                 let entry = cell.entry.lock();
                 entry.offsets.iter().filter(|((t, _), _)| t == topic).map(|(name, _)| (name.clone(), None)).collect()
             };
-            if !gone.is_empty()
-                && let Err(error) = self.inner.write_offsets(&cell, gone).await
-            {
-                tracing::warn!(group = cell.name, topic, %error, "offsets of a deleted topic are left; they expire later");
-            }
+            self.inner.write_offsets(&cell, gone).await.map_err(|error| format!("group {}: {error}", cell.name))?;
         }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl CommittedOffsets for Coordinator {
+    async fn forget(&self, topic: &str) -> Result<(), String> {
+        self.forget_topic(topic).await
     }
 }
 

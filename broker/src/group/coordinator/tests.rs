@@ -9,6 +9,7 @@ use super::*;
 use crate::group::configs::TimingBounds;
 use crate::group::offsets::CommittedOffset;
 use crate::group::state::{JoinRequest, Joined, Phase, SyncRequest, Synced};
+use crate::topics::CommittedOffsets;
 
 #[derive(Default)]
 struct MemoryLog {
@@ -186,7 +187,7 @@ async fn standalone_offsets_are_kept_deleted_and_forgotten_with_their_topic() {
     let offsets = vec![(("t".to_owned(), 0), offset(1)), (("t".to_owned(), 1), huge), (("u".to_owned(), 0), offset(2))];
     let results = coordinator.commit("s", &STANDALONE, offsets).await.unwrap();
     assert_eq!(results, [Ok(()), Err(GroupError::OffsetMetadataTooLarge), Ok(())]);
-    coordinator.on_topic_deleted("t").await;
+    coordinator.forget("t").await.unwrap();
     assert_eq!(coordinator.all_committed("s").unwrap().len(), 1);
     let restarted = start(&log).await;
     assert_eq!(restarted.committed("s", "t", 0).unwrap(), None);

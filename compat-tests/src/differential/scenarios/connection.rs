@@ -11,7 +11,7 @@ use crate::differential::tree;
 use crate::differential::wire::Outcome;
 
 /// The APIs that weir serves first, and the highest version that it means to advertise (design: KAFKA_SEMANTICS).
-const SERVED: [(ApiKey, i64); 29] = [
+const SERVED: [(ApiKey, i64); 37] = [
     (ApiKey::Produce, 13),
     (ApiKey::Fetch, 18),
     (ApiKey::ListOffsets, 10),
@@ -41,6 +41,14 @@ const SERVED: [(ApiKey, i64); 29] = [
     (ApiKey::OffsetDelete, 0),
     (ApiKey::DeleteRecords, 2),
     (ApiKey::DescribeLogDirs, 4),
+    (ApiKey::AlterReplicaLogDirs, 2),
+    (ApiKey::ElectLeaders, 2),
+    (ApiKey::AlterPartitionReassignments, 1),
+    (ApiKey::ListPartitionReassignments, 0),
+    (ApiKey::DescribeQuorum, 2),
+    (ApiKey::UpdateFeatures, 2),
+    (ApiKey::ListConfigResources, 1),
+    (ApiKey::DescribeTopicPartitions, 0),
 ];
 
 /// Cuts an ApiVersions answer to the served APIs, with Kafka's higher maximum lowered to what weir means to serve.

@@ -10,6 +10,7 @@ mod membership;
 mod offsets;
 mod produce;
 mod producers;
+mod replicas;
 mod sessions;
 mod topics;
 
@@ -87,6 +88,12 @@ scenarios![
     admin::describe_cluster,
     admin::describe_log_dirs,
     admin::sasl_without_sasl,
+    replicas::elect_leaders,
+    replicas::partition_reassignments,
+    replicas::describe_quorum,
+    replicas::update_features,
+    replicas::alter_replica_log_dirs,
+    replicas::list_config_resources,
 ];
 
 /// The topic whose partition has changed its leader epoch once; see [`prepare`].

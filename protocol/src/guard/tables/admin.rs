@@ -139,6 +139,20 @@ pub(in crate::guard) const APIS: &[Api] = &[
         ],
     },
     Api {
+        key: 34,
+        name: "AlterReplicaLogDirs",
+        min: 1,
+        max: 2,
+        flexible: 2,
+        fields: &[field(
+            "dirs",
+            Array(&Struct(&[
+                field("path", STR),
+                field("topics", Array(&Struct(&[field("name", STR), field("partitions", Array(&I32))]))),
+            ])),
+        )],
+    },
+    Api {
         key: 35,
         name: "DescribeLogDirs",
         min: 1,
