@@ -172,7 +172,7 @@ fn default_requests_of_every_version_pass() {
         AddOffsetsToTxnRequest EndTxnRequest TxnOffsetCommitRequest WriteTxnMarkersRequest DescribeProducersRequest
         DescribeTransactionsRequest ListTransactionsRequest DescribeAclsRequest CreateAclsRequest DeleteAclsRequest
         DescribeUserScramCredentialsRequest AlterUserScramCredentialsRequest DescribeClientQuotasRequest
-        AlterClientQuotasRequest ElectLeadersRequest AlterPartitionReassignmentsRequest
+        AlterClientQuotasRequest AlterReplicaLogDirsRequest ElectLeadersRequest AlterPartitionReassignmentsRequest
         ListPartitionReassignmentsRequest DescribeQuorumRequest UpdateFeaturesRequest ListConfigResourcesRequest
         DescribeTopicPartitionsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest
     };

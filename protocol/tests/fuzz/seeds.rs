@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Request, StrBytes};
 use weir_protocol::records::{BatchBuilder, Compression};
-use weir_protocol::{Offset, ProducerEpoch, ProducerId, Timestamp};
+use weir_protocol::{ProducerEpoch, ProducerId, Timestamp};
 
 fn text(s: &str) -> StrBytes {
     StrBytes::from_string(s.to_owned())
@@ -15,7 +15,7 @@ pub fn batches() -> Vec<Vec<u8>> {
     let mut out = Vec::new();
     for codec in Compression::ALL {
         for rows in [1, 3, 40] {
-            let mut builder = BatchBuilder::new().base_offset(Offset(5)).compression(codec, None);
+            let mut builder = BatchBuilder::new().compression(codec, None);
             if rows == 3 {
                 builder = builder.producer(ProducerId(8), ProducerEpoch(0), i32::MAX - 1).transactional();
             }
