@@ -244,19 +244,19 @@ async fn admit(
 /// Opens records on the connection's thread; if a few bytes expand to many after all, on the others.
 async fn here(
     broker: &Broker,
-    batch: BytesMut,
+    mut batch: BytesMut,
     header: BatchHeader,
     rules: &Rules,
     now: Timestamp,
 ) -> Result<(BytesMut, BatchHeader), ProduceError> {
-    if header.attributes.compression() == Compression::None {
-        return Ok(validate::deep(batch, header, rules, now)?);
-    }
-    let few = DecompressLimits { max_bytes: validate::SMALL_EXPANDED_BYTES, ..rules.decompress };
-    let again = batch.clone();
-    match validate::deep(batch, header, &Rules { decompress: few, ..*rules }, now) {
-        Err(error) if error.is_expansion() => deep(broker, again, header, rules, now).await,
-        result => Ok(result?),
+    let few = match header.attributes.compression() {
+        Compression::None => rules.decompress,
+        _ => DecompressLimits { max_bytes: validate::SMALL_EXPANDED_BYTES, ..rules.decompress },
+    };
+    match validate::deep(&mut batch, header, &Rules { decompress: few, ..*rules }, now) {
+        Err(error) if error.is_expansion() => deep(broker, batch, header, rules, now).await,
+        Err(error) => Err(error.into()),
+        Ok(header) => Ok((batch, header)),
     }
 }
 
@@ -276,17 +276,21 @@ async fn deep(
     let own = batch.len();
     let most = broker.memory().limits_of(Share::Decode).max.saturating_sub(own) / copies;
     let usual = (own * USUAL_EXPANSION).max(1 << 20).min(most);
-    let attempt = async |batch: BytesMut, max_bytes: usize| {
+    // The batch goes to the other thread and comes back, whatever was found: it is never copied.
+    let attempt = async |mut batch: BytesMut, max_bytes: usize| {
         let _memory = broker.memory().reserve(Share::Decode, own + max_bytes * copies).await;
         let rules = Rules { decompress: DecompressLimits { max_bytes, ..rules.decompress }, ..*rules };
-        let work = broker.storage.cpu().run(Priority::Request, move || validate::deep(batch, header, &rules, now));
-        work.await.map_err(|_| ProduceError::ValidationLost)
+        let work = move || {
+            let result = validate::deep(&mut batch, header, &rules, now);
+            (batch, result)
+        };
+        broker.storage.cpu().run(Priority::Request, work).await.map_err(|_| ProduceError::ValidationLost)
     };
-    let again = batch.clone();
-    match attempt(batch, usual).await? {
-        Err(error) if error.is_expansion() && usual < most => Ok(attempt(again, most).await??),
-        result => Ok(result?),
-    }
+    let (batch, result) = match attempt(batch, usual).await? {
+        (batch, Err(error)) if error.is_expansion() && usual < most => attempt(batch, most).await?,
+        found => found,
+    };
+    Ok((batch, result?))
 }
 
 impl Submitted {

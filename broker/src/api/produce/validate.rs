@@ -143,19 +143,20 @@ fn depth(header: &BatchHeader, rules: &Rules) -> Depth {
     if cheap && rules.other_codec(codec).is_none() { Depth::Here } else { Depth::Costly }
 }
 
-/// The checks that read the records; recompresses if the topic asks for another codec. Returns the batch to append.
+/// The checks that read the records; writes the batch anew if the topic asks for another codec. Returns the header of the
+/// batch to append. After an error the batch can be checked again.
 pub fn deep(
-    mut batch: BytesMut,
+    batch: &mut BytesMut,
     header: BatchHeader,
     rules: &Rules,
     now: Timestamp,
-) -> Result<(BytesMut, BatchHeader), ValidateError> {
-    let summary = walk_records(&batch, &rules.decompress)?;
+) -> Result<BatchHeader, ValidateError> {
+    let summary = walk_records(batch, &rules.decompress)?;
     if rules.keys_required && summary.first_null_key.is_some() {
-        return Err(ValidateError::NullKeys { refused: records_without_key(&batch, rules)? });
+        return Err(ValidateError::NullKeys { refused: records_without_key(batch, rules)? });
     }
     if !rules.log_append_time && !within_bounds(&summary, rules, now) {
-        let refused = records_out_of_time(&batch, rules, now)?;
+        let refused = records_out_of_time(batch, rules, now)?;
         if !refused.is_empty() {
             return Err(ValidateError::Timestamps { refused });
         }
@@ -164,13 +165,13 @@ pub fn deep(
         header
     } else {
         // Time look-ups and retention trust this field.
-        set_max_timestamp(&mut batch, summary.max_timestamp);
-        BatchHeader::parse(&batch)?
+        set_max_timestamp(batch, summary.max_timestamp);
+        BatchHeader::parse(batch)?
     };
-    match rules.other_codec(header.attributes.compression()) {
-        Some((wanted, level)) => rewrite(&batch, wanted, level, rules),
-        None => Ok((batch, header)),
-    }
+    let Some((wanted, level)) = rules.other_codec(header.attributes.compression()) else { return Ok(header) };
+    let (rewritten, header) = rewrite(batch, wanted, level, rules)?;
+    *batch = rewritten;
+    Ok(header)
 }
 
 fn rewrite(
