@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use arc_swap::ArcSwap;
 use thiserror::Error;
 use weir_protocol::ids::LeaderEpoch;
 use weir_registry::Registry;
@@ -23,6 +24,7 @@ use crate::group::{Coordinator, GroupConfigs, GroupSettings, StorageLog};
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::registry;
+use crate::security::Principal;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
 use crate::txn::{LogMarkers, TransactionSettings, Transactions};
@@ -351,6 +353,38 @@ pub struct Connection {
     pub id: u64,
     pub client_addr: SocketAddr,
     pub listener: Arc<Listener>,
+    principal: ArcSwap<Principal>,
+}
+
+impl Connection {
+    /// A connection of somebody who has not said who they are.
+    #[must_use]
+    pub fn new(id: u64, client_addr: SocketAddr, listener: Arc<Listener>) -> Connection {
+        Connection { id, client_addr, listener, principal: ArcSwap::new(Principal::anonymous()) }
+    }
+
+    /// Who the client has proved to be so far.
+    #[must_use]
+    pub fn principal(&self) -> Arc<Principal> {
+        self.principal.load_full()
+    }
+
+    /// From now on requests are those of `principal`.
+    pub fn authenticated(&self, principal: Arc<Principal>) {
+        self.principal.store(principal);
+    }
+
+    /// Facts for the handler of a request that was just read.
+    #[must_use]
+    pub fn request(&self, client_id: Option<String>) -> RequestContext {
+        RequestContext {
+            connection_id: self.id,
+            client_addr: self.client_addr,
+            client_id,
+            listener: self.listener.clone(),
+            principal: self.principal(),
+        }
+    }
 }
 
 /// Facts about one request that its handler may need.
@@ -360,11 +394,18 @@ pub struct RequestContext {
     pub client_addr: SocketAddr,
     pub client_id: Option<String>,
     pub listener: Arc<Listener>,
+    /// Who asks: what the connection had proved when the request was read.
+    pub principal: Arc<Principal>,
 }
 
 impl RequestContext {
     pub fn advertised(&self) -> &Advertised {
         &self.listener.advertised
+    }
+
+    /// The name of the listener that the client came through.
+    pub fn listener_name(&self) -> &str {
+        &self.listener.name
     }
 
     /// The client's address as Kafka's tools show it: `/127.0.0.1`.

@@ -29,6 +29,8 @@ pub struct Accepted {
     header: RequestHeader,
     api: ApiKey,
     received: Instant,
+    /// Who asked, and from where, when the request was read.
+    context: RequestContext,
     work: Work,
     /// Of the frame; a produce request's goes with its batches.
     memory: Option<Reservation>,
@@ -126,6 +128,7 @@ pub async fn accept(
     check_served(key, version)?;
     let api = ApiKey::try_from(key).map_err(|()| Refused::NotServed { key })?;
     tracing::trace!(connection = connection.id, ?api, version, bytes = frame.len(), "request");
+    let context = connection.request(header.client_id.clone());
     let limits = GuardLimits::default();
     let mut memory = Some(memory);
     let work = match api {
@@ -141,7 +144,7 @@ pub async fn accept(
             Work::Plain(body.freeze())
         }
     };
-    Ok(Accepted { header, api, received, work, memory })
+    Ok(Accepted { header, api, received, context, work, memory })
 }
 
 impl Accepted {
@@ -158,8 +161,8 @@ impl Accepted {
 }
 
 /// Does the work.
-pub async fn answer(broker: &Arc<Broker>, connection: &Connection, accepted: Accepted) -> Result<Answer, Refused> {
-    let Accepted { header, api, received, work, memory: _held } = accepted;
+pub async fn answer(broker: &Arc<Broker>, accepted: Accepted) -> Result<Answer, Refused> {
+    let Accepted { header, api, received, context, work, memory: _held } = accepted;
     let version = header.api_version;
     let answer = match work {
         Work::Produce(submitted) => match submitted.finish().await {
@@ -173,12 +176,6 @@ pub async fn answer(broker: &Arc<Broker>, connection: &Connection, accepted: Acc
             Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?, Vec::new())
         }
         Work::Plain(body) => {
-            let context = RequestContext {
-                connection_id: connection.id,
-                client_addr: connection.client_addr,
-                client_id: header.client_id.clone(),
-                listener: connection.listener.clone(),
-            };
             let call = Call { broker, header: &header, api, context };
             call.handle(body).await?
         }

@@ -13,6 +13,7 @@ pub mod metrics;
 pub mod net;
 pub mod producer_ids;
 pub mod registry;
+pub mod security;
 pub mod server;
 pub mod topic_config;
 pub mod topics;

@@ -77,14 +77,14 @@ async fn every_api_and_version_reaches_its_handler_and_answers_in_its_version() 
     let broker = api::testing::broker().await;
     let advertised = Advertised { host: "localhost".to_owned(), port: 1 };
     let listener = Arc::new(Listener { name: "kafka".to_owned(), advertised });
-    let connection = Connection { id: 1, client_addr: ([127, 0, 0, 1], 9).into(), listener };
+    let connection = Connection::new(1, ([127, 0, 0, 1], 9).into(), listener);
     for served in api::SERVED {
         for version in served.min..=served.max {
             let request = default_request(served.key, version);
             let memory = broker.memory().reserve(Share::Requests, request.len()).await;
             let accepted = accept(&broker.broker, &connection, request, memory).await;
             let accepted = accepted.unwrap_or_else(|refused| panic!("{:?} {version}: {refused}", served.key));
-            match answer(&broker.broker, &connection, accepted).await {
+            match answer(&broker.broker, accepted).await {
                 Ok(Answer::Send(parts, _)) => {
                     let bytes = parts.concat();
                     assert_eq!(bytes[..4], ((bytes.len() - 4) as i32).to_be_bytes(), "{:?} {version}", served.key);

@@ -80,7 +80,7 @@ pub async fn run(
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(id, %error, "cannot set TCP_NODELAY");
     }
-    let connection = Arc::new(Connection { id, client_addr, listener });
+    let connection = Arc::new(Connection::new(id, client_addr, listener));
     let (input, output) = stream.into_split();
     serve(broker, connection, limits, input, output, stop).await;
 }
@@ -232,9 +232,9 @@ impl<W: AsyncWrite + Unpin> Writer<W> {
 
     /// The answer; None = close the connection. What is ready to go goes before a wait.
     async fn answer(&mut self, accepted: Accepted, outgoing: &mut Outgoing) -> Option<Answer> {
-        let (broker, connection) = (self.broker.clone(), self.connection.clone());
+        let broker = self.broker.clone();
         let on_purpose = accepted.waits_on_purpose();
-        let mut answer = pin!(dispatch::answer(&broker, &connection, accepted));
+        let mut answer = pin!(dispatch::answer(&broker, accepted));
         let first = std::future::poll_fn(|cx| Poll::Ready(answer.as_mut().poll(cx))).await;
         let answered = match first {
             Poll::Ready(answered) => answered,
