@@ -105,6 +105,16 @@ impl RowBuilder {
         }
     }
 
+    /// Forgets all rows. Buffers are kept for the next ones, unless they hold more than `keep` bytes.
+    pub fn clear(&mut self, keep: usize) {
+        if self.len_bytes() > keep {
+            self.columns = self.schema.fields.iter().map(Column::new).collect();
+        }
+        self.rows = 0;
+        self.fed = 0;
+        self.rollback(Mark(0));
+    }
+
     /// Ends a row. Columns that got no value become null: callers write defaults and check NOT NULL before.
     pub fn finish_row(&mut self) {
         self.rows += 1;

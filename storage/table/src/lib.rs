@@ -6,11 +6,14 @@
 //! - [`ddl`]: the text form of a schema, `id BIGINT NOT NULL, city STRING, ...`
 //! - [`builder`]: growing columns from which a bad row can be taken back
 //! - [`codec`]: rows straight into builders, and arrays straight into rows
+//! - [`table`]: all of it together: a topic's rows into columns of any version of its table, and back
 
 pub mod builder;
 pub mod codec;
 pub mod ddl;
 pub mod schema;
+pub mod table;
 
 pub use builder::RowBuilder;
 pub use schema::{DataType, Field, FieldId, TableSchema};
+pub use table::{RowDecoder, RowEncoder, Table};

@@ -4,6 +4,7 @@ pub mod avro;
 pub mod framing;
 pub mod json;
 mod plan;
-mod reader;
+pub(crate) mod reader;
 
 pub use json::{DecodeLimits, EncodeError, Fidelity, OnUnknown, RowError, RowErrorKind, RowForm, RowPart, ValueKind};
+pub use plan::Aliases;

@@ -27,6 +27,10 @@ pub(crate) enum Kind {
     Row(Members),
 }
 
+/// Names that columns had in other versions of the table: rows of producers that still use them are understood, in rows
+/// that are read later as well as in new ones.
+pub type Aliases = HashMap<FieldId, Vec<String>>;
+
 /// The members of an object.
 #[derive(Debug, Clone)]
 pub(crate) struct Members {
@@ -38,9 +42,16 @@ pub(crate) struct Members {
 
 impl Members {
     /// The fields at `slots`, in this order.
-    pub(crate) fn new(fields: &[Field], slots: &[usize]) -> Members {
-        let fields: Vec<_> = slots.iter().map(|slot| PlanField::new(&fields[*slot], *slot)).collect();
-        let by_name = fields.iter().enumerate().map(|(index, field)| (field.name.clone(), index)).collect();
+    pub(crate) fn new(fields: &[Field], slots: &[usize], aliases: &Aliases) -> Members {
+        let fields: Vec<_> = slots.iter().map(|slot| PlanField::new(&fields[*slot], *slot, aliases)).collect();
+        let mut by_name: HashMap<_, _> =
+            fields.iter().enumerate().map(|(index, field)| (field.name.clone(), index)).collect();
+        // A name that is in use now means the column that has it.
+        for (index, field) in fields.iter().enumerate().filter(|_| !aliases.is_empty()) {
+            for alias in aliases.get(&field.id).into_iter().flatten() {
+                by_name.entry(alias.clone()).or_insert(index);
+            }
+        }
         let by_id = fields.iter().enumerate().map(|(index, field)| (field.id, index)).collect();
         let cells = fields.iter().map(|field| field.cells).sum();
         Members { fields, by_name, by_id, cells }
@@ -60,11 +71,13 @@ impl Members {
 }
 
 impl PlanField {
-    pub(crate) fn new(field: &Field, slot: usize) -> PlanField {
+    pub(crate) fn new(field: &Field, slot: usize, aliases: &Aliases) -> PlanField {
         let kind = match &field.data_type {
-            DataType::Array(item) => Kind::Array(Box::new(PlanField::new(item, 0))),
-            DataType::Map(_, value) => Kind::Map(Box::new(PlanField::new(value, 1))),
-            DataType::Row(members) => Kind::Row(Members::new(members, &(0..members.len()).collect::<Vec<_>>())),
+            DataType::Array(item) => Kind::Array(Box::new(PlanField::new(item, 0, aliases))),
+            DataType::Map(_, value) => Kind::Map(Box::new(PlanField::new(value, 1, aliases))),
+            DataType::Row(members) => {
+                Kind::Row(Members::new(members, &(0..members.len()).collect::<Vec<_>>(), aliases))
+            }
             _ => Kind::Simple,
         };
         let cells = if let Kind::Row(members) = &kind { 1 + members.cells } else { 1 };

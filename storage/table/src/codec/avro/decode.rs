@@ -6,7 +6,7 @@ use crate::builder::{BuilderError, Column, Data, RowBuilder, Value};
 use crate::codec::json::{
     DecodeLimits, OnUnknown, RowError, RowErrorKind, RowForm, RowPart, append_absent, cut, is_json, parse_uuid, within,
 };
-use crate::codec::plan::{Kind, Members, PlanField};
+use crate::codec::plan::{Aliases, Kind, Members, PlanField};
 use crate::schema::{DataType, TableSchema};
 
 /// How rows are read.
@@ -35,7 +35,18 @@ impl AvroCodec {
         writer: &AvroSchema,
         options: AvroOptions,
     ) -> Result<AvroCodec, BindError> {
-        let members = Members::new(&table.fields, &part.columns(table));
+        AvroCodec::with_aliases(table, part, writer, &Aliases::default(), options)
+    }
+
+    /// The same; columns are also found under the names that `aliases` gives them.
+    pub fn with_aliases(
+        table: &TableSchema,
+        part: RowPart,
+        writer: &AvroSchema,
+        aliases: &Aliases,
+        options: AvroOptions,
+    ) -> Result<AvroCodec, BindError> {
+        let members = Members::new(&table.fields, &part.columns(table), aliases);
         let record = record("", &writer.fields, &members, options.unknown)?;
         Ok(AvroCodec { members, record, limits: options.limits })
     }

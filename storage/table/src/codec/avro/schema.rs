@@ -110,10 +110,19 @@ pub enum AvroSchemaError {
 impl AvroSchema {
     /// Reads the JSON of a schema.
     pub fn parse(json: &str) -> Result<AvroSchema, AvroSchemaError> {
-        let json: Json =
-            serde_json::from_str(json).map_err(|error| AvroSchemaError::Json { reason: error.to_string() })?;
+        AvroSchema::parse_with(&[], json)
+    }
+
+    /// Reads the JSON of a schema that uses named types of others; each of `references` comes before those that need it.
+    pub fn parse_with(references: &[String], json: &str) -> Result<AvroSchema, AvroSchemaError> {
+        let read = |json: &str| {
+            serde_json::from_str::<Json>(json).map_err(|error| AvroSchemaError::Json { reason: error.to_string() })
+        };
         let mut parser = Parser::default();
-        match parser.node(&json, "", 0)? {
+        for reference in references {
+            parser.node(&read(reference)?, "", 0)?;
+        }
+        match parser.node(&read(json)?, "", 0)? {
             Avro::Record(_, fields) => Ok(AvroSchema { fields }),
             _ => Err(AvroSchemaError::NotARecord),
         }

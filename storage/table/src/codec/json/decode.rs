@@ -8,7 +8,7 @@ use super::fast;
 use super::parse::{Parser, Scratch};
 use super::shape::{Bound, ShapeId, ShapeSet};
 use crate::builder::{BuilderError, Column, RowBuilder};
-use crate::codec::plan::Members;
+use crate::codec::plan::{Aliases, Members};
 use crate::schema::TableSchema;
 
 /// `weir.on.unknown`: fields of a row that the table does not have.
@@ -34,7 +34,7 @@ pub enum Fidelity {
 }
 
 /// Which columns a decoder or encoder is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum RowPart {
     /// The record's value: all columns but those of the key.
     Value,
@@ -110,7 +110,12 @@ pub struct JsonDecoder {
 impl JsonDecoder {
     /// A decoder for the columns of `part`.
     pub fn new(schema: &TableSchema, part: RowPart, options: JsonOptions) -> JsonDecoder {
-        let members = Members::new(&schema.fields, &part.columns(schema));
+        JsonDecoder::with_aliases(schema, part, &Aliases::default(), options)
+    }
+
+    /// The same; columns are also found under the names that `aliases` gives them.
+    pub fn with_aliases(schema: &TableSchema, part: RowPart, aliases: &Aliases, options: JsonOptions) -> JsonDecoder {
+        let members = Members::new(&schema.fields, &part.columns(schema), aliases);
         JsonDecoder {
             members,
             options,

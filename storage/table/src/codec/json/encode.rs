@@ -6,7 +6,7 @@ use arrow_schema::DataType as Arrow;
 use super::format::{StringStyle, write};
 use super::shape::{Bound, BoundObject, BoundValue, RowShape, ShapeError, ShapeId, ShapeSet};
 use super::{RowForm, RowPart};
-use crate::codec::plan::{Kind, Members, PlanField};
+use crate::codec::plan::{Aliases, Kind, Members, PlanField};
 use crate::codec::reader::{Reader, Values};
 use crate::schema::TableSchema;
 
@@ -39,6 +39,12 @@ pub enum EncodeError {
         /// Row (or item) of the array.
         row: usize,
     },
+    /// The topic has no schema to write rows with, or it does not go with the columns.
+    #[error("rows cannot be written from columns: {reason}")]
+    Schema {
+        /// Why.
+        reason: String,
+    },
     /// `RowForm::Raw`: the caller has the bytes of such rows.
     #[error("the row is kept as bytes, not as columns")]
     Raw,
@@ -59,7 +65,7 @@ pub struct JsonEncoder {
 impl JsonEncoder {
     /// For the columns of `part`. Pass an empty set of shapes for the canonical form only.
     pub fn new(schema: &TableSchema, part: RowPart, shapes: &ShapeSet) -> Result<JsonEncoder, ShapeError> {
-        let members = Members::new(&schema.fields, &part.columns(schema));
+        let members = Members::new(&schema.fields, &part.columns(schema), &Aliases::default());
         let foreign = |id: usize| ShapeError::Foreign { id: id as u16 };
         let canonical = Bound::new(&RowShape::canonical(&members), &members).ok_or(foreign(0))?;
         let mut bound = Vec::with_capacity(shapes.len());

@@ -91,6 +91,24 @@ pub enum RowErrorKind {
     /// Short text that stands for too much memory.
     #[error("the row expands to more than {max} column values")]
     TooManyValues { max: usize },
+    /// A key of another length than the column's type has.
+    #[error("{len} bytes are not a {expected} as Kafka's serializers write it")]
+    RawLength { expected: String, len: usize },
+    /// A record without value in a table that cannot have a row of nulls.
+    #[error("the record has no value, but the column is NOT NULL")]
+    Tombstone,
+    /// A record without key in a table with NOT NULL key columns.
+    #[error("the record has no key, but the column comes from it and is NOT NULL")]
+    NoKey,
+    /// Rows of this topic begin with the id of their schema.
+    #[error("no schema id in front: rows of this topic begin with 0x00 and the id that the registry gave")]
+    NotFramed,
+    /// An id that the registry has not given.
+    #[error("schema id {id} is not known to the registry")]
+    UnknownSchema { id: i32 },
+    /// The writer's schema does not go into the table.
+    #[error("rows of the writer's schema{} do not fit the table: {reason}", id.map(|id| format!(" (id {id})")).unwrap_or_default())]
+    Writer { id: Option<i32>, reason: String },
     /// The builder must be finished first (not the row's fault).
     #[error("the column builder is full: {bytes} bytes of rows")]
     BuilderFull { bytes: usize },

@@ -30,12 +30,12 @@ pub use shape::{RowShape, SHAPE_BYTES_MAX, SHAPES_MAX, ShapeError, ShapeId, Shap
 use arrow_array::ArrayRef;
 
 use crate::builder::Column;
-use crate::codec::plan::PlanField;
+use crate::codec::plan::{Aliases, PlanField};
 use crate::schema::Field;
 
 /// `rows` times the default of `field` (null without one).
 pub(crate) fn default_array(field: &Field, rows: usize) -> Result<ArrayRef, RowError> {
-    let plan = PlanField::new(field, 0);
+    let plan = PlanField::new(field, 0, &Aliases::default());
     let mut column = Column::new(field);
     let mut scratch = parse::Scratch::default();
     for _ in 0..rows {

@@ -52,7 +52,7 @@ fn there_and_back(schema: &Arc<TableSchema>, rows: &[String]) -> (RecordBatch, V
 
 /// The same rows by the parser that knows no shapes.
 fn parsed(schema: &Arc<TableSchema>, rows: &[String]) -> RecordBatch {
-    let members = Members::new(&schema.fields, &schema.value_columns());
+    let members = Members::new(&schema.fields, &schema.value_columns(), &Aliases::default());
     let mut builder = RowBuilder::new(schema.clone());
     let mut scratch = Scratch::default();
     for row in rows {

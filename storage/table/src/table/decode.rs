@@ -1,0 +1,236 @@
+//! Rows of a topic into columns: key and value together, and a bad row leaves nothing behind.
+
+use std::sync::Arc;
+
+use arrow_array::RecordBatch;
+
+use super::{FormatKind, Framing, KeyFormat, OnInvalid, Parts, RowFormat, key};
+use crate::builder::{BuilderError, RowBuilder};
+use crate::codec::avro::AvroCodec;
+use crate::codec::json::{JsonDecoder, JsonOptions};
+use crate::codec::{Fidelity, OnUnknown, RowError, RowErrorKind, RowPart, framing};
+use crate::schema::{DataType, TableSchema};
+
+/// Buffers of a validator that are kept from batch to batch.
+const KEEP_BYTES: usize = 256 << 10;
+
+/// What a decoder is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mode {
+    /// Stored rows: whatever can be read is.
+    Read,
+    /// New rows: every rule holds.
+    Produce,
+}
+
+/// Reads rows of one topic into columns of one version of its table.
+#[derive(Debug)]
+pub struct RowDecoder {
+    parts: Arc<Parts>,
+    /// The version; when reading, with every top-level column nullable.
+    schema: Arc<TableSchema>,
+    mode: Mode,
+    builder: RowBuilder,
+    value: PartDecoder,
+    /// `None`: no column comes out of the key.
+    key: Option<PartDecoder>,
+    /// Columns of the last row that became null because their values did not fit.
+    nulled: Vec<RowError>,
+}
+
+#[derive(Debug)]
+enum PartDecoder {
+    Json(Box<JsonDecoder>),
+    Avro(AvroRows),
+    /// The raw key, into the column at this place.
+    Raw(usize, DataType),
+}
+
+/// Avro rows of any writer.
+#[derive(Debug)]
+struct AvroRows {
+    format: RowFormat,
+    part: RowPart,
+    /// The writer of the row before.
+    last: Option<(Option<i32>, Arc<AvroCodec>)>,
+}
+
+impl RowDecoder {
+    pub(super) fn new(parts: &Arc<Parts>, schema: &Arc<TableSchema>, mode: Mode) -> RowDecoder {
+        let schema = match mode {
+            Mode::Produce => schema.clone(),
+            Mode::Read => {
+                let mut nullable = TableSchema::clone(schema);
+                nullable.fields.iter_mut().for_each(|field| field.nullable = true);
+                Arc::new(nullable)
+            }
+        };
+        let row = |format: &RowFormat, part| PartDecoder::row(parts, &schema, mode, format, part);
+        let key = parts.key.as_ref().and_then(|format| match format {
+            KeyFormat::Row(format) => Some(row(format, RowPart::Key)),
+            KeyFormat::Raw => {
+                let slot = *schema.key_columns().first()?;
+                Some(PartDecoder::Raw(slot, schema.fields[slot].data_type.clone()))
+            }
+        });
+        let value = row(&parts.value, RowPart::Value);
+        let builder = RowBuilder::new(schema.clone());
+        RowDecoder { parts: parts.clone(), schema, mode, builder, value, key, nulled: Vec::new() }
+    }
+
+    pub(super) fn belongs_to(&self, parts: &Arc<Parts>) -> bool {
+        self.mode == Mode::Produce && Arc::ptr_eq(&self.parts, parts)
+    }
+
+    /// The version that rows are read into; see [`super::Table::decoder`] about its nullability.
+    pub fn schema(&self) -> &Arc<TableSchema> {
+        &self.schema
+    }
+
+    /// Adds one record as a row. After an error there is nothing of it.
+    pub fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), RowError> {
+        self.nulled.clear();
+        let mark = self.builder.mark();
+        let done = self.key(key).and_then(|()| self.value(value));
+        match done {
+            Ok(()) => self.builder.finish_row(),
+            Err(_) => self.builder.rollback(mark),
+        }
+        done
+    }
+
+    /// A row of nulls, in place of a record that is no row of this version. Only when reading (see
+    /// [`super::Table::decoder`]): under the rules for new rows columns may be NOT NULL.
+    pub fn push_null_row(&mut self) {
+        debug_assert!(self.mode == Mode::Read, "columns must be nullable");
+        self.builder.finish_row();
+    }
+
+    /// Under `weir.on.invalid=null`: the columns of the last row that became null, and why.
+    pub fn nulled(&self) -> &[RowError] {
+        &self.nulled
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> usize {
+        self.builder.rows()
+    }
+
+    /// Bytes of their columns, about what the arrays will take.
+    pub fn len_bytes(&self) -> usize {
+        self.builder.len_bytes()
+    }
+
+    /// The columns of all rows so far; the decoder begins anew.
+    pub fn finish(&mut self) -> Result<RecordBatch, BuilderError> {
+        self.builder.finish()
+    }
+
+    /// Forgets all rows so far.
+    pub fn clear(&mut self) {
+        self.builder.clear(KEEP_BYTES);
+        self.nulled.clear();
+    }
+
+    fn key(&mut self, key: Option<&[u8]>) -> Result<(), RowError> {
+        let Some(decoder) = &mut self.key else { return Ok(()) };
+        match key {
+            Some(key) => decoder.decode(&self.parts, &self.schema, self.mode, key, &mut self.builder, &mut self.nulled),
+            None => self.all_null(RowPart::Key, RowErrorKind::NoKey),
+        }
+    }
+
+    fn value(&mut self, value: Option<&[u8]>) -> Result<(), RowError> {
+        match value {
+            Some(value) => {
+                let (parts, builder) = (&self.parts, &mut self.builder);
+                self.value.decode(parts, &self.schema, self.mode, value, builder, &mut self.nulled)
+            }
+            None if self.parts.options.tombstones => Ok(()),
+            None => self.all_null(RowPart::Value, RowErrorKind::Tombstone),
+        }
+    }
+
+    /// Columns without a value become null when the row is finished, if all of them may.
+    fn all_null(&self, part: RowPart, kind: RowErrorKind) -> Result<(), RowError> {
+        let columns = part.columns(&self.schema);
+        match columns.iter().map(|index| &self.schema.fields[*index]).find(|field| !field.nullable) {
+            Some(field) => Err(RowError { column: field.name.clone(), position: 0, kind }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl PartDecoder {
+    fn row(parts: &Parts, schema: &TableSchema, mode: Mode, format: &RowFormat, part: RowPart) -> PartDecoder {
+        match format.kind {
+            FormatKind::Json => {
+                let reject = mode == Mode::Produce && parts.options.on_unknown == OnUnknown::Reject;
+                let unknown = if reject { OnUnknown::Reject } else { OnUnknown::Drop };
+                let options = JsonOptions { unknown, fidelity: Fidelity::Semantic, limits: parts.options.limits };
+                PartDecoder::Json(Box::new(JsonDecoder::with_aliases(schema, part, &parts.aliases, options)))
+            }
+            FormatKind::Avro => PartDecoder::Avro(AvroRows { format: format.clone(), part, last: None }),
+        }
+    }
+
+    fn decode(
+        &mut self,
+        parts: &Parts,
+        schema: &TableSchema,
+        mode: Mode,
+        row: &[u8],
+        builder: &mut RowBuilder,
+        nulled: &mut Vec<RowError>,
+    ) -> Result<(), RowError> {
+        match self {
+            PartDecoder::Json(decoder) => {
+                // No JSON text begins with 0x00, so what does is framed.
+                let row = framing::split(row).map_or(row, |framed| framed.payload);
+                if parts.options.on_invalid != OnInvalid::Null {
+                    return decoder.decode(row, builder).map(|_| ());
+                }
+                let (_, mut errors) = decoder.decode_nulling(row, builder)?;
+                nulled.append(&mut errors);
+                Ok(())
+            }
+            PartDecoder::Avro(rows) => rows.decode(parts, schema, mode, row, builder),
+            PartDecoder::Raw(slot, data_type) => {
+                let fail = |kind| RowError { column: schema.fields[*slot].name.clone(), position: 0, kind };
+                if let Err(BuilderError::Full { bytes }) = builder.reserve_row(row.len()) {
+                    return Err(fail(RowErrorKind::BuilderFull { bytes }));
+                }
+                key::read(data_type, row, &mut builder.columns[*slot]).map_err(fail)
+            }
+        }
+    }
+}
+
+impl AvroRows {
+    fn decode(
+        &mut self,
+        parts: &Parts,
+        schema: &TableSchema,
+        mode: Mode,
+        row: &[u8],
+        builder: &mut RowBuilder,
+    ) -> Result<(), RowError> {
+        let fail = |kind| RowError { column: String::new(), position: 0, kind };
+        let (id, payload) = match self.format.framing {
+            Framing::Plain => (None, row),
+            Framing::Registry => {
+                let framed = framing::split(row).ok_or_else(|| fail(RowErrorKind::NotFramed))?;
+                (Some(framed.schema_id), framed.payload)
+            }
+        };
+        let codec = match &self.last {
+            Some((last, codec)) if *last == id => codec,
+            _ => {
+                let strict = mode == Mode::Produce;
+                let codec = parts.avro(&self.format, schema, self.part, strict, id).map_err(fail)?;
+                &self.last.insert((id, codec)).1
+            }
+        };
+        codec.decode(payload, builder).map(|_| ())
+    }
+}
