@@ -65,7 +65,7 @@ settings! {
         "fetch.max.bytes" => fetch_max: ByteCount = ByteCount::mib(55);
         /// Most stored bytes of one partition that one fetch for columns looks at before it answers with what it has.
         "fetch.scan.max.bytes" => fetch_scan_max: ByteCount = ByteCount::mib(64);
-        /// Most time one fetch for columns spends on one partition before it answers with what it has.
+        /// Most time one fetch for columns scans, all its partitions together, before it answers with what it has.
         "fetch.scan.max.ms" => fetch_scan_time: Duration = Duration::from_millis(500);
         /// Fetch sessions that are remembered; clients without one send all their partitions each time.
         "max.incremental.fetch.session.cache.slots" => fetch_sessions_max: usize = 1_000;

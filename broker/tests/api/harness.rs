@@ -195,6 +195,11 @@ pub struct TestBroker {
 
 impl TestBroker {
     pub async fn start() -> TestBroker {
+        TestBroker::start_with(&[]).await
+    }
+
+    /// The same with further settings.
+    pub async fn start_with(settings: &[(&str, &str)]) -> TestBroker {
         let dir = tempfile::tempdir().unwrap();
         let mut config = Config::default();
         let data = dir.path().display().to_string();
@@ -207,8 +212,11 @@ impl TestBroker {
             ("offsets.topic.num.partitions", "3"),
             ("transaction.state.log.num.partitions", "3"),
             ("group.initial.rebalance.delay.ms", "0"),
-        ] {
-            config.set(key, value, Source::Flag(key.to_owned())).unwrap();
+        ]
+        .iter()
+        .chain(settings)
+        {
+            config.set(key, value, Source::Flag((*key).to_owned())).unwrap();
         }
         let server = Server::start(config, None, Instant::now()).await.unwrap();
         while !(server.broker.groups.is_ready() && server.broker.transactions.is_ready()) {

@@ -1,6 +1,8 @@
 //! Why a predicate was refused, or stopped.
 use thiserror::Error;
 
+use crate::names::Suggestion;
+
 /// The text is not a predicate that can be served. The client gets the message with INVALID_REQUEST.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum PlanError {
@@ -22,8 +24,8 @@ pub enum PlanError {
     TooDeep { max: usize },
     #[error("the IN lists of the predicate have {items} items together, at most {max} are served")]
     TooManyItems { items: usize, max: usize },
-    #[error("there is no column {name}{}", suggestion(.nearest))]
-    UnknownColumn { name: String, nearest: Option<String> },
+    #[error("there is no column {name}{suggestion}")]
+    UnknownColumn { name: String, suggestion: Suggestion },
     #[error("function {name} is not on the list of functions that predicates may call{}", suggestion(.nearest))]
     UnknownFunction { name: String, nearest: Option<String> },
     #[error("{name} is refused in a view, whose rows must not depend on when they are read")]

@@ -20,8 +20,8 @@ pub struct Matches {
     pub rows: BooleanBuffer,
     /// Bits set.
     pub matched: usize,
-    /// Rows whose evaluation raised an error; none of them matches.
-    pub errored: usize,
+    /// Rows whose evaluation raised an error, ascending; none of them matches.
+    pub errored: Vec<usize>,
 }
 
 impl Matches {
@@ -41,7 +41,7 @@ impl Predicate {
     ) -> Result<Matches, EvaluateError> {
         let input = self.input_of(batch)?;
         let mut rows = BooleanBufferBuilder::new(batch.num_rows());
-        let mut errored = 0;
+        let mut errored = Vec::new();
         let mut at = 0;
         while at < input.num_rows() {
             let len = SLICE_ROWS.min(input.num_rows() - at);
@@ -72,7 +72,7 @@ impl Predicate {
         &self,
         slice: &RecordBatch,
         rows: &mut BooleanBufferBuilder,
-        errored: &mut usize,
+        errored: &mut Vec<usize>,
         proceed: &mut dyn FnMut() -> Result<(), String>,
     ) -> Result<(), EvaluateError> {
         proceed().map_err(|reason| EvaluateError::Stopped { reason })?;
@@ -82,8 +82,8 @@ impl Predicate {
                 Ok(())
             }
             None if slice.num_rows() <= 1 => {
+                errored.extend(rows.len()..rows.len() + slice.num_rows());
                 rows.append_n(slice.num_rows(), false);
-                *errored += slice.num_rows();
                 Ok(())
             }
             // At most log2(8192) = 13 levels deep.

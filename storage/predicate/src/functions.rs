@@ -152,7 +152,7 @@ pub fn is_allowed(name: &str) -> bool {
 
 /// The allowed name most like `name`, if one is near.
 pub fn nearest(name: &str) -> Option<String> {
-    crate::plan::nearest(name, ALLOWED.iter().map(|f| f.name))
+    crate::names::nearest(name, ALLOWED.iter().map(|f| f.name))
 }
 
 /// What the SQL planner may know: the allowed functions, and no tables.

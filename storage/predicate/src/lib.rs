@@ -10,6 +10,7 @@ mod bounds;
 mod error;
 mod evaluate;
 mod functions;
+mod names;
 mod plan;
 mod prune;
 #[cfg(test)]
@@ -19,5 +20,6 @@ pub use bounds::{DEPTH_MAX, IN_ITEMS_MAX, NODES_MAX, TEXT_BYTES_MAX};
 pub use error::{EvaluateError, PlanError};
 pub use evaluate::{Matches, SLICE_ROWS};
 pub use functions::{AllowedFunction, allowed_functions};
+pub use names::Suggestion;
 pub use plan::{Clock, Predicate};
 pub use prune::ContainerStatistics;

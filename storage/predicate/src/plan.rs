@@ -28,6 +28,7 @@ use datafusion_sql::sqlparser::ast::{
 use crate::bounds;
 use crate::error::PlanError;
 use crate::functions::{self, CLOCK_FUNCTIONS, Functions, PATTERN_FUNCTIONS};
+use crate::names::Suggestion;
 
 /// Parsing, planning and dropping a tree within the limits needs a fraction of this; pages that are not touched cost nothing.
 const STACK_BYTES: usize = 32 << 20;
@@ -333,8 +334,8 @@ impl Names<'_> {
         if self.schema.index_of(name).is_ok() {
             return ControlFlow::Continue(());
         }
-        let nearest = nearest(name, self.schema.fields().iter().map(|f| f.name().as_str()));
-        ControlFlow::Break(PlanError::UnknownColumn { name: name.to_owned(), nearest })
+        let suggestion = Suggestion::new(name, self.schema.fields().iter().map(|f| f.name().as_str()));
+        ControlFlow::Break(PlanError::UnknownColumn { name: name.to_owned(), suggestion })
     }
 
     fn function(&mut self, name: &str) -> ControlFlow<PlanError> {
@@ -350,11 +351,4 @@ impl Names<'_> {
         let nearest = functions::nearest(name);
         ControlFlow::Break(PlanError::UnknownFunction { name: name.to_owned(), nearest })
     }
-}
-
-/// The candidate most like `name`, if one is near.
-pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<String> {
-    let distance = |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), &candidate.to_lowercase());
-    let (distance, found) = candidates.map(|c| (distance(c), c)).min()?;
-    (distance <= 1 + name.len() / 4).then(|| found.to_owned())
 }

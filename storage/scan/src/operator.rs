@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arrow_array::ArrayRef;
+use arrow_schema::ArrowError;
 use arrow_select::filter::FilterBuilder;
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
@@ -36,7 +37,6 @@ pub struct ScanLimits {
     pub at_least_one: bool,
     /// Bytes of input.
     pub max_scan_bytes: u64,
-    pub max_time: Duration,
 }
 
 /// What was done.
@@ -70,6 +70,12 @@ pub enum ScanError {
     Failed { reason: String },
 }
 
+impl From<ArrowError> for ScanError {
+    fn from(error: ArrowError) -> ScanError {
+        ScanError::Failed { reason: error.to_string() }
+    }
+}
+
 /// A scan in progress.
 pub struct Scan {
     plan: Arc<ScanPlan>,
@@ -79,9 +85,9 @@ pub struct Scan {
     offsets: LogOffsets,
     next: Offset,
     counters: ScanCounters,
-    time: Duration,
     output: Output,
     full: bool,
+    out_of_time: bool,
 }
 
 impl Scan {
@@ -103,9 +109,9 @@ impl Scan {
             offsets,
             next: start,
             counters: ScanCounters::default(),
-            time: Duration::ZERO,
             output,
             full: false,
+            out_of_time: false,
         }
     }
 
@@ -121,16 +127,19 @@ impl Scan {
 
     /// A budget is used up: the scan must be answered, however little it found.
     pub fn is_exhausted(&self) -> bool {
-        self.full || self.counters.bytes_scanned >= self.limits.max_scan_bytes || self.time >= self.limits.max_time
+        self.full || self.out_of_time || self.counters.bytes_scanned >= self.limits.max_scan_bytes
     }
 
-    /// Scans on until the visible end or until a budget is used up.
-    pub async fn run(mut self) -> Result<Scan, ScanError> {
+    /// Scans on until the visible end or until a budget is used up. `time` is what this run may take; it looks at one chunk
+    /// at least, so that it gets on.
+    pub async fn run(mut self, time: Duration) -> Result<Scan, ScanError> {
         let cpu = self.cpu.clone();
+        let started = Instant::now();
         while !self.is_exhausted() {
+            let left = self.limits.max_scan_bytes.saturating_sub(self.counters.bytes_scanned);
             let request = ReadRequest {
                 offset: self.next,
-                max_bytes: CHUNK_BYTES,
+                max_bytes: usize::try_from(left).map_or(CHUNK_BYTES, |left| left.clamp(1, CHUNK_BYTES)),
                 at_least_one: true,
                 limit: self.limits.visible,
             };
@@ -141,22 +150,20 @@ impl Scan {
             }
             let work = move || {
                 // The chunks are ours, and with them their memory, until they have been looked at.
-                let started = Instant::now();
-                let result = self.chunk(&outcome.chunks, &outcome.aborted);
-                self.time += started.elapsed();
-                result.map(|()| self)
+                self.chunk(&outcome.chunks, &outcome.aborted).map(|()| self)
             };
             let done = cpu.run(Priority::Request, work).await;
             self = done.map_err(|error| ScanError::Failed { reason: error.to_string() })??;
+            self.out_of_time = started.elapsed() >= time;
         }
         Ok(self)
     }
 
-    pub fn finish(self) -> ScanResult {
+    pub fn finish(self) -> Result<ScanResult, ScanError> {
         let Scan { offsets, next, mut counters, output, .. } = self;
         counters.rows_returned = output.rows() as u64;
-        let (schema, batches) = output.finish();
-        ScanResult { offsets, next, counters, schema, batches }
+        let (schema, batches) = output.finish()?;
+        Ok(ScanResult { offsets, next, counters, schema, batches })
     }
 
     /// Whole batches in offset order.
@@ -186,31 +193,18 @@ impl Scan {
     ) -> Result<(), ScanError> {
         self.counters.bytes_scanned += bytes.len() as u64;
         if visibility.sees(header, bytes) {
-            let limits = DecompressLimits { max_bytes: BATCH_BYTES_MAX, ..DecompressLimits::default() };
-            match decode(bytes, &limits) {
-                Ok(decoded) => {
-                    for record in decoded.records() {
-                        let Ok(record) = record else {
-                            self.counters.rows_errored += 1;
-                            break;
-                        };
-                        if record.offset(header) < self.next {
-                            continue;
-                        }
-                        rows.append(header, &record);
-                        if rows.is_full() {
-                            self.flush(rows)?;
-                            if self.full {
-                                return Ok(());
-                            }
-                        }
-                    }
-                }
-                // Stored before it was checked, and unreadable for every consumer: counted, and passed over.
-                Err(error) => {
-                    tracing::warn!(partition = %self.partition.key(), offset = header.base_offset.0, %error, "a batch cannot be decoded");
-                    self.counters.rows_errored += u64::from(header.record_count.unsigned_abs());
-                }
+            let errored = self.records(header, bytes, rows)?;
+            if self.full {
+                return Ok(());
+            }
+            if errored > 0 && rows.is_empty() {
+                self.counters.rows_scanned += errored;
+                self.counters.rows_errored += errored;
+            } else if errored > 0 {
+                // Not together with later rows: if those do not fit, these are counted all the same.
+                rows.add_errored(errored);
+                rows.set_end(header.next_offset());
+                return self.flush(rows);
             }
         }
         if rows.is_empty() {
@@ -221,15 +215,47 @@ impl Scan {
         Ok(())
     }
 
+    /// Gathers the records of a batch from the cursor on; says how many could not be decoded. Those were stored before they
+    /// were checked, and no consumer can read them: they are counted, and passed over.
+    fn records(&mut self, header: &BatchHeader, bytes: &[u8], rows: &mut RowBuilder) -> Result<u64, ScanError> {
+        let count = u64::from(header.record_count.unsigned_abs());
+        let limits = DecompressLimits { max_bytes: BATCH_BYTES_MAX, ..DecompressLimits::default() };
+        let partition = self.partition.clone();
+        let unreadable = |done: u64, error: &dyn std::fmt::Display| {
+            let (partition, offset) = (partition.key(), header.base_offset.0);
+            tracing::warn!(%partition, offset, done, count, %error, "a batch cannot be decoded to its end");
+            count.saturating_sub(done)
+        };
+        let decoded = match decode(bytes, &limits) {
+            Ok(decoded) => decoded,
+            Err(error) => return Ok(unreadable(0, &error)),
+        };
+        for (done, record) in decoded.records().enumerate() {
+            let record = match record {
+                Ok(record) => record,
+                Err(error) => return Ok(unreadable(done as u64, &error)),
+            };
+            if record.offset(header) < self.next {
+                continue;
+            }
+            rows.append(header, &record);
+            if rows.is_full() {
+                self.flush(rows)?;
+                if self.full {
+                    break;
+                }
+            }
+        }
+        Ok(0)
+    }
+
     /// Filters what was gathered and hands it to the output; moves the cursor behind what was dealt with.
     fn flush(&mut self, rows: &mut RowBuilder) -> Result<(), ScanError> {
         if rows.is_empty() {
             return Ok(());
         }
-        let Some(Rows { batch, offsets, end }) = rows.take(&self.plan) else {
-            return Err(ScanError::Failed { reason: "rows do not fit their schema".to_owned() });
-        };
-        let total = offsets.len() as u64;
+        let Rows { batch, offsets, errored: undecoded, end } = rows.take(&self.plan)?;
+        let mut errored = Vec::new();
         let (columns, matching) = match self.plan.predicate() {
             None => (self.plan.project(&batch), offsets.clone()),
             Some(predicate) => {
@@ -239,7 +265,7 @@ impl Scan {
                     spent => Err(format!("{} rows were not done after {} s", batch.num_rows(), spent.as_secs())),
                 };
                 let matches = predicate.evaluate(&batch, &mut proceed).map_err(ScanError::Predicate)?;
-                self.counters.rows_errored += matches.errored as u64;
+                errored = matches.errored.iter().map(|row| offsets[*row]).collect();
                 let matching: Vec<i64> = matches.rows.set_indices().map(|row| offsets[row]).collect();
                 if matching.is_empty() {
                     (Vec::new(), matching)
@@ -249,22 +275,24 @@ impl Scan {
                     let filter = FilterBuilder::new(&matches.mask()).build();
                     let projected = self.plan.project(&batch);
                     let filtered: Result<Vec<ArrayRef>, _> = projected.iter().map(|c| filter.filter(c)).collect();
-                    let filtered = filtered.map_err(|e| ScanError::Failed { reason: e.to_string() })?;
-                    (filtered, matching)
+                    (filtered?, matching)
                 }
             }
         };
         let wanted = matching.len();
         let first_left = |taken: usize| matching[taken];
         let taken = if wanted == 0 { 0 } else { self.output.push(columns, matching.clone()) };
+        let before = |offsets: &[i64], next: Offset| offsets.partition_point(|o| *o < next.0) as u64;
         if taken < wanted {
-            // The next scan begins with the first row that was left.
+            // The next scan begins with the first row that was left, and counts it and all behind it.
             self.full = true;
             self.next = Offset(first_left(taken));
-            self.counters.rows_scanned += offsets.partition_point(|o| *o < self.next.0) as u64;
+            self.counters.rows_scanned += before(&offsets, self.next);
+            self.counters.rows_errored += before(&errored, self.next);
         } else {
             self.next = end;
-            self.counters.rows_scanned += total;
+            self.counters.rows_scanned += offsets.len() as u64 + undecoded;
+            self.counters.rows_errored += errored.len() as u64 + undecoded;
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 use std::sync::Arc;
 
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
-use arrow_schema::{DataType, Field, Schema, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
 
 use crate::plan::batch_of;
@@ -87,12 +87,15 @@ impl Output {
     }
 
     /// The rows in offset order, and the schema they have.
-    pub fn finish(self) -> (SchemaRef, Vec<ScannedBatch>) {
+    pub fn finish(self) -> Result<(SchemaRef, Vec<ScannedBatch>), ArrowError> {
         let offsets: Vec<i64> = self.pieces.iter().flat_map(|p| p.offsets.iter().copied()).collect();
         let runs = 1 + offsets.windows(2).filter(|w| w[1] != w[0] + 1).count();
         let dense = runs == 1 || runs * DENSE_RUN_ROWS <= offsets.len();
         let schema = if dense { self.schema.clone() } else { with_offset(&self.schema) };
-        let columns: Vec<ArrayRef> = (0..self.schema.fields().len()).filter_map(|c| self.column(c)).collect();
+        if offsets.is_empty() {
+            return Ok((schema, Vec::new()));
+        }
+        let columns = (0..self.schema.fields().len()).map(|c| self.column(c)).collect::<Result<Vec<_>, _>>()?;
         let mut batches = Vec::new();
         let mut from = 0;
         while from < offsets.len() {
@@ -102,21 +105,19 @@ impl Output {
             if columns.len() < schema.fields().len() {
                 columns.push(Arc::new(Int64Array::from(offsets.to_vec())));
             }
-            if let Some(batch) = batch_of(&schema, columns, len) {
-                let (first_offset, last_offset) = (offsets[0], offsets[len - 1]);
-                batches.push(ScannedBatch { first_offset, last_offset, dense, batch });
-            }
+            let batch = batch_of(&schema, columns, len)?;
+            let (first_offset, last_offset) = (offsets[0], offsets[len - 1]);
+            batches.push(ScannedBatch { first_offset, last_offset, dense, batch });
             from += len;
         }
-        (schema, batches)
+        Ok((schema, batches))
     }
 
-    fn column(&self, at: usize) -> Option<ArrayRef> {
+    fn column(&self, at: usize) -> Result<ArrayRef, ArrowError> {
         let parts: Vec<&dyn Array> = self.pieces.iter().map(|p| p.columns[at].as_ref()).collect();
         match parts.as_slice() {
-            [] => None,
-            [_] => Some(self.pieces[0].columns[at].clone()),
-            many => concat(many).ok(),
+            [_] => Ok(self.pieces[0].columns[at].clone()),
+            many => concat(many),
         }
     }
 }
@@ -156,7 +157,7 @@ mod tests {
     }
 
     fn ranges(output: Output) -> Vec<(i64, i64, bool, usize)> {
-        let (_, batches) = output.finish();
+        let (_, batches) = output.finish().unwrap();
         batches.iter().map(|b| (b.first_offset, b.last_offset, b.dense, b.batch.num_columns())).collect()
     }
 
@@ -172,7 +173,7 @@ mod tests {
     fn sparse_rows_carry_their_offsets_in_the_last_column() {
         let mut output = output(1 << 20, true);
         push(&mut output, vec![3, 7, 8]);
-        let (schema, batches) = output.finish();
+        let (schema, batches) = output.finish().unwrap();
         assert_eq!(schema.field(1).name(), "_offset");
         assert!(!batches[0].dense);
         let offsets = batches[0].batch.column(1).as_any().downcast_ref::<Int64Array>().unwrap();
@@ -185,6 +186,15 @@ mod tests {
         push(&mut output, (0..3000).collect());
         push(&mut output, (3001..6000).collect());
         assert_eq!(ranges(output), [(0, 2999, true, 1), (3001, 5999, true, 1)]);
+    }
+
+    /// Seen failing when errors were swallowed: the rows were missing, and nobody was told.
+    #[test]
+    fn columns_that_cannot_be_put_together_are_an_error_and_not_missing_rows() {
+        let mut output = output(1 << 20, true);
+        push(&mut output, vec![0, 1]);
+        output.push(vec![Arc::new(Int64Array::from(vec![2]))], vec![2]);
+        assert!(output.finish().is_err());
     }
 
     #[test]

@@ -6,14 +6,15 @@ use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, ListArray, StructArray};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use thiserror::Error;
+use weir_predicate::Suggestion;
 
 /// Levels of a path.
 const DEPTH_MAX: usize = 32;
 
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum ProjectionError {
-    #[error("the projection asks for column {path}, which does not exist{}", .nearest.as_ref().map_or_else(String::new, |n| format!("; did you mean {n}?")))]
-    UnknownColumn { path: String, nearest: Option<String> },
+    #[error("the projection asks for column {path}, which does not exist{suggestion}")]
+    UnknownColumn { path: String, suggestion: Suggestion },
     #[error("the projection asks for {path}, but {parent} is {found} and has no fields")]
     NotNested { path: String, parent: String, found: String },
     #[error("the column path {path:?} does not parse: {detail}; names that contain a dot are quoted, as in \"a.b\".c")]
@@ -112,9 +113,8 @@ fn unquote(text: &str) -> Option<(String, &str)> {
 fn add(columns: &mut Vec<(usize, Want)>, fields: &Fields, names: &[String], path: &str) -> Result<(), ProjectionError> {
     let Some((name, deeper)) = names.split_first() else { return Ok(()) };
     let Some((at, field)) = fields.find(name) else {
-        let near = fields.iter().map(|f| (strsim::damerau_levenshtein(f.name(), name), f.name())).min();
-        let nearest = near.filter(|(distance, _)| *distance <= 1 + name.len() / 4).map(|(_, n)| n.clone());
-        return Err(ProjectionError::UnknownColumn { path: path.to_owned(), nearest });
+        let suggestion = Suggestion::new(name, fields.iter().map(|f| f.name().as_str()));
+        return Err(ProjectionError::UnknownColumn { path: path.to_owned(), suggestion });
     };
     let place = match columns.iter().position(|(column, _)| *column == at) {
         Some(place) => place,
@@ -232,7 +232,10 @@ mod tests {
             message("carier"),
             "the projection asks for column carier, which does not exist; did you mean carrier?"
         );
-        assert!(message("user.address.street").contains("user.address.street"));
+        assert_eq!(
+            message("user.address.street"),
+            "the projection asks for column user.address.street, which does not exist; there is city, zip"
+        );
         assert!(message("carrier.x").contains("carrier is Utf8 and has no fields"));
         assert!(message("user..name").contains("a name is empty"));
         assert!(message("\"user").contains("a quote is not closed"));

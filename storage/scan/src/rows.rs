@@ -1,5 +1,6 @@
 //! Kafka batches into the columns a plan reads.
 use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::ArrowError;
 use weir_protocol::ids::{Offset, Timestamp};
 use weir_protocol::records::{BatchHeader, Record};
 
@@ -15,6 +16,8 @@ const BYTES_MAX: usize = 4 << 20;
 pub struct Rows {
     pub batch: RecordBatch,
     pub offsets: Vec<i64>,
+    /// Records between them that could not be decoded.
+    pub errored: u64,
     /// Where the log goes on behind them.
     pub end: Offset,
 }
@@ -25,13 +28,14 @@ pub struct RowBuilder {
     columns: Vec<SystemBuilder>,
     offsets: Vec<i64>,
     bytes: usize,
+    errored: u64,
     end: Offset,
 }
 
 impl RowBuilder {
     pub fn new(plan: &ScanPlan, partition: i32) -> RowBuilder {
         let columns = plan.input().fields().iter().filter_map(|field| SystemBuilder::new(field.name())).collect();
-        RowBuilder { partition, columns, offsets: Vec::new(), bytes: 0, end: Offset::ZERO }
+        RowBuilder { partition, columns, offsets: Vec::new(), bytes: 0, errored: 0, end: Offset::ZERO }
     }
 
     pub fn append(&mut self, header: &BatchHeader, record: &Record<'_>) {
@@ -43,6 +47,11 @@ impl RowBuilder {
         self.offsets.push(offset.0);
         self.end = offset + 1;
         self.bytes += record.raw.len();
+    }
+
+    /// So many records behind the last one cannot be decoded.
+    pub fn add_errored(&mut self, records: u64) {
+        self.errored += records;
     }
 
     /// The batch of the last record ends here: what lies between was compacted away or is not visible.
@@ -59,11 +68,12 @@ impl RowBuilder {
     }
 
     /// What was gathered; the builder is empty afterwards.
-    pub fn take(&mut self, plan: &ScanPlan) -> Option<Rows> {
+    pub fn take(&mut self, plan: &ScanPlan) -> Result<Rows, ArrowError> {
         let columns: Vec<ArrayRef> = self.columns.iter_mut().map(SystemBuilder::finish).collect();
         let offsets = std::mem::take(&mut self.offsets);
         self.bytes = 0;
         let batch = batch_of(plan.input(), columns, offsets.len())?;
-        Some(Rows { batch, offsets, end: self.end })
+        let errored = std::mem::take(&mut self.errored);
+        Ok(Rows { batch, offsets, errored, end: self.end })
     }
 }

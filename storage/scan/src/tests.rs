@@ -10,7 +10,7 @@ use bytes::BytesMut;
 use proptest::prelude::*;
 use weir_predicate::Clock;
 use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId};
-use weir_protocol::records::{BatchBuilder, BatchHeader, Compression, ControlType, EndTxnMarker};
+use weir_protocol::records::{BatchBuilder, BatchHeader, Compression, ControlType, EndTxnMarker, HEADER_LEN};
 use weir_storage::disk::OsDisk;
 use weir_storage::log::{
     AckLevel, AppendOrigin, LogConfig, Partition, PendingAppend, ReadLimit, Storage, StorageConfig, TopicSpec,
@@ -101,11 +101,11 @@ impl Log {
         for step in 0.. {
             assert!(step < 10_000, "SCAN-2: the scan does not advance at {next:?}");
             let scan = Scan::new(plan.clone(), self.partition.clone(), self.storage.cpu().clone(), next, limits)
-                .run()
+                .run(LONG)
                 .await
                 .unwrap();
             let exhausted = scan.is_exhausted();
-            let result = scan.finish();
+            let result = scan.finish().unwrap();
             assert!(result.next > next || !exhausted, "SCAN-2");
             next = result.next;
             offsets.extend(result.batches.iter().flat_map(offsets_of));
@@ -126,14 +126,10 @@ fn offsets_of(batch: &ScannedBatch) -> Vec<i64> {
     last.as_primitive::<Int64Type>().values().to_vec()
 }
 
+const LONG: Duration = Duration::from_secs(60);
+
 fn limits() -> ScanLimits {
-    ScanLimits {
-        visible: ReadLimit::HighWatermark,
-        max_bytes: 1 << 20,
-        at_least_one: true,
-        max_scan_bytes: u64::MAX,
-        max_time: Duration::from_secs(60),
-    }
+    ScanLimits { visible: ReadLimit::HighWatermark, max_bytes: 1 << 20, at_least_one: true, max_scan_bytes: u64::MAX }
 }
 
 fn request(projection: Option<&[&str]>, predicate: Option<&str>) -> ScanRequest {
@@ -283,11 +279,11 @@ async fn a_long_poll_goes_on_where_it_stopped() {
     let request = request(Some(&["_offset"]), Some("_key IS NULL"));
     let plan = Arc::new(ScanPlan::untyped(&request, Clock::At(0)).unwrap());
     let scan =
-        Scan::new(plan, log.partition.clone(), log.storage.cpu().clone(), Offset(5), limits()).run().await.unwrap();
+        Scan::new(plan, log.partition.clone(), log.storage.cpu().clone(), Offset(5), limits()).run(LONG).await.unwrap();
     assert_eq!(scan.next(), log.partition.offsets().high_watermark);
     let mut more = vec![row(0), row(1), row(5)];
     log.produce(&mut more, Compression::Zstd, None).await;
-    let result = scan.run().await.unwrap().finish();
+    let result = scan.run(LONG).await.unwrap().finish().unwrap();
     let expected: Vec<i64> = rows[5..].iter().chain(&more).filter(|r| r.key.is_none()).map(|r| r.offset).collect();
     let offsets: Vec<i64> = result.batches.iter().flat_map(offsets_of).collect();
     assert_eq!(offsets, expected);
@@ -305,6 +301,47 @@ async fn streams_can_be_read_by_arrow_with_every_codec() {
         assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), rows.len());
         assert_eq!(read[0], result.batches[0].batch);
     }
+}
+
+/// Seen failing when the first record that could not be decoded ended the batch: one was counted, and not the two behind it.
+#[tokio::test(flavor = "multi_thread")]
+async fn records_that_cannot_be_decoded_are_counted_however_the_scan_is_cut() {
+    let (log, _) = filled(1).await;
+    let base = log.partition.offsets().log_end.0;
+    let mut builder = BatchBuilder::new();
+    for i in 0..5i64 {
+        builder.append(None, Some(format!("value-{i}").as_bytes()), &[], Timestamp(1)).unwrap();
+    }
+    let mut batch = BytesMut::from(&builder.build().unwrap()[..]);
+    // The length of the third record (all have 15 bytes) becomes one that runs past the end.
+    let third = HEADER_LEN + 2 * (batch.len() - HEADER_LEN) / 5;
+    batch[third] = 0x7f;
+    log.append(batch.freeze(), AppendOrigin::Client).await;
+    log.produce(&mut [row(7), row(8)], Compression::None, None).await;
+    let all = request(Some(&["_offset"]), Some("100 / (_offset - 3) > -1000"));
+    for max_bytes in [1 << 20, 1, 20, 50] {
+        for max_scan_bytes in [u64::MAX, 1] {
+            let (results, offsets) = log.scan(&all, ScanLimits { max_bytes, max_scan_bytes, ..limits() }).await;
+            let expected: Vec<i64> = (0..base + 7).filter(|o| *o != 3 && !(base + 2..base + 5).contains(o)).collect();
+            assert_eq!(offsets, expected);
+            let counted = |count: fn(&ScanCounters) -> u64| results.iter().map(|r| count(&r.counters)).sum::<u64>();
+            // Three that cannot be decoded, and one that divides by zero.
+            assert_eq!(counted(|c| c.rows_errored), 4, "{max_bytes} {max_scan_bytes}");
+            assert_eq!(counted(|c| c.rows_scanned), base as u64 + 7, "{max_bytes} {max_scan_bytes}");
+        }
+    }
+}
+
+/// A run looks at a chunk at least, however little time it has, and says that there is more.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_scan_without_time_still_gets_on() {
+    let (log, rows) = filled(10).await;
+    let plan = Arc::new(ScanPlan::untyped(&request(None, None), Clock::At(0)).unwrap());
+    let limits = ScanLimits { max_scan_bytes: 1 << 40, ..limits() };
+    let scan = Scan::new(plan, log.partition.clone(), log.storage.cpu().clone(), Offset(0), limits);
+    let scan = scan.run(Duration::ZERO).await.unwrap();
+    assert!(scan.next() > Offset(0) && scan.is_exhausted());
+    assert!(scan.finish().unwrap().counters.rows_returned <= rows.len() as u64);
 }
 
 /// One log for all cases of the property test: filling one takes longer than a scan.

@@ -82,7 +82,7 @@ impl KafkaError for ColumnarFetchError {
 pub struct ScanSettings {
     /// Input bytes of one partition in one fetch.
     pub max_bytes: u64,
-    /// Time spent on one partition in one fetch.
+    /// Time spent scanning in one fetch.
     pub max_time: Duration,
 }
 
@@ -161,7 +161,6 @@ pub struct ScanTarget {
     start: i64,
     visible: ReadLimit,
     max_scan_bytes: u64,
-    max_time: Duration,
     /// `None` before its turn came, or while it runs.
     scan: Option<Scan>,
     failed: Option<ScanError>,
@@ -194,28 +193,22 @@ impl ScanTarget {
             start,
             visible,
             max_scan_bytes: wishes.max_scan_bytes.map_or(settings.max_bytes, |wish| wish.min(settings.max_bytes)),
-            max_time: settings.max_time,
             scan: None,
             failed: None,
         })
     }
 
-    /// Scans on. `max_bytes` counts at the first call.
-    pub async fn run(&mut self, max_bytes: usize, at_least_one: bool) {
+    /// Scans on for at most `time`. `max_bytes` counts at the first call.
+    pub async fn run(&mut self, max_bytes: usize, at_least_one: bool, time: Duration) {
         if self.failed.is_some() {
             return;
         }
         let scan = self.scan.take().unwrap_or_else(|| {
-            let limits = ScanLimits {
-                visible: self.visible,
-                max_bytes,
-                at_least_one,
-                max_scan_bytes: self.max_scan_bytes,
-                max_time: self.max_time,
-            };
+            let limits =
+                ScanLimits { visible: self.visible, max_bytes, at_least_one, max_scan_bytes: self.max_scan_bytes };
             Scan::new(self.plan.clone(), self.partition.clone(), self.cpu.clone(), Offset(self.start), limits)
         });
-        match scan.run().await {
+        match scan.run(time).await {
             Ok(scan) => self.scan = Some(scan),
             Err(error) => self.failed = Some(error),
         }
@@ -232,6 +225,11 @@ impl ScanTarget {
 
     pub fn matched_bytes(&self) -> usize {
         self.scan.as_ref().map_or(0, Scan::matched_bytes)
+    }
+
+    /// Its turn has come before.
+    pub fn has_run(&self) -> bool {
+        self.scan.is_some()
     }
 
     /// It must be answered at once: it failed, or one of its budgets is used up.
@@ -261,7 +259,10 @@ impl ScanTarget {
         }
         let ends = self.partition.offsets();
         let (result, codec) = match self.scan.take() {
-            Some(scan) => (scan.finish(), self.codec),
+            Some(scan) => match scan.finish() {
+                Ok(result) => (result, self.codec),
+                Err(error) => return refused(key, &ColumnarFetchError::Scan(error)),
+            },
             // Its turn did not come: other partitions filled the response.
             None => {
                 let result = ColumnarResult { next_fetch_offset: self.start, ..ColumnarResult::default() };

@@ -258,9 +258,11 @@ impl Target<'_> {
 /// they know what matches only when they have looked.
 async fn wait_for_data(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan, memory: &mut Vec<Reservation>) {
     let deadline = Instant::now() + plan.max_wait;
+    // Whatever the setting says, something is looked at.
+    let mut time = broker.settings.scan.max_time.max(Duration::from_millis(1));
     loop {
-        run_scans(broker, targets, plan, memory).await;
-        if is_ready(targets, plan) || Instant::now() >= deadline {
+        run_scans(broker, targets, plan, memory, &mut time).await;
+        if is_ready(targets, plan) || time.is_zero() || Instant::now() >= deadline {
             return;
         }
         let waiter = DataWaiter::new();
@@ -280,13 +282,24 @@ async fn wait_for_data(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan,
     }
 }
 
-/// Runs each scan as far as it gets. Memory for what it may return is taken first, and what it does not need is given back: the
+/// Runs each scan as far as it gets, until the fetch has scanned for `time`: those behind it have their turn in a later fetch.
+/// Memory for what it may return is taken first, and what it does not need is given back: the
 /// first scan waits for it, later ones are put off when there is none.
-async fn run_scans(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan, memory: &mut Vec<Reservation>) {
+async fn run_scans(
+    broker: &Broker,
+    targets: &mut [Target<'_>],
+    plan: &Plan,
+    memory: &mut Vec<Reservation>,
+    time: &mut Duration,
+) {
     let mut left = plan.max_bytes.saturating_sub(targets.iter().map(Target::matched_bytes).sum());
     for target in targets {
         let Target::Scan { wanted, scan, .. } = target else { continue };
-        if scan.is_final() {
+        if time.is_zero() {
+            return;
+        }
+        // A scan looks at a chunk at least: one that has nothing new to look at costs no time.
+        if scan.is_final() || !scan.can_go_on() && scan.has_run() {
             continue;
         }
         let before = scan.matched_bytes();
@@ -298,7 +311,9 @@ async fn run_scans(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan, mem
             false => broker.memory().try_reserve(Share::Decode, wish),
         };
         let Some(mut reserved) = reserved else { continue };
-        scan.run(max_bytes, left == plan.max_bytes).await;
+        let started = Instant::now();
+        scan.run(max_bytes, left == plan.max_bytes, *time).await;
+        *time = time.saturating_sub(started.elapsed());
         let found = scan.matched_bytes().saturating_sub(before);
         left = left.saturating_sub(found);
         reserved.shrink_to(found);
