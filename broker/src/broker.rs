@@ -25,6 +25,7 @@ use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::registry;
 use crate::security::Principal;
+use crate::security::acl::{AclStore, Policy};
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
 use crate::txn::{LogMarkers, TransactionSettings, Transactions};
@@ -159,6 +160,8 @@ pub struct Broker {
     /// Writes ends of transactions into partitions.
     pub markers: Arc<LogMarkers>,
     pub metrics: Arc<BrokerMetrics>,
+    /// Access control lists; `None` while everybody may do everything.
+    pub acls: Option<AclStore>,
     pub started: Instant,
 }
 
@@ -202,6 +205,7 @@ impl Broker {
         let transactions =
             Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
         topics.keep_offsets_in(Arc::new(groups.clone()));
+        let acls = config.authorizes().then(|| AclStore::load(acl_policy(&config), meta.clone())).transpose()?;
         Ok(Arc::new(Broker {
             registry,
             settings: BrokerSettings::of(&config),
@@ -220,6 +224,7 @@ impl Broker {
             }),
             scan_plans: PlanCache::default(),
             metrics: BrokerMetrics::new(config.observe.per_topic),
+            acls,
             config,
             started,
         }))
@@ -265,6 +270,11 @@ async fn forget_deleted_topics(topics: Weak<Topics>) {
             tracing::warn!(%error, "records of deleted topics are kept for now");
         }
     }
+}
+
+fn acl_policy(config: &Config) -> Policy {
+    let settings = &config.authorization;
+    Policy { super_users: settings.super_users.0.iter().cloned().collect(), allow_if_no_acl: settings.allow_if_no_acl }
 }
 
 /// Settings of the topic of committed offsets, as Kafka makes it.

@@ -1,5 +1,6 @@
 //! From (api key, version) to a handler: one exhaustive match.
 //!
+//! Who may ask for what is decided here too, before a handler runs: a request without a rule in [`rules`] does not compile.
 //! A frame goes through the bounds guard before the protocol crate decodes it; what does not pass closes the connection.
 //! Produce requests are queued in [`accept`], in the order they arrive; everything else runs in [`answer`], one request of
 //! a connection after the other. A panic in here ends the task of one connection and nothing else.
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use kafka_protocol::messages::produce_response::TopicProduceResponse;
 use kafka_protocol::messages::*;
 use kafka_protocol::protocol::{Decodable, Encodable};
 use thiserror::Error;
@@ -22,6 +24,7 @@ use crate::api;
 use weir_storage::memory::Reservation;
 
 use crate::broker::{Broker, Connection, RequestContext};
+use crate::security::rules::{self, Access, Guarded, Verdict};
 use errors::ErrorCodes;
 
 /// A request that was taken in.
@@ -37,8 +40,8 @@ pub struct Accepted {
 }
 
 enum Work {
-    /// Queued already; what is left is to wait for its outcome.
-    Produce(Box<api::produce::Submitted>),
+    /// Queued already; what is left is to wait for its outcome. With the topics that its client may not write to.
+    Produce(Box<api::produce::Submitted>, Vec<TopicProduceResponse>),
     Plain(Bytes),
     /// ApiVersions of a version that is not served: answered in version 0 with the versions that are.
     UnsupportedApiVersions,
@@ -134,9 +137,11 @@ pub async fn accept(
     let work = match api {
         ApiKey::ApiVersions if !api::api_versions::VERSIONS.serves(version) => Work::UnsupportedApiVersions,
         ApiKey::Produce => {
-            let split = split_produce(frame, header.body_offset, version, &limits)
+            let mut split = split_produce(frame, header.body_offset, version, &limits)
                 .map_err(|e| Refused::Malformed { api: api_name(key), detail: e.to_string() })?;
-            Work::Produce(Box::new(api::produce::submit(broker, version, split, memory.take()).await))
+            let access = Access::of(broker, &context, api, version);
+            let refused = access.map(|access| rules::refuse_produce(&mut split, &access)).unwrap_or_default();
+            Work::Produce(Box::new(api::produce::submit(broker, version, split, memory.take()).await), refused)
         }
         _ => {
             let body = frame.split_off(header.body_offset);
@@ -165,18 +170,20 @@ pub async fn answer(broker: &Arc<Broker>, accepted: Accepted) -> Result<Answer, 
     let Accepted { header, api, received, context, work, memory: _held } = accepted;
     let version = header.api_version;
     let answer = match work {
-        Work::Produce(submitted) => match submitted.finish().await {
-            api::produce::Outcome::Respond(response) => {
+        Work::Produce(submitted, refused) => match submitted.finish().await {
+            api::produce::Outcome::Respond(mut response) => {
+                response.responses.extend(refused);
                 Answer::Send(respond(broker, &header, api, version, &response)?, Vec::new())
             }
-            api::produce::Outcome::Silent { failed: false } => Answer::Silent,
-            api::produce::Outcome::Silent { failed: true } => Answer::Close,
+            api::produce::Outcome::Silent { failed: false } if refused.is_empty() => Answer::Silent,
+            api::produce::Outcome::Silent { .. } => Answer::Close,
         },
         Work::UnsupportedApiVersions => {
             Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?, Vec::new())
         }
         Work::Plain(body) => {
-            let call = Call { broker, header: &header, api, context };
+            let access = Access::of(broker, &context, api, version);
+            let call = Call { broker, header: &header, api, context, access };
             call.handle(body).await?
         }
     };
@@ -232,12 +239,18 @@ struct Call<'a> {
     header: &'a RequestHeader,
     api: ApiKey,
     context: RequestContext,
+    /// `None` while everybody may do everything.
+    access: Option<Access>,
 }
 
 impl Call<'_> {
     fn decode<R: Decodable>(&self, mut body: Bytes) -> Result<R, Refused> {
         R::decode(&mut body, self.header.api_version)
             .map_err(|e| Refused::Malformed { api: api_name(self.header.api_key), detail: e.to_string() })
+    }
+
+    fn admit<R: Guarded>(&self, request: &mut R) -> Verdict<'_, R::Response> {
+        self.access.as_ref().map_or(Verdict::Allowed, |access| request.admit(access))
     }
 
     fn respond<R: Encodable + ErrorCodes>(&self, response: &R) -> Result<Answer, Refused> {
@@ -247,17 +260,26 @@ impl Call<'_> {
 
     async fn handle(&self, body: Bytes) -> Result<Answer, Refused> {
         let (broker, ctx, version) = (self.broker, &self.context, self.header.api_version);
-        /// Decodes the body, runs the handler, encodes what it returns.
+        /// Decodes the body, asks the request's rule, runs the handler, encodes what it returns.
         macro_rules! serve {
             ($request:ty, |$r:ident| $run:expr) => {{
-                let $r: $request = self.decode(body)?;
-                self.respond(&$run)
+                #[allow(unused_mut)] // a rule may change it
+                let mut $r: $request = self.decode(body)?;
+                match self.admit(&mut $r) {
+                    Verdict::Allowed => self.respond(&$run),
+                    Verdict::Refused(answer) => self.respond(&*answer),
+                    Verdict::Completed(complete) => {
+                        let mut answer = $run;
+                        complete(&mut answer);
+                        self.respond(&answer)
+                    }
+                }
             }};
         }
         match self.api {
             ApiKey::Fetch => {
                 let request: FetchRequest = self.decode(body)?;
-                let (parts, hold) = api::fetch::handle(broker, ctx.advertised(), version, request).await;
+                let (parts, hold) = api::fetch::handle(broker, ctx.advertised(), version, request, self.access.as_ref()).await;
                 Ok(Answer::Send(frame_parts(self.header, parts), hold))
             }
             ApiKey::ListOffsets => {
@@ -315,7 +337,9 @@ impl Call<'_> {
             ApiKey::OffsetForLeaderEpoch => {
                 serve!(OffsetForLeaderEpochRequest, |r| api::offset_for_leader_epoch::handle(broker, r))
             }
-            ApiKey::DescribeAcls => serve!(DescribeAclsRequest, |_r| api::describe_acls::handle()),
+            ApiKey::DescribeAcls => serve!(DescribeAclsRequest, |r| api::describe_acls::handle(broker, &r)),
+            ApiKey::CreateAcls => serve!(CreateAclsRequest, |r| api::create_acls::handle(broker, r).await),
+            ApiKey::DeleteAcls => serve!(DeleteAclsRequest, |r| api::delete_acls::handle(broker, r).await),
             ApiKey::DescribeConfigs => {
                 serve!(DescribeConfigsRequest, |r| api::describe_configs::handle(broker, version, r))
             }
@@ -365,8 +389,6 @@ impl Call<'_> {
             // Security and quotas.
             | ApiKey::SaslHandshake
             | ApiKey::SaslAuthenticate
-            | ApiKey::CreateAcls
-            | ApiKey::DeleteAcls
             | ApiKey::CreateDelegationToken
             | ApiKey::RenewDelegationToken
             | ApiKey::ExpireDelegationToken

@@ -22,6 +22,7 @@ use crate::api::lookup::{EpochError, LookupError};
 use crate::api::produce::ProduceError;
 use crate::api::produce::validate::ValidateError;
 use crate::group::{GroupConfigError, GroupError};
+use crate::security::acl::{AclError, AclStoreError};
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
 use crate::txn::TxnError;
@@ -423,6 +424,28 @@ impl KafkaError for GroupError {
             // As Kafka: for this kind of request there is no such group.
             GroupError::OtherGroupType { .. } | GroupError::NotUpgradable { .. } => ErrorCode::GroupIdNotFound,
             GroupError::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
+        }
+    }
+}
+
+impl KafkaError for AclError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            AclError::InvalidField { .. }
+            | AclError::EmptyName
+            | AclError::ClusterName { .. }
+            | AclError::Principal { .. }
+            | AclError::Length { .. }
+            | AclError::Host { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl KafkaError for AclStoreError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            AclStoreError::TooMany { .. } => ErrorCode::PolicyViolation,
+            AclStoreError::Metadata(_) => ErrorCode::KafkaStorageError,
         }
     }
 }

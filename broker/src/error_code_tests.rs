@@ -414,3 +414,31 @@ Txn::CoordinatorNotAvailable 15 CoordinatorNotAvailable retriable
     assert_eq!(ProduceError::Transaction(TxnError::TransactionAbortable).wire_code(), 120);
     assert_eq!(ProduceError::NoTransactionalId.wire_code(), 53);
 }
+
+#[test]
+fn access_control_lists() {
+    let got = lines(
+        "Acl",
+        vec![
+            &AclError::InvalidField { field: "operation", code: 0 },
+            &AclError::EmptyName,
+            &AclError::ClusterName { name: text() },
+            &AclError::Principal { principal: text() },
+            &AclError::Length { field: "host", bytes: 2000 },
+            &AclError::Host { host: text() },
+            &AclStoreError::TooMany { have: 1 },
+            &AclStoreError::Metadata(MetaError::Closed),
+        ],
+    );
+    let expected = "\
+Acl::InvalidField 42 InvalidRequest final
+Acl::EmptyName 42 InvalidRequest final
+Acl::ClusterName 42 InvalidRequest final
+Acl::Principal 42 InvalidRequest final
+Acl::Length 42 InvalidRequest final
+Acl::Host 42 InvalidRequest final
+Acl::TooMany 44 PolicyViolation final
+Acl::Metadata 56 KafkaStorageError retriable
+";
+    assert_eq!(got, expected);
+}

@@ -3,12 +3,15 @@
 //! Versions 4-18. KIP-74 (size limits, at least one batch), KIP-98 (isolation), KIP-227 (sessions), KIP-320 (epochs),
 //! KIP-392 (preferred replica: never named), KIP-516 (topic ids from 13 on), KIP-595 (diverging epoch), KIP-903, KIP-951.
 //! Errors, whole request: FETCH_SESSION_ID_NOT_FOUND, INVALID_FETCH_SESSION_EPOCH, FETCH_SESSION_TOPIC_ID_ERROR; one
-//! partition: UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, OFFSET_OUT_OF_RANGE, FENCED_LEADER_EPOCH,
+//! partition: TOPIC_AUTHORIZATION_FAILED, UNKNOWN_TOPIC_OR_PARTITION, UNKNOWN_TOPIC_ID, OFFSET_OUT_OF_RANGE, FENCED_LEADER_EPOCH,
 //! UNKNOWN_LEADER_EPOCH, UNSUPPORTED_COMPRESSION_TYPE (zstd before version 10), KAFKA_STORAGE_ERROR.
 //!
 //! Three steps: `session` says which partitions are wanted, `read` waits for data and collects chunks within the size limits,
 //! `encode` puts the chunks between encoded fields without copying them. Partitions that are asked for columns take another way
 //! in the middle: `columnar`.
+use std::borrow::Cow;
+use std::collections::HashMap;
+
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, FetchRequest};
 use weir_protocol::columnar::ColumnarResult;
@@ -17,7 +20,9 @@ use weir_storage::log::AbortedTransaction;
 use super::lookup::{self, TopicRef};
 use super::{Versions, given};
 use crate::broker::{Advertised, Broker};
-use crate::error_code::KafkaError;
+use crate::error_code::{ErrorCode, KafkaError};
+use crate::security::acl::Operation;
+use crate::security::rules::Access;
 use weir_storage::memory::Reservation;
 
 pub mod columnar;
@@ -120,10 +125,13 @@ pub async fn handle(
     told: &Advertised,
     version: i16,
     request: FetchRequest,
+    access: Option<&Access>,
 ) -> (Vec<Bytes>, Vec<Reservation>) {
     let leader = Leader { node_id: broker.node_id(), epoch: broker.leader_epoch().0, address: told.clone() };
     let plan = read::Plan::new(&request, broker.settings.fetch_max_bytes);
     let wishes = columnar::Wishes::of(version, &request);
+    let judged = access
+        .map(|access| Judge { access, replicates: is_replica(version, &request).then(|| access.may_replicate()) });
     let mut hold = Vec::new();
     let answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
         Err(error) => {
@@ -131,7 +139,14 @@ pub async fn handle(
             FetchAnswer::refused(error, leader)
         }
         Ok(context) => {
-            let (mut partitions, memory) = read::read(broker, version, &plan, &wishes, context.wanted()).await;
+            let (wanted, refused) = Judge::judge(judged.as_ref(), context.wanted());
+            let (mut partitions, memory) = if wanted.is_empty() && !refused.is_empty() {
+                // Nothing to wait for.
+                (Vec::new(), Vec::new())
+            } else {
+                read::read(broker, version, &plan, &wishes, &wanted).await
+            };
+            partitions.extend(refused);
             hold = memory;
             let session_id = broker.fetch_sessions.finish(broker.now_ms(), context, &mut partitions);
             FetchAnswer { throttle_time_ms: 0, error_code: 0, session_id, partitions, leader }
@@ -139,6 +154,43 @@ pub async fn handle(
     };
     count(broker, &answer);
     (encode::encode(version, answer), hold)
+}
+
+/// Decides about each partition, in each fetch again: a session remembers what was asked, not what is allowed.
+struct Judge<'a> {
+    access: &'a Access,
+    /// Whether a replica may fetch; `None` = a consumer asks.
+    replicates: Option<bool>,
+}
+
+impl Judge<'_> {
+    /// What may be read, and the answers to what may not.
+    fn judge<'w>(
+        judge: Option<&Judge<'_>>,
+        wanted: &'w session::WantedPartitions,
+    ) -> (Cow<'w, session::WantedPartitions>, Vec<FetchedPartition>) {
+        let Some(judge) = judge else { return (Cow::Borrowed(wanted), Vec::new()) };
+        let mut verdicts: HashMap<&TopicRef, bool> = HashMap::new();
+        let mut may = |topic| {
+            let decide = || judge.replicates.unwrap_or_else(|| judge.access.may_fetch(topic, Operation::Read));
+            *verdicts.entry(topic).or_insert_with(decide)
+        };
+        let refused: Vec<_> = wanted.keys().filter(|key| !may(&key.topic)).cloned().collect();
+        if refused.is_empty() {
+            return (Cow::Borrowed(wanted), Vec::new());
+        }
+        let mut left = wanted.clone();
+        refused.iter().for_each(|key| drop(left.shift_remove(key)));
+        let code = ErrorCode::TopicAuthorizationFailed.code();
+        let answer = |key| FetchedPartition { error_code: code, ..FetchedPartition::new(key) };
+        (Cow::Owned(left), refused.into_iter().map(answer).collect())
+    }
+}
+
+/// A replica's fetch needs ClusterAction; from version 15 on its id is in a structure of its own.
+fn is_replica(version: i16, request: &FetchRequest) -> bool {
+    let id = if version >= 15 { request.replica_state.replica_id } else { request.replica_id };
+    id.0 >= 0
 }
 
 /// Errors, records and bytes by topic, for the metrics.

@@ -16,8 +16,10 @@ pub mod config_change;
 pub mod config_resource;
 pub mod consumer_group_describe;
 pub mod consumer_group_heartbeat;
+pub mod create_acls;
 pub mod create_partitions;
 pub mod create_topics;
+pub mod delete_acls;
 pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
@@ -109,6 +111,8 @@ pub const SERVED: &[Versions] = &[
     write_txn_markers::VERSIONS,
     txn_offset_commit::VERSIONS,
     describe_acls::VERSIONS,
+    create_acls::VERSIONS,
+    delete_acls::VERSIONS,
     describe_configs::VERSIONS,
     alter_configs::VERSIONS,
     alter_replica_log_dirs::VERSIONS,

@@ -2,6 +2,7 @@
 //!
 //! Owns names, types, defaults and checks of every setting, and is the only place that reads the environment. Topic
 //! settings are a table of their own ([`crate::topic_config`]); their broker-level defaults are set here.
+mod authorization;
 mod command;
 pub(crate) mod declare;
 mod docs;
@@ -16,6 +17,7 @@ use std::collections::BTreeMap;
 
 use thiserror::Error;
 
+pub use authorization::{AuthorizationSettings, AuthorizerMode, Principals};
 pub use command::{ConfigCommand, ConfigCommandError, ServeArgs, checked, shown};
 pub use declare::{Section, SettingInfo};
 pub use docs::render as render_docs;
@@ -117,6 +119,8 @@ pub struct Config {
     pub groups: GroupSettings,
     /// Transactions.
     pub transactions: TransactionSettings,
+    /// Who may do what.
+    pub authorization: AuthorizationSettings,
     /// Logging and metrics.
     pub observe: ObserveSettings,
     /// Defaults of topic settings that were set for this broker, by topic setting name.
@@ -139,6 +143,7 @@ impl Config {
             self.topics.infos(),
             self.groups.infos(),
             self.transactions.infos(),
+            self.authorization.infos(),
             self.observe.infos(),
         ];
         sections.concat()
@@ -153,6 +158,7 @@ impl Config {
             .or_else(|| self.topics.set(key, text))
             .or_else(|| self.groups.set(key, text))
             .or_else(|| self.transactions.set(key, text))
+            .or_else(|| self.authorization.set(key, text))
             .or_else(|| self.observe.set(key, text));
         match result {
             Some(Ok(())) => {}
@@ -301,6 +307,12 @@ impl Config {
             resolved.push(Listener { name: listener.name.clone(), bind, advertised: told });
         }
         Ok(resolved)
+    }
+
+    /// Whether access control lists decide who may do what. Listeners do not authenticate yet, so `auto` is `off`.
+    #[must_use]
+    pub fn authorizes(&self) -> bool {
+        self.authorization.authorizer == AuthorizerMode::On
     }
 
     /// The budget of all buffers, in bytes.

@@ -110,7 +110,7 @@ async fn records_and_bytes_are_counted_when_they_are_produced_and_fetched() {
     let topic = topic.with_partitions(vec![partition(0), partition(7)]);
     let request = FetchRequest::default().with_max_bytes(1 << 20).with_topics(vec![topic]);
     let address = crate::broker::Advertised { host: "localhost".to_owned(), port: 9092 };
-    crate::api::fetch::handle(&broker, &address, 12, request).await;
+    crate::api::fetch::handle(&broker, &address, 12, request, None).await;
 
     let text = metrics.handle.render();
     for line in [

@@ -3,8 +3,12 @@
 //! | file | what |
 //! |---|---|
 //! | `principal.rs` | who somebody is, as Kafka writes it |
+//! | `acl/` | who may do what: Kafka's access control lists |
+//! | `rules/` | what each API needs, and how a refusal is answered |
 //!
-//! I own what proves who a client is. What somebody may do is decided elsewhere.
+//! I own what proves who a client is, and what they may do.
+pub mod acl;
 mod principal;
+pub mod rules;
 
 pub use principal::{Principal, PrincipalError};

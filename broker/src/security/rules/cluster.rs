@@ -1,0 +1,231 @@
+//! Configs, replicas, access control lists, the cluster.
+//!
+//! | request | needs | without it |
+//! |---|---|---|
+//! | DescribeConfigs | DescribeConfigs of the Topic or Group, for anything else of the Cluster | per resource |
+//! | AlterConfigs, IncrementalAlterConfigs | AlterConfigs likewise | per resource |
+//! | ListConfigResources | DescribeConfigs Cluster | the whole request |
+//! | DescribeAcls | Describe Cluster | the whole request |
+//! | CreateAcls, DeleteAcls | Alter Cluster | each binding, each filter |
+//! | DescribeLogDirs, ListPartitionReassignments, DescribeQuorum | Describe Cluster | the whole request |
+//! | AlterReplicaLogDirs, AlterPartitionReassignments, ElectLeaders, UpdateFeatures | Alter Cluster | the whole request |
+//! | DescribeCluster | nothing; what may be done is shown to those with Describe Cluster | |
+use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceResponse;
+use kafka_protocol::messages::alter_replica_log_dirs_response::{
+    AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
+};
+use kafka_protocol::messages::create_acls_response::AclCreationResult;
+use kafka_protocol::messages::delete_acls_response::DeleteAclsFilterResult;
+use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
+use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
+use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
+use kafka_protocol::messages::*;
+
+use super::topics::correct_cluster;
+use super::{Access, CLUSTER_REFUSED, Guarded, Verdict, take_refused};
+use crate::api::config_resource::{GROUP, TOPIC};
+use crate::error_code::ErrorCode;
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
+
+/// What a resource of configs is to the authoriser, and the code that refuses it.
+fn config_resource(kind: i8, name: &str) -> (ResourceType, &str, ErrorCode) {
+    match kind {
+        TOPIC => (ResourceType::Topic, name, ErrorCode::TopicAuthorizationFailed),
+        GROUP => (ResourceType::Group, name, ErrorCode::GroupAuthorizationFailed),
+        _ => (ResourceType::Cluster, CLUSTER_NAME, ErrorCode::ClusterAuthorizationFailed),
+    }
+}
+
+fn may_config(access: &Access, operation: Operation, kind: i8, name: &str) -> bool {
+    let (resource, name, _) = config_resource(kind, name);
+    access.allows(operation, resource, name)
+}
+
+impl Guarded for DescribeConfigsRequest {
+    type Response = DescribeConfigsResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DescribeConfigsResponse> {
+        let operation = Operation::DescribeConfigs;
+        let refused =
+            take_refused(&mut self.resources, |r| may_config(access, operation, r.resource_type, &r.resource_name));
+        Verdict::without(refused, move |answer: &mut Self::Response, refused| {
+            answer.results.extend(refused.into_iter().map(|resource| {
+                let (_, _, code) = config_resource(resource.resource_type, &resource.resource_name);
+                DescribeConfigsResult::default()
+                    .with_error_code(code.code())
+                    .with_error_message(access.message(code, operation))
+                    .with_resource_type(resource.resource_type)
+                    .with_resource_name(resource.resource_name)
+            }));
+        })
+    }
+}
+
+/// AlterConfigs and its successor.
+macro_rules! alter_configs {
+    ($($request:ident => $response:ident, $result:ident;)*) => {$(
+        impl Guarded for $request {
+            type Response = $response;
+
+            fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, $response> {
+                let operation = Operation::AlterConfigs;
+                let may = |kind, name: &str| may_config(access, operation, kind, name);
+                let refused = take_refused(&mut self.resources, |r| may(r.resource_type, &r.resource_name));
+                Verdict::without(refused, move |answer: &mut Self::Response, refused| {
+                    answer.responses.extend(refused.into_iter().map(|resource| {
+                        let (_, _, code) = config_resource(resource.resource_type, &resource.resource_name);
+                        $result::default()
+                            .with_error_code(code.code())
+                            .with_error_message(access.message(code, operation))
+                            .with_resource_type(resource.resource_type)
+                            .with_resource_name(resource.resource_name)
+                    }));
+                })
+            }
+        }
+    )*};
+}
+
+alter_configs! {
+    AlterConfigsRequest => AlterConfigsResponse, AlterConfigsResourceResponse;
+    IncrementalAlterConfigsRequest => IncrementalAlterConfigsResponse, IncrementalResponse;
+}
+
+/// Requests about the cluster: one operation, or one error for the whole answer.
+macro_rules! of_cluster {
+    ($($request:ident => $response:ident, $operation:ident $(, $message:ident)?;)*) => {$(
+        impl Guarded for $request {
+            type Response = $response;
+
+            fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, $response> {
+                if access.cluster(Operation::$operation) {
+                    return Verdict::Allowed;
+                }
+                let answer = $response::default().with_error_code(CLUSTER_REFUSED);
+                $(let answer = answer.$message(
+                    access.message(ErrorCode::ClusterAuthorizationFailed, Operation::$operation)
+                );)?
+                Verdict::refused(answer)
+            }
+        }
+    )*};
+}
+
+of_cluster! {
+    ListConfigResourcesRequest => ListConfigResourcesResponse, DescribeConfigs;
+    DescribeAclsRequest => DescribeAclsResponse, Describe, with_error_message;
+    ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse, Describe, with_error_message;
+    AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, Alter, with_error_message;
+    UpdateFeaturesRequest => UpdateFeaturesResponse, Alter, with_error_message;
+}
+
+impl Guarded for DescribeQuorumRequest {
+    type Response = DescribeQuorumResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DescribeQuorumResponse> {
+        if access.cluster(Operation::Describe) {
+            return Verdict::Allowed;
+        }
+        let answer = DescribeQuorumResponse::default().with_error_code(CLUSTER_REFUSED).with_error_message(None);
+        let message = access.message(ErrorCode::ClusterAuthorizationFailed, Operation::Describe);
+        Verdict::refused(if access.version >= 2 { answer.with_error_message(message) } else { answer })
+    }
+}
+
+impl Guarded for ElectLeadersRequest {
+    type Response = ElectLeadersResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, ElectLeadersResponse> {
+        if access.cluster(Operation::Alter) {
+            return Verdict::Allowed;
+        }
+        // Version 0 has no error for the whole answer, and says it for each partition.
+        use kafka_protocol::messages::elect_leaders_response::{PartitionResult, ReplicaElectionResult};
+        let message = access.message(ErrorCode::ClusterAuthorizationFailed, Operation::Alter);
+        let results = self.topic_partitions.iter().flatten().map(|topic| {
+            let partitions = topic.partitions.iter().map(|index| {
+                PartitionResult::default()
+                    .with_partition_id(*index)
+                    .with_error_code(CLUSTER_REFUSED)
+                    .with_error_message(message.clone())
+            });
+            let partitions = partitions.collect();
+            ReplicaElectionResult::default().with_topic(topic.topic.clone()).with_partition_result(partitions)
+        });
+        let answer = ElectLeadersResponse::default().with_replica_election_results(results.collect());
+        Verdict::refused(if access.version >= 1 { answer.with_error_code(CLUSTER_REFUSED) } else { answer })
+    }
+}
+
+impl Guarded for DescribeLogDirsRequest {
+    type Response = DescribeLogDirsResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DescribeLogDirsResponse> {
+        if access.cluster(Operation::Describe) {
+            return Verdict::Allowed;
+        }
+        let answer = DescribeLogDirsResponse::default();
+        if access.version >= 3 {
+            return Verdict::refused(answer.with_error_code(CLUSTER_REFUSED));
+        }
+        let result = DescribeLogDirsResult::default().with_error_code(CLUSTER_REFUSED);
+        Verdict::refused(answer.with_results(vec![result]))
+    }
+}
+
+impl Guarded for AlterReplicaLogDirsRequest {
+    type Response = AlterReplicaLogDirsResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, AlterReplicaLogDirsResponse> {
+        if access.cluster(Operation::Alter) {
+            return Verdict::Allowed;
+        }
+        let results = self.dirs.iter().flat_map(|dir| &dir.topics).map(|topic| {
+            let partitions = topic.partitions.iter().map(|index| {
+                AlterReplicaLogDirPartitionResult::default()
+                    .with_partition_index(*index)
+                    .with_error_code(CLUSTER_REFUSED)
+            });
+            AlterReplicaLogDirTopicResult::default()
+                .with_topic_name(topic.name.clone())
+                .with_partitions(partitions.collect())
+        });
+        Verdict::refused(AlterReplicaLogDirsResponse::default().with_results(results.collect()))
+    }
+}
+
+impl Guarded for CreateAclsRequest {
+    type Response = CreateAclsResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, CreateAclsResponse> {
+        if access.cluster(Operation::Alter) {
+            return Verdict::Allowed;
+        }
+        let message = access.message(ErrorCode::ClusterAuthorizationFailed, Operation::Alter);
+        let refused = AclCreationResult::default().with_error_code(CLUSTER_REFUSED).with_error_message(message);
+        Verdict::refused(CreateAclsResponse::default().with_results(vec![refused; self.creations.len()]))
+    }
+}
+
+impl Guarded for DeleteAclsRequest {
+    type Response = DeleteAclsResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DeleteAclsResponse> {
+        if access.cluster(Operation::Alter) {
+            return Verdict::Allowed;
+        }
+        let message = access.message(ErrorCode::ClusterAuthorizationFailed, Operation::Alter);
+        let refused = DeleteAclsFilterResult::default().with_error_code(CLUSTER_REFUSED).with_error_message(message);
+        Verdict::refused(DeleteAclsResponse::default().with_filter_results(vec![refused; self.filters.len()]))
+    }
+}
+
+impl Guarded for DescribeClusterRequest {
+    type Response = DescribeClusterResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DescribeClusterResponse> {
+        Verdict::completed(|answer: &mut DescribeClusterResponse| {
+            correct_cluster(access, &mut answer.cluster_authorized_operations);
+        })
+    }
+}
