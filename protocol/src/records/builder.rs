@@ -119,6 +119,13 @@ impl BatchBuilder {
         self
     }
 
+    /// Lets the batch end behind its last record: what lies between was there once, or is not shown.
+    #[must_use]
+    pub fn last_offset_delta(mut self, delta: i32) -> Self {
+        self.header.last_offset_delta = self.header.last_offset_delta.max(delta);
+        self
+    }
+
     /// Records so far.
     #[must_use]
     pub fn record_count(&self) -> usize {

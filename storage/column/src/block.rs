@@ -50,6 +50,8 @@ pub(crate) const VERSION: u16 = 1;
 pub(crate) const TAIL_BYTES: usize = 32;
 const TAIL_MAGIC: &[u8; 8] = b"WEIRCOL\0";
 const NONE: u16 = u16::MAX;
+const ABORT: u8 = 1;
+const COMMIT: u8 = 2;
 const DENSE: u8 = 1;
 const TIMED: u8 = 2;
 
@@ -89,10 +91,21 @@ pub struct OriginalBatch {
     pub leader_epoch: i32,
     /// Largest timestamp in ms, -1 for none.
     pub max_timestamp: i64,
+    /// What a control batch says; it has no rows.
+    pub marker: Option<EndMarker>,
+}
+
+/// The end of a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EndMarker {
+    /// Committed, or aborted.
+    pub commit: bool,
+    /// Epoch of the coordinator that decided.
+    pub coordinator_epoch: i32,
 }
 
 /// Smallest encodings, which bound counts by bytes.
-const BATCH_BYTES: usize = 46;
+const BATCH_BYTES: usize = 49;
 const GROUP_BYTES: usize = 24 + 4 + 1 + 32 + 4;
 const BLOOM_BYTES: usize = 20;
 const DICTIONARY_BYTES: usize = 24 + 4 + 36;
@@ -333,6 +346,8 @@ fn put_batch(out: &mut BytesMut, batch: &OriginalBatch) {
     out.put_i16_le(batch.attributes);
     out.put_i32_le(batch.leader_epoch);
     out.put_i64_le(batch.max_timestamp);
+    out.put_u8(batch.marker.map_or(0, |marker| if marker.commit { COMMIT } else { ABORT }));
+    out.put_i32_le(batch.marker.map_or(0, |marker| marker.coordinator_epoch));
 }
 
 fn batch(from: &mut Fields<'_>) -> Result<OriginalBatch> {
@@ -346,7 +361,17 @@ fn batch(from: &mut Fields<'_>) -> Result<OriginalBatch> {
         attributes: from.i16()?,
         leader_epoch: from.i32()?,
         max_timestamp: from.i64()?,
+        marker: marker(from)?,
     })
+}
+
+fn marker(from: &mut Fields<'_>) -> Result<Option<EndMarker>> {
+    let (kind, coordinator_epoch) = (from.u8()?, from.i32()?);
+    match kind {
+        0 => Ok(None),
+        ABORT | COMMIT => Ok(Some(EndMarker { commit: kind == COMMIT, coordinator_epoch })),
+        other => Err(ColumnError::corrupt(format!("a transaction marker of kind {other}"))),
+    }
 }
 
 /// What the last 32 bytes before the footer say.

@@ -26,7 +26,7 @@
 //! when it is stored raw because compression did not pay (or its column is kept raw by wish).
 //!
 //! # Not yet
-//! The log does not write these files yet. Before it does: a bound on the uncompressed size of one-row groups when a block is read,
+//! A bound on the uncompressed size of one-row groups when a block is read,
 //! sizes of lists measured per slice, pyarrow and Polars as a step of the test run (by hand they open every random segment), damage and
 //! fuzzing of every region.
 
@@ -49,7 +49,7 @@ mod stream_in;
 mod stream_out;
 mod writer;
 
-pub use block::{GroupInfo, OriginalBatch};
+pub use block::{EndMarker, GroupInfo, OriginalBatch};
 pub use bytes_io::ReadAt;
 pub use codec::Codec;
 pub use error::ColumnError;

@@ -159,6 +159,12 @@ impl ColumnSegmentWriter {
         self.stored
     }
 
+    /// Says something in the schema's metadata, which is written last.
+    pub fn set_metadata(&mut self, key: impl Into<String>, value: impl Into<String>) {
+        let schema = Arc::make_mut(&mut self.schema);
+        schema.metadata.insert(key.into(), value.into());
+    }
+
     /// Notes a batch whose rows are in the segment.
     pub fn add_original_batch(&mut self, batch: OriginalBatch) {
         self.batches.push(batch);

@@ -32,7 +32,7 @@ use super::state::State;
 use super::timestamps;
 use crate::cpu::{Priority, breathe};
 use crate::memory::{MemoryBudget, Share};
-use crate::segment::{RowFileWriter, SectionRead};
+use crate::segment::{FileKind, RowFileWriter, SectionRead};
 
 const READ_BYTES: usize = 1 << 20;
 /// A slot of the map of keys: two hashes, an offset, and the table's own byte.
@@ -358,7 +358,7 @@ impl Output<'_> {
         let file = self.storage.next_segment.fetch_add(1, Ordering::AcqRel);
         let mut footer = None;
         let mut length = 0;
-        self.storage.io.segments.publish(file, &mut |out| {
+        self.storage.io.segments.publish(file, FileKind::Rows, &mut |out| {
             let mut writer = RowFileWriter::new(out)?;
             writer.begin_section(self.partition.key(), Offset(base));
             for (header, batch) in &self.pending {
@@ -380,6 +380,8 @@ impl Output<'_> {
             max_timestamp: footer.as_ref().map_or(-1, |f| f.max_timestamp.0),
             created_ms: now().0,
             compacted: self.compacted,
+            columnar: false,
+            columns: None,
         });
         self.pending.clear();
         self.bytes = 0;
@@ -393,7 +395,7 @@ fn for_each_batch(
     bounds: &Bounds,
     visit: &mut dyn FnMut(&BatchHeader, &Bytes) -> Result<(), ColdOrIo>,
 ) -> Result<(), ColdOrIo> {
-    let reader = partition.open_section(segment.file)?;
+    let reader = partition.open_segment(segment)?;
     let mut offset = Offset(segment.base);
     loop {
         let found = reader
@@ -439,7 +441,7 @@ async fn swap_in(storage: &Arc<Storage>, partition: &Arc<Partition>, written: Wr
         if !state.deleted {
             let cached = state.swap_segments(&written.added, &remove);
             storage.io.cache.freed(cached);
-            freed = remove;
+            freed = written.replaced.iter().flat_map(SegmentRef::files).collect();
         }
     }
     storage.dereference(freed);

@@ -1,7 +1,10 @@
 //! Resolved settings of the engine and of one topic. Parsing and defaults for users are the broker's; these are values.
 
+use std::sync::Arc;
+
 use crate::cpu::CpuPool;
 use crate::memory::MemoryBudget;
+use crate::segment::{ColumnFormat, ColumnLayout};
 
 /// What "durable" means for an acknowledgement with acks=all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,8 @@ pub struct StorageConfig {
     pub housekeeping_interval_ms: u64,
     /// Producer state without a write for so long is dropped (`producer.id.expiration.ms`).
     pub producer_id_expiration_ms: u64,
+    /// Opens column files; `None` where no topic has columns.
+    pub columns: Option<Arc<dyn ColumnFormat>>,
 }
 
 impl Default for StorageConfig {
@@ -58,6 +63,7 @@ impl Default for StorageConfig {
             wal_retry_interval_ms: 200,
             housekeeping_interval_ms: 1000,
             producer_id_expiration_ms: 24 * 3600 * 1000,
+            columns: None,
         }
     }
 }
@@ -67,6 +73,48 @@ impl Default for StorageConfig {
 pub struct CleanupPolicy {
     pub delete: bool,
     pub compact: bool,
+}
+
+/// In which forms a merge writes the records of a topic (`weir.layout`). Little data at a time is written as rows whatever this says.
+#[derive(Debug, Clone, Default)]
+pub enum Layout {
+    /// Batches as their producers framed them.
+    #[default]
+    Row,
+    /// Columns, and rows beside them for so many milliseconds.
+    Column { layout: Arc<dyn ColumnLayout>, row_retention_ms: u64 },
+    /// Columns and rows.
+    Both { layout: Arc<dyn ColumnLayout> },
+}
+
+impl Layout {
+    /// How to make columns, if they are wanted.
+    pub fn columns(&self) -> Option<&Arc<dyn ColumnLayout>> {
+        match self {
+            Layout::Row => None,
+            Layout::Column { layout, .. } | Layout::Both { layout } => Some(layout),
+        }
+    }
+
+    /// Whether a merge writes rows beside the columns.
+    pub fn rows_too(&self) -> bool {
+        !matches!(self, Layout::Column { row_retention_ms: 0, .. })
+    }
+}
+
+impl PartialEq for Layout {
+    /// Two layouts of a table are equal when they are one.
+    fn eq(&self, other: &Layout) -> bool {
+        match (self, other) {
+            (Layout::Row, Layout::Row) => true,
+            (Layout::Both { layout: a }, Layout::Both { layout: b }) => Arc::ptr_eq(a, b),
+            (
+                Layout::Column { layout: a, row_retention_ms: ms },
+                Layout::Column { layout: b, row_retention_ms: other_ms },
+            ) => Arc::ptr_eq(a, b) && ms == other_ms,
+            _ => false,
+        }
+    }
 }
 
 /// Settings of one topic that its logs need. `None` = unlimited (Kafka's -1).
@@ -84,6 +132,7 @@ pub struct LogConfig {
     pub min_cleanable_dirty_ratio: f64,
     /// `message.timestamp.type=LogAppendTime`.
     pub log_append_time: bool,
+    pub layout: Layout,
 }
 
 impl Default for LogConfig {
@@ -99,6 +148,7 @@ impl Default for LogConfig {
             max_compaction_lag_ms: None,
             min_cleanable_dirty_ratio: 0.5,
             log_append_time: false,
+            layout: Layout::Row,
         }
     }
 }

@@ -125,8 +125,8 @@ impl Storage {
         topics: Vec<TopicSpec>,
         deleted: &(dyn Fn(TopicId) -> bool + Sync),
     ) -> Result<Arc<Storage>, OpenError> {
-        let segments =
-            LocalSegments::new(disk.clone()).map_err(|source| OpenError::Io { path: "segments".to_owned(), source })?;
+        let segments = LocalSegments::new(disk.clone(), config.columns.clone())
+            .map_err(|source| OpenError::Io { path: "segments".to_owned(), source })?;
         let segments = Arc::new(segments);
         let mut replay = recovery::Replay::begin(&*disk, &topics, deleted)?;
         let (commits, commit_queue) = mpsc::unbounded_channel();
@@ -238,7 +238,7 @@ impl Storage {
         for partition in removed.into_values() {
             let mut state = partition.lock();
             state.deleted = true;
-            files.extend(state.segments.drain(..).map(|s| s.file));
+            files.extend(state.segments.drain(..).flat_map(|s| s.files()));
             let log_end = state.log_end;
             let cached = state.drop_tail_below(log_end);
             self.io.cache.freed(cached);
@@ -451,7 +451,7 @@ impl Storage {
         self.write_record(&Record::LogStart { key: partition.key().into(), offset: to.0 }).await?;
         let (gone, cached) = partition.lock().set_log_start(to);
         self.io.cache.freed(cached);
-        self.dereference(gone.into_iter().map(|s| s.file));
+        self.dereference(gone.into_iter().flat_map(|s| s.files()));
         Ok(())
     }
 

@@ -103,6 +103,10 @@ impl Storage {
                 tracing::warn!(%error, partition = %partition.key(), "retention is put off");
                 return;
             }
+            if let Err(error) = super::columns::expire_rows(self, &partition).await {
+                tracing::warn!(%error, partition = %partition.key(), "rows beside columns are kept for longer");
+                return;
+            }
         }
     }
 

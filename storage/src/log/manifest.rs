@@ -23,6 +23,13 @@ const MAGIC: [u8; 8] = *b"WEIRCKP1";
 const HEADER_LEN: u64 = 20;
 pub const FORMAT: u32 = 1;
 
+/// Columns beside the rows of a segment: the same records once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ColumnSibling {
+    pub file: u64,
+    pub bytes: u64,
+}
+
 /// A part of a partition's log in a segment file. Offsets `[base, next)`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SegmentRef {
@@ -36,6 +43,29 @@ pub struct SegmentRef {
     /// Written by compaction: keys in the leading run of such segments are unique.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub compacted: bool,
+    /// `file` is a column file, and there are no rows.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub columnar: bool,
+    /// Beside a row file.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub columns: Option<ColumnSibling>,
+}
+
+impl SegmentRef {
+    /// All files it is made of.
+    pub fn files(&self) -> impl Iterator<Item = u64> + use<> {
+        std::iter::once(self.file).chain(self.columns.map(|columns| columns.file))
+    }
+
+    /// Bytes of all of them.
+    pub fn stored_bytes(&self) -> u64 {
+        self.bytes + self.columns.map_or(0, |columns| columns.bytes)
+    }
+
+    /// The column file, whatever is beside it.
+    pub fn column_file(&self) -> Option<u64> {
+        if self.columnar { Some(self.file) } else { self.columns.map(|columns| columns.file) }
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

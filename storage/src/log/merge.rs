@@ -11,13 +11,15 @@ use weir_protocol::ids::Offset;
 use weir_protocol::records::batch::BatchHeader;
 use weir_protocol::records::batches;
 
+use super::columns;
 use super::engine::{Storage, now};
 use super::manifest::{Record, SegmentRef, Swap};
 use super::partition::{ColdError, Partition};
 use super::state::TailBatch;
+use super::types::ReadError;
 use crate::cpu::{Priority, SLICE_BYTES, breathe};
 use crate::memory::{MemoryBudget, Share};
-use crate::segment::{RowFileWriter, SectionFooter, SectionRead};
+use crate::segment::{FileKind, RowFileWriter, SectionFooter, SectionRead};
 
 /// From this size on a partition does not share a bundle.
 const OWN_SEGMENT_BYTES: u64 = 1 << 20;
@@ -29,12 +31,30 @@ const CRUMB_BYTES: u64 = 8 << 20;
 const KEEP_SHARE: f64 = 0.75;
 
 /// One partition's part of a merge.
-struct Section {
-    partition: Arc<Partition>,
+#[derive(Clone)]
+pub(super) struct Section {
+    pub partition: Arc<Partition>,
     /// Trailing segment that is rewritten together with the tail.
-    crumb: Option<SegmentRef>,
+    pub crumb: Option<SegmentRef>,
     batches: Vec<TailBatch>,
-    bytes: u64,
+    /// Of the batches.
+    pub bytes: u64,
+}
+
+impl Section {
+    /// Where it begins.
+    pub fn base(&self) -> Offset {
+        match &self.crumb {
+            Some(crumb) => Offset(crumb.base),
+            None => self.batches.first().map_or(Offset::ZERO, |batch| batch.base),
+        }
+    }
+
+    /// Leaves batches from `next` on to a later merge.
+    pub fn keep_below(&mut self, next: Offset) {
+        self.batches.retain(|batch| batch.next <= next);
+        self.bytes = self.batches.iter().map(|batch| u64::from(batch.len)).sum();
+    }
 }
 
 pub(super) async fn run(storage: &Arc<Storage>) {
@@ -44,7 +64,10 @@ pub(super) async fn run(storage: &Arc<Storage>) {
     for partition in dirty_partitions(storage) {
         let Some(section) = plan(storage, &partition, cut_file) else { continue };
         if section.bytes >= OWN_SEGMENT_BYTES {
-            write(storage, vec![section]).await;
+            match section.partition.config().layout.columns() {
+                Some(layout) => columns::write(storage, section, layout.clone()).await,
+                None => write(storage, vec![section]).await,
+            }
             continue;
         }
         small_bytes += section.bytes;
@@ -126,27 +149,43 @@ fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) ->
 }
 
 /// Writes one file and swaps it in. What fails is left in the WAL and tried again.
-async fn write(storage: &Arc<Storage>, sections: Vec<Section>) {
+pub(super) async fn write(storage: &Arc<Storage>, sections: Vec<Section>) {
     let largest = sections.iter().flat_map(|s| &s.batches).map(|b| b.len as usize).max().unwrap_or(0);
     let _memory = storage.memory().reserve(Share::Merge, merge_bytes(storage.memory(), largest)).await;
     let file = storage.next_segment.fetch_add(1, Ordering::AcqRel);
     let this = storage.clone();
     let written = storage.cpu().run(Priority::Background, move || write_file(&this, file, sections)).await;
     let result = match written {
-        Ok(Ok(Some(outcome))) => swap_in(storage, file, outcome).await,
+        Ok(Ok(Some(outcome))) => swap_in(storage, outcome).await,
         Ok(Ok(None)) => Ok(()),
         Ok(Err(error)) => Err(error),
         Err(panic) => Err(io::Error::other(panic)),
     };
     if let Err(error) = result {
-        metrics::counter!("weir_merge_failures_total").increment(1);
-        tracing::error!(%error, "merge failed; the data stays in the write-ahead log and the merge is tried again");
+        failed(&error);
     }
 }
 
-struct Written {
-    sections: Vec<(Section, SectionFooter)>,
-    bytes: u64,
+pub(super) fn failed(error: &io::Error) {
+    metrics::counter!("weir_merge_failures_total").increment(1);
+    tracing::error!(%error, "merge failed; the data stays in the write-ahead log and the merge is tried again");
+}
+
+pub(super) fn unreadable(error: &ReadError) {
+    metrics::counter!("weir_merge_failures_total").increment(1);
+    tracing::error!(%error, "a partition cannot be merged; its WAL files are kept");
+}
+
+pub(super) fn count_written(bytes: u64) {
+    metrics::counter!("weir_merge_bytes_total").increment(bytes);
+    metrics::counter!("weir_storage_bytes_written_total").increment(bytes);
+}
+
+/// Files that are published and not yet referred to.
+pub(super) struct Written {
+    pub sections: Vec<(Section, SegmentRef)>,
+    pub files: Vec<u64>,
+    pub bytes: u64,
 }
 
 /// Buffers of a merge: a piece of a segment and what is gathered to be written, each about 1 MiB and a batch. Never more than
@@ -155,44 +194,55 @@ fn merge_bytes(budget: &MemoryBudget, largest_batch: usize) -> usize {
     (2 * ((1 << 20) + largest_batch)).min(budget.limits_of(Share::Merge).max / 4)
 }
 
-fn write_file(storage: &Storage, file: u64, sections: Vec<Section>) -> io::Result<Option<Written>> {
+pub(super) fn write_file(storage: &Storage, file: u64, sections: Vec<Section>) -> io::Result<Option<Written>> {
     let mut footers = Vec::new();
     let mut bytes = 0;
     let mut taken = Vec::with_capacity(sections.len());
-    storage.io.segments.publish(file, &mut |out| {
+    storage.io.segments.publish(file, FileKind::Rows, &mut |out| {
         let mut writer = RowFileWriter::new(out)?;
         for section in &sections {
-            let base = section.crumb.as_ref().map_or(section.batches[0].base, |s| Offset(s.base));
-            writer.begin_section(section.partition.key(), base);
+            writer.begin_section(section.partition.key(), section.base());
             let copied = copy(section, &mut writer);
             taken.push(copied.is_ok());
             match copied {
                 Ok(()) => continue,
                 Err(CopyError::Write(error)) => return Err(error),
-                Err(CopyError::Read(ColdError::Moved)) => {} // retention or deletion was faster
-                Err(CopyError::Read(ColdError::Failed(error))) => {
-                    metrics::counter!("weir_merge_failures_total").increment(1);
-                    tracing::error!(%error, "a partition cannot be merged; its WAL files are kept");
-                }
+                // Retention or deletion was faster.
+                Err(CopyError::Stop | CopyError::Read(ColdError::Moved)) => {}
+                Err(CopyError::Read(ColdError::Failed(error))) => unreadable(&error),
             }
             writer.abandon_section();
         }
         (footers, bytes) = writer.finish()?;
         Ok(())
     })?;
-    metrics::counter!("weir_merge_bytes_total").increment(bytes);
-    metrics::counter!("weir_storage_bytes_written_total").increment(bytes);
+    count_written(bytes);
     if footers.is_empty() {
         storage.io.segments.remove(file)?;
         return Ok(None);
     }
+    let created_ms = now().0;
+    let segment = |footer: SectionFooter| SegmentRef {
+        file,
+        base: footer.base_offset.0,
+        next: footer.next_offset.0,
+        bytes: footer.length,
+        max_timestamp: footer.max_timestamp.0,
+        created_ms,
+        compacted: false,
+        columnar: false,
+        columns: None,
+    };
     let sections = sections.into_iter().zip(taken).filter(|(_, taken)| *taken).map(|(section, _)| section);
-    Ok(Some(Written { sections: sections.zip(footers).collect(), bytes }))
+    let sections = sections.zip(footers.into_iter().map(segment)).collect();
+    Ok(Some(Written { sections, files: vec![file], bytes }))
 }
 
-enum CopyError {
+pub(super) enum CopyError {
     Read(ColdError),
     Write(io::Error),
+    /// The visitor has enough.
+    Stop,
 }
 
 impl From<ColdError> for CopyError {
@@ -201,19 +251,27 @@ impl From<ColdError> for CopyError {
     }
 }
 
-/// Writes all batches of a section in offset order, verified where they come from disk, one at a time.
+/// Writes all batches of a section.
 fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyError> {
+    for_each_batch(section, &mut |header, bytes| writer.append(header, bytes).map_err(CopyError::Write))
+}
+
+/// Shows all batches of a section in offset order, verified where they come from disk, one at a time.
+pub(super) fn for_each_batch(
+    section: &Section,
+    visit: &mut dyn FnMut(&BatchHeader, Bytes) -> Result<(), CopyError>,
+) -> Result<(), CopyError> {
     let mut since_breath = 0;
-    let mut append = |header: &BatchHeader, bytes: Bytes| {
+    let mut visit = |header: &BatchHeader, bytes: Bytes| {
         since_breath += bytes.len();
         if since_breath >= SLICE_BYTES {
             since_breath = 0;
             breathe();
         }
-        writer.append(header, bytes).map_err(CopyError::Write)
+        visit(header, bytes)
     };
     if let Some(crumb) = &section.crumb {
-        let reader = section.partition.open_section(crumb.file)?;
+        let reader = section.partition.open_segment(crumb)?;
         let mut offset = Offset(crumb.base);
         while offset.0 < crumb.next {
             let found = reader
@@ -222,7 +280,7 @@ fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyErr
             let SectionRead::Slice(slice) = found else { break };
             for batch in batches(&slice.bytes) {
                 let batch = batch.map_err(|_| ColdError::Moved)?;
-                append(&batch.header, slice.bytes.slice_ref(batch.bytes))?;
+                visit(&batch.header, slice.bytes.slice_ref(batch.bytes))?;
             }
             offset = slice.last.next_offset();
         }
@@ -231,56 +289,47 @@ fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyErr
         let bytes = section.partition.tail_bytes(batch)?;
         // The header was verified when the batch was produced or read back.
         let header = BatchHeader::parse(&bytes).map_err(|_| ColdError::Moved)?;
-        append(&header, bytes)?;
+        visit(&header, bytes)?;
     }
     Ok(())
 }
 
-async fn swap_in(storage: &Arc<Storage>, file: u64, written: Written) -> io::Result<()> {
+pub(super) async fn swap_in(storage: &Arc<Storage>, written: Written) -> io::Result<()> {
+    let Written { sections, files, bytes } = written;
     let _manifest = storage.manifest.lock().await;
-    let created_ms = now().0;
     let mut swaps = Vec::new();
     let mut applied = Vec::new();
-    for (section, footer) in written.sections {
+    for (section, segment) in sections {
         // Deleted or truncated meanwhile: the section stays unreferenced.
         {
             let state = section.partition.lock();
             let crumb_there = section.crumb.as_ref().is_none_or(|c| state.segments.last().is_some_and(|s| s == c));
-            if state.deleted || !crumb_there || footer.next_offset <= state.log_start {
+            if state.deleted || !crumb_there || segment.next <= state.log_start.0 {
                 continue;
             }
         }
-        let add = vec![SegmentRef {
-            file,
-            base: footer.base_offset.0,
-            next: footer.next_offset.0,
-            bytes: footer.length,
-            max_timestamp: footer.max_timestamp.0,
-            created_ms,
-            compacted: false,
-        }];
         let remove: Vec<u64> = section.crumb.iter().map(|c| c.file).collect();
-        swaps.push(Swap { key: section.partition.key().into(), add, remove });
-        applied.push(section.partition);
+        swaps.push(Swap { key: section.partition.key().into(), add: vec![segment], remove });
+        applied.push(section);
     }
     if swaps.is_empty() {
-        return storage.io.segments.remove(file);
+        return files.iter().try_for_each(|file| storage.io.segments.remove(*file));
     }
     storage.write_record(&Record::SegmentsSwapped { swaps: swaps.clone() }).await?;
-    // A reference of our own until all is applied: topics may be deleted meanwhile, also all of these.
-    storage.reference(file);
-    let mut freed = vec![file];
-    for (partition, swap) in applied.iter().zip(&swaps) {
-        let mut state = partition.lock();
+    // References of our own until all is applied: topics may be deleted meanwhile, also all of these.
+    files.iter().for_each(|file| storage.reference(*file));
+    let mut freed = files;
+    for (section, swap) in applied.iter().zip(&swaps) {
+        let mut state = section.partition.lock();
         if state.deleted {
             continue;
         }
-        storage.reference(file);
+        swap.add.iter().flat_map(SegmentRef::files).for_each(|file| storage.reference(file));
         let cached = state.swap_segments(&swap.add, &swap.remove);
         storage.io.cache.freed(cached);
-        freed.extend(swap.remove.iter().copied());
+        freed.extend(section.crumb.iter().flat_map(SegmentRef::files));
     }
+    tracing::debug!(files = ?freed, bytes, partitions = swaps.len(), "merged");
     storage.dereference(freed);
-    tracing::debug!(file, bytes = written.bytes, partitions = swaps.len(), "merged");
     Ok(())
 }

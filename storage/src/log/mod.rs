@@ -3,6 +3,7 @@
 //! [`Storage`] is the engine of one broker; [`Partition`] is a cheap handle on one partition log. Follow a batch:
 //! `engine::submit` -> `partition::append` (offset, tail) -> the WAL -> `commit` (high watermark, acks) -> `merge`
 //! (segments). `recovery` builds the same state from checkpoint and WAL at start.
+mod columns;
 mod commit;
 mod compaction;
 mod config;
@@ -22,7 +23,8 @@ mod timestamps;
 mod transaction_tests;
 mod types;
 
-pub use config::{CleanupPolicy, Durability, LogConfig, StorageConfig};
+pub use columns::ColumnPart;
+pub use config::{CleanupPolicy, Durability, Layout, LogConfig, StorageConfig};
 pub use engine::{AppendFuture, OpenError, Storage, StorageStatus, TopicSpec};
 pub use partition::{DataWaiter, Partition};
 pub use producers::TransactionGuard;

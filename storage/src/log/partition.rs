@@ -9,8 +9,10 @@ use tokio::sync::Notify;
 use weir_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use weir_protocol::records::batch::{BatchHeader, patch_base_offset_and_epoch, set_log_append_time, verify_crc};
 
+use super::columns::ColumnPart;
 use super::commit::{Tag, TailCache};
 use super::config::LogConfig;
+use super::manifest::SegmentRef;
 use super::producers::{Marker, TransactionGuard, Verdict};
 use super::state::{ReadPlan, State, TailBatch};
 use super::timestamps;
@@ -19,7 +21,7 @@ use super::types::{
     ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
 };
 use crate::memory::{Charged, MemoryBudget, Reservation, Share, SharedReservation};
-use crate::segment::{SectionRead, SectionReader, SegmentError, SegmentStore};
+use crate::segment::{SectionRead, SectionReader, SegmentError, SegmentReader, SegmentStore};
 use crate::wal::{EntryKind, Wal, WalEntry};
 
 /// How often a read starts over because a merge or retention moved the data under it.
@@ -391,7 +393,7 @@ impl Partition {
                 Ok(Some(Piece::of(chunks?)))
             }
             ReadPlan::Segment(segment) => {
-                let reader = self.open_section(segment.file)?;
+                let reader = self.open_segment(&segment)?;
                 let mut refused = None;
                 let mut admit = |bytes| match held.cover(bytes) {
                     Ok(()) => true,
@@ -424,9 +426,38 @@ impl Partition {
         }
     }
 
-    pub(super) fn open_section(&self, file: u64) -> Result<SectionReader, ColdError> {
-        let opened = self.io.segments.open(file).and_then(|f| SectionReader::new(f, &self.key));
-        opened.map_err(|e| self.segment_error(e, file, Offset(-1)))
+    /// The column file that holds the record at `offset`, if that is stored as columns and below `end`. Blocking IO.
+    pub fn column_part(&self, offset: Offset) -> Result<Option<ColumnPart>, ReadError> {
+        for _ in 0..READ_ATTEMPTS {
+            let found = {
+                let state = self.lock();
+                self.check_range(&state, offset)?;
+                let at = state.segments.partition_point(|s| s.next <= offset.0);
+                state.segments.get(at).filter(|s| s.base <= offset.0).cloned()
+            };
+            let Some((segment, file)) = found.and_then(|s| s.column_file().map(|file| (s, file))) else {
+                return Ok(None);
+            };
+            match self.io.segments.open_columns(file).map_err(|e| self.segment_error(e, file, offset)) {
+                Ok(file) => {
+                    return Ok(Some(ColumnPart { file, base: Offset(segment.base), next: Offset(segment.next) }));
+                }
+                Err(ColdError::Moved) => continue,
+                Err(ColdError::Failed(error)) => return Err(error),
+            }
+        }
+        Ok(None)
+    }
+
+    /// Rows if there are any, else columns made into rows.
+    pub(super) fn open_segment(&self, segment: &SegmentRef) -> Result<SegmentReader, ColdError> {
+        let segments = &self.io.segments;
+        let opened = if segment.columnar {
+            segments.open_columns(segment.file).map(SegmentReader::Columns)
+        } else {
+            segments.open(segment.file).and_then(|f| SectionReader::new(f, &self.key)).map(SegmentReader::Rows)
+        };
+        opened.map_err(|e| self.segment_error(e, segment.file, Offset(-1)))
     }
 
     pub(super) fn segment_error(&self, error: SegmentError, file: u64, offset: Offset) -> ColdError {
@@ -440,7 +471,10 @@ impl Partition {
                 tracing::error!(%partition, file = name, position, detail, "stored data is damaged and is not served");
                 ColdError::Failed(ReadError::Corrupt { partition, offset, file: name, position, detail })
             }
-            other => {
+            other @ (SegmentError::Footer { .. }
+            | SegmentError::NewerVersion { .. }
+            | SegmentError::NoSection { .. }
+            | SegmentError::Columns { .. }) => {
                 let detail = other.to_string();
                 tracing::error!(%partition, file = name, detail, "stored data is damaged and is not served");
                 ColdError::Failed(ReadError::Corrupt { partition, offset, file: name, position: 0, detail })

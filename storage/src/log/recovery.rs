@@ -101,7 +101,7 @@ impl<'a> Replay<'a> {
                 Record::SegmentsSwapped { swaps } => {
                     for swap in swaps {
                         self.next_segment =
-                            swap.add.iter().map(|s| s.file + 1).fold(self.next_segment, |a, b| a.max(b));
+                            swap.add.iter().flat_map(SegmentRef::files).fold(self.next_segment, |a, b| a.max(b + 1));
                         if let Some(recovering) = self.partition(swap.key.into()) {
                             replay_swap(&mut recovering.state, swap);
                         }
@@ -158,10 +158,12 @@ impl<'a> Replay<'a> {
         let mut states = Vec::with_capacity(self.partitions.len());
         for (key, Recovering { mut state, .. }) in self.partitions {
             for segment in &state.segments {
-                if !present.contains(&segment.file) {
-                    return Err(OpenError::MissingSegment { file: segments.name(segment.file), partition: key });
+                for file in segment.files() {
+                    if !present.contains(&file) {
+                        return Err(OpenError::MissingSegment { file: segments.name(file), partition: key });
+                    }
+                    *references.entry(file).or_insert(0) += 1;
                 }
-                *references.entry(segment.file).or_insert(0) += 1;
             }
             let log_end = state.log_end;
             state.set_high_watermark(log_end);

@@ -37,10 +37,10 @@ fn by_size(state: &State, limit: u64) -> Offset {
     let mut remaining = state.segment_bytes + state.tail_bytes;
     let mut to = state.log_start;
     for segment in &state.segments {
-        if remaining.saturating_sub(segment.bytes) < limit {
+        if remaining.saturating_sub(segment.stored_bytes()) < limit {
             break;
         }
-        remaining -= segment.bytes;
+        remaining -= segment.stored_bytes();
         to = Offset(segment.next);
     }
     to

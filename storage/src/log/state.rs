@@ -84,7 +84,7 @@ impl State {
     pub fn restore(&mut self, checkpoint: PartitionCheckpoint) {
         self.log_start = Offset(checkpoint.log_start);
         self.segments = checkpoint.segments;
-        self.segment_bytes = self.segments.iter().map(|s| s.bytes).sum();
+        self.segment_bytes = self.segments.iter().map(SegmentRef::stored_bytes).sum();
         self.epochs = checkpoint.epochs.iter().map(|(e, o)| (LeaderEpoch(*e), Offset(*o))).collect();
         self.producers = checkpoint.producers.restored();
         // Batches below state_end that are not in segments come back from the WAL.
@@ -194,7 +194,7 @@ impl State {
         self.segments.extend(add.iter().cloned());
         self.segments.sort_by_key(|s| s.base);
         debug_assert!(self.segments.is_sorted_by(|a, b| a.next <= b.base), "segments do not overlap");
-        self.segment_bytes = self.segments.iter().map(|s| s.bytes).sum();
+        self.segment_bytes = self.segments.iter().map(SegmentRef::stored_bytes).sum();
         let end = self.segments_end();
         self.log_end = self.log_end.max(end);
         self.drop_tail_below(end)
@@ -208,7 +208,7 @@ impl State {
         self.log_start = to;
         let gone = self.segments.iter().take_while(|s| s.next <= to.0).count();
         let gone: Vec<_> = self.segments.drain(..gone).collect();
-        self.segment_bytes = self.segments.iter().map(|s| s.bytes).sum();
+        self.segment_bytes = self.segments.iter().map(SegmentRef::stored_bytes).sum();
         let cached = self.drop_tail_below(to);
         self.producers.truncate_front(to);
         // Keep the epoch that covers the new start, moved up to it.

@@ -85,7 +85,7 @@ fn try_find(partition: &Partition, wanted: Wanted) -> Result<Option<TimestampOff
         (state.log_start, state.high_watermark, state.segments.clone(), tail)
     };
     for segment in segments.iter().filter(|s| s.max_timestamp >= wanted.bound().0) {
-        let reader = partition.open_section(segment.file)?;
+        let reader = partition.open_segment(segment)?;
         let Some(mut offset) = reader.seek_timestamp(wanted.bound()) else { continue };
         loop {
             let found = reader

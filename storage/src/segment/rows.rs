@@ -24,6 +24,8 @@ pub enum SegmentError {
     Batch { position: u64, detail: String },
     #[error("the file has no section of partition {key}")]
     NoSection { key: PartitionKey },
+    #[error("{detail}")]
+    Columns { detail: String },
 }
 
 /// Bytes gathered before they are written; bounds the memory of a merge.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::columns::{ColumnFile, ColumnFormat};
 use super::index::{FILE_MAGIC, SectionFooter, TRAILER_LEN, decode_footer, decode_trailer};
 use super::rows::SegmentError;
 use crate::disk::{Disk, DiskFile};
@@ -28,43 +29,94 @@ impl SegmentFile {
     }
 }
 
-/// Immutable objects by number. All calls do blocking IO.
+/// What a file holds, which its name says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FileKind {
+    /// Batches of one or more partitions: `*.rows`.
+    Rows,
+    /// Columns of one partition: `*.arrow`, an Arrow IPC file.
+    Columns,
+}
+
+impl FileKind {
+    const ALL: [FileKind; 2] = [FileKind::Rows, FileKind::Columns];
+
+    fn extension(self) -> &'static str {
+        match self {
+            FileKind::Rows => "rows",
+            FileKind::Columns => "arrow",
+        }
+    }
+
+    fn name(self, id: u64) -> String {
+        format!("{SEGMENT_DIR}/{id:020}.{}", self.extension())
+    }
+}
+
+/// Immutable objects by number; one number names one file, of either kind. All calls do blocking IO.
 pub trait SegmentStore: Send + Sync {
     /// Publishes a new file; durable when it returns. `write` gets an empty file.
-    fn publish(&self, id: u64, write: &mut dyn FnMut(&dyn DiskFile) -> io::Result<()>) -> io::Result<()>;
+    fn publish(
+        &self,
+        id: u64,
+        kind: FileKind,
+        write: &mut dyn FnMut(&dyn DiskFile) -> io::Result<()>,
+    ) -> io::Result<()>;
     fn open(&self, id: u64) -> Result<Arc<SegmentFile>, SegmentError>;
+    fn open_columns(&self, id: u64) -> Result<Arc<dyn ColumnFile>, SegmentError>;
     /// Readers that hold the file keep it until they are done.
     fn remove(&self, id: u64) -> io::Result<()>;
     fn list(&self) -> io::Result<Vec<u64>>;
     fn name(&self, id: u64) -> String;
 }
 
+#[derive(Clone)]
+enum OpenFile {
+    Rows(Arc<SegmentFile>),
+    Columns(Arc<dyn ColumnFile>),
+}
+
 #[derive(Default)]
 struct OpenFiles {
-    by_id: HashMap<u64, Arc<SegmentFile>>,
+    by_id: HashMap<u64, OpenFile>,
     order: VecDeque<u64>,
+}
+
+impl OpenFiles {
+    fn keep(&mut self, id: u64, file: OpenFile) -> OpenFile {
+        while self.by_id.len() >= OPEN_FILES_MAX {
+            match self.order.pop_front() {
+                Some(oldest) => drop(self.by_id.remove(&oldest)),
+                None => break,
+            }
+        }
+        self.order.push_back(id);
+        self.by_id.entry(id).or_insert(file).clone()
+    }
 }
 
 /// Segments in the folder `segments/` of the data disk.
 pub struct LocalSegments {
     disk: Arc<dyn Disk>,
+    /// `None`: nobody here knows column files.
+    columns: Option<Arc<dyn ColumnFormat>>,
     open: Mutex<OpenFiles>,
 }
 
 impl LocalSegments {
     /// Opens the folder and removes what an interrupted publication left.
-    pub fn new(disk: Arc<dyn Disk>) -> io::Result<LocalSegments> {
+    pub fn new(disk: Arc<dyn Disk>, columns: Option<Arc<dyn ColumnFormat>>) -> io::Result<LocalSegments> {
         disk.create_dir_all(SEGMENT_DIR)?;
         for name in disk.list(SEGMENT_DIR)? {
             if name.ends_with(".tmp") {
                 disk.remove(&format!("{SEGMENT_DIR}/{name}"))?;
             }
         }
-        Ok(LocalSegments { disk, open: Mutex::new(OpenFiles::default()) })
+        Ok(LocalSegments { disk, columns, open: Mutex::new(OpenFiles::default()) })
     }
 
     fn read_footer(&self, id: u64) -> Result<SegmentFile, SegmentError> {
-        let name = self.name(id);
+        let name = FileKind::Rows.name(id);
         let io_error = |source| SegmentError::Io { source };
         let file = self.disk.open_read(&name).map_err(io_error)?;
         let len = file.len().map_err(io_error)?;
@@ -84,8 +136,13 @@ impl LocalSegments {
 }
 
 impl SegmentStore for LocalSegments {
-    fn publish(&self, id: u64, write: &mut dyn FnMut(&dyn DiskFile) -> io::Result<()>) -> io::Result<()> {
-        let name = self.name(id);
+    fn publish(
+        &self,
+        id: u64,
+        kind: FileKind,
+        write: &mut dyn FnMut(&dyn DiskFile) -> io::Result<()>,
+    ) -> io::Result<()> {
+        let name = kind.name(id);
         let temporary = format!("{name}.tmp");
         let result = (|| {
             let file = self.disk.create(&temporary)?;
@@ -105,19 +162,29 @@ impl SegmentStore for LocalSegments {
     }
 
     fn open(&self, id: u64) -> Result<Arc<SegmentFile>, SegmentError> {
-        if let Some(file) = self.open.lock().by_id.get(&id) {
+        if let Some(OpenFile::Rows(file)) = self.open.lock().by_id.get(&id) {
             return Ok(file.clone());
         }
         let file = Arc::new(self.read_footer(id)?);
-        let mut open = self.open.lock();
-        while open.by_id.len() >= OPEN_FILES_MAX {
-            match open.order.pop_front() {
-                Some(oldest) => drop(open.by_id.remove(&oldest)),
-                None => break,
-            }
+        match self.open.lock().keep(id, OpenFile::Rows(file.clone())) {
+            OpenFile::Rows(kept) => Ok(kept),
+            OpenFile::Columns(_) => Ok(file),
         }
-        open.order.push_back(id);
-        Ok(open.by_id.entry(id).or_insert(file).clone())
+    }
+
+    fn open_columns(&self, id: u64) -> Result<Arc<dyn ColumnFile>, SegmentError> {
+        if let Some(OpenFile::Columns(file)) = self.open.lock().by_id.get(&id) {
+            return Ok(file.clone());
+        }
+        let format = self.columns.as_ref().ok_or_else(|| SegmentError::Columns {
+            detail: "this process was started without a reader of column files".to_owned(),
+        })?;
+        let file = self.disk.open_read(&FileKind::Columns.name(id)).map_err(|source| SegmentError::Io { source })?;
+        let file = format.open(file)?;
+        match self.open.lock().keep(id, OpenFile::Columns(file.clone())) {
+            OpenFile::Columns(kept) => Ok(kept),
+            OpenFile::Rows(_) => Ok(file),
+        }
     }
 
     fn remove(&self, id: u64) -> io::Result<()> {
@@ -127,10 +194,16 @@ impl SegmentStore for LocalSegments {
 
     fn list(&self) -> io::Result<Vec<u64>> {
         let names = self.disk.list(SEGMENT_DIR)?;
-        Ok(names.iter().filter_map(|n| n.strip_suffix(".rows")?.parse().ok()).collect())
+        let id = |name: &String| {
+            let (stem, extension) = name.rsplit_once('.')?;
+            FileKind::ALL.iter().find(|kind| kind.extension() == extension)?;
+            stem.parse().ok()
+        };
+        Ok(names.iter().filter_map(id).collect())
     }
 
     fn name(&self, id: u64) -> String {
-        format!("{SEGMENT_DIR}/{id:020}.rows")
+        let columns = FileKind::Columns.name(id);
+        if self.disk.exists(&columns) { columns } else { FileKind::Rows.name(id) }
     }
 }

@@ -34,6 +34,9 @@ pub const TYPE_KEY: &str = "weir.type";
 pub const SYSTEM_COLUMNS: [&str; 7] =
     ["_partition", "_offset", "_timestamp", "_key", "_value", "_headers", "_change_type"];
 
+/// Names of columns that stored files have beside those.
+pub const STORED_COLUMNS: [&str; 1] = ["_shape"];
+
 /// Id of a column for ever, also after it was dropped. Starts at 1; 0 means "not assigned yet" (columns out of a DDL).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -260,10 +263,14 @@ fn check_columns(columns: &[Field]) -> Result<(), SchemaError> {
     if count > COLUMNS_MAX {
         return Err(SchemaError::TooManyColumns { count });
     }
-    if let Some(system) = columns.iter().find(|column| SYSTEM_COLUMNS.contains(&column.name.as_str())) {
+    if let Some(system) = columns.iter().find(|column| is_reserved(&column.name)) {
         return Err(SchemaError::SystemName { name: system.name.clone() });
     }
     check_members("", columns)
+}
+
+fn is_reserved(name: &str) -> bool {
+    SYSTEM_COLUMNS.contains(&name) || STORED_COLUMNS.contains(&name)
 }
 
 fn check_members(path: &str, fields: &[Field]) -> Result<(), SchemaError> {

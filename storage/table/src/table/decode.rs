@@ -7,7 +7,7 @@ use arrow_array::RecordBatch;
 use super::{FormatKind, Framing, KeyFormat, OnInvalid, Parts, RowFormat, key};
 use crate::builder::{BuilderError, RowBuilder};
 use crate::codec::avro::AvroCodec;
-use crate::codec::json::{JsonDecoder, JsonOptions};
+use crate::codec::json::{JsonDecoder, JsonOptions, RowForm, ShapeSet};
 use crate::codec::{Fidelity, OnUnknown, RowError, RowErrorKind, RowPart, framing};
 use crate::schema::{DataType, TableSchema};
 
@@ -19,6 +19,8 @@ const KEEP_BYTES: usize = 256 << 10;
 pub(super) enum Mode {
     /// Stored rows: whatever can be read is.
     Read,
+    /// Stored rows that become columns: as [`Mode::Read`], and how to get their bytes back.
+    Keep,
     /// New rows: every rule holds.
     Produce,
 }
@@ -36,6 +38,8 @@ pub struct RowDecoder {
     key: Option<PartDecoder>,
     /// Columns of the last row that became null because their values did not fit.
     nulled: Vec<RowError>,
+    /// How the value of the last row is to be written again.
+    form: RowForm,
 }
 
 #[derive(Debug)]
@@ -59,7 +63,7 @@ impl RowDecoder {
     pub(super) fn new(parts: &Arc<Parts>, schema: &Arc<TableSchema>, mode: Mode) -> RowDecoder {
         let schema = match mode {
             Mode::Produce => schema.clone(),
-            Mode::Read => {
+            Mode::Read | Mode::Keep => {
                 let mut nullable = TableSchema::clone(schema);
                 nullable.fields.iter_mut().for_each(|field| field.nullable = true);
                 Arc::new(nullable)
@@ -75,7 +79,7 @@ impl RowDecoder {
         });
         let value = row(&parts.value, RowPart::Value);
         let builder = RowBuilder::new(schema.clone());
-        RowDecoder { parts: parts.clone(), schema, mode, builder, value, key, nulled: Vec::new() }
+        RowDecoder { parts: parts.clone(), schema, mode, builder, value, key, nulled: Vec::new(), form: RowForm::Raw }
     }
 
     pub(super) fn belongs_to(&self, parts: &Arc<Parts>) -> bool {
@@ -90,6 +94,7 @@ impl RowDecoder {
     /// Adds one record as a row. After an error there is nothing of it.
     pub fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), RowError> {
         self.nulled.clear();
+        self.form = RowForm::Raw;
         let mark = self.builder.mark();
         let done = self.key(key).and_then(|()| self.value(value));
         match done {
@@ -102,8 +107,23 @@ impl RowDecoder {
     /// A row of nulls, in place of a record that is no row of this version. Only when reading (see
     /// [`super::Table::decoder`]): under the rules for new rows columns may be NOT NULL.
     pub fn push_null_row(&mut self) {
-        debug_assert!(self.mode == Mode::Read, "columns must be nullable");
+        debug_assert!(self.mode != Mode::Produce, "columns must be nullable");
         self.builder.finish_row();
+        self.form = RowForm::Raw;
+    }
+
+    /// Of a [`super::Table::keeper`]: how the value of the last row is to be written again. [`RowForm::Raw`]: only its own bytes
+    /// will do.
+    pub fn form(&self) -> RowForm {
+        self.form
+    }
+
+    /// Of a [`super::Table::keeper`]: the shapes that forms name.
+    pub fn shapes(&self) -> ShapeSet {
+        match &self.value {
+            PartDecoder::Json(decoder) => decoder.shapes().clone(),
+            PartDecoder::Avro(_) | PartDecoder::Raw(..) => ShapeSet::default(),
+        }
     }
 
     /// Under `weir.on.invalid=null`: the columns of the last row that became null, and why.
@@ -135,7 +155,9 @@ impl RowDecoder {
     fn key(&mut self, key: Option<&[u8]>) -> Result<(), RowError> {
         let Some(decoder) = &mut self.key else { return Ok(()) };
         match key {
-            Some(key) => decoder.decode(&self.parts, &self.schema, self.mode, key, &mut self.builder, &mut self.nulled),
+            Some(key) => {
+                decoder.decode(&self.parts, &self.schema, self.mode, key, &mut self.builder, &mut self.nulled).map(drop)
+            }
             None => self.all_null(RowPart::Key, RowErrorKind::NoKey),
         }
     }
@@ -144,7 +166,8 @@ impl RowDecoder {
         match value {
             Some(value) => {
                 let (parts, builder) = (&self.parts, &mut self.builder);
-                self.value.decode(parts, &self.schema, self.mode, value, builder, &mut self.nulled)
+                self.form = self.value.decode(parts, &self.schema, self.mode, value, builder, &mut self.nulled)?;
+                Ok(())
             }
             None if self.parts.options.tombstones => Ok(()),
             None => self.all_null(RowPart::Value, RowErrorKind::Tombstone),
@@ -167,7 +190,13 @@ impl PartDecoder {
             FormatKind::Json => {
                 let reject = mode == Mode::Produce && parts.options.on_unknown == OnUnknown::Reject;
                 let unknown = if reject { OnUnknown::Reject } else { OnUnknown::Drop };
-                let options = JsonOptions { unknown, fidelity: Fidelity::Semantic, limits: parts.options.limits };
+                let keep = mode == Mode::Keep && part == RowPart::Value;
+                let (unknown, fidelity) = match keep {
+                    // In every layout the same bytes come back.
+                    true => (OnUnknown::Keep, parts.options.fidelity),
+                    false => (unknown, Fidelity::Semantic),
+                };
+                let options = JsonOptions { unknown, fidelity, limits: parts.options.limits };
                 PartDecoder::Json(Box::new(JsonDecoder::with_aliases(schema, part, &parts.aliases, options)))
             }
             FormatKind::Avro => PartDecoder::Avro(AvroRows { format: format.clone(), part, last: None }),
@@ -182,25 +211,29 @@ impl PartDecoder {
         row: &[u8],
         builder: &mut RowBuilder,
         nulled: &mut Vec<RowError>,
-    ) -> Result<(), RowError> {
+    ) -> Result<RowForm, RowError> {
         match self {
             PartDecoder::Json(decoder) => {
                 // No JSON text begins with 0x00, so what does is framed.
-                let row = framing::split(row).map_or(row, |framed| framed.payload);
-                if parts.options.on_invalid != OnInvalid::Null {
-                    return decoder.decode(row, builder).map(|_| ());
-                }
-                let (_, mut errors) = decoder.decode_nulling(row, builder)?;
-                nulled.append(&mut errors);
-                Ok(())
+                let framed = framing::split(row);
+                let row = framed.map_or(row, |framed| framed.payload);
+                let form = if parts.options.on_invalid != OnInvalid::Null {
+                    decoder.decode(row, builder)?
+                } else {
+                    let (form, mut errors) = decoder.decode_nulling(row, builder)?;
+                    nulled.append(&mut errors);
+                    form
+                };
+                // A shape does not know of a frame.
+                Ok(if framed.is_some() { RowForm::Raw } else { form })
             }
-            PartDecoder::Avro(rows) => rows.decode(parts, schema, mode, row, builder),
+            PartDecoder::Avro(rows) => rows.decode(parts, schema, mode, row, builder).map(|()| RowForm::Raw),
             PartDecoder::Raw(slot, data_type) => {
                 let fail = |kind| RowError { column: schema.fields[*slot].name.clone(), position: 0, kind };
                 if let Err(BuilderError::Full { bytes }) = builder.reserve_row(row.len()) {
                     return Err(fail(RowErrorKind::BuilderFull { bytes }));
                 }
-                key::read(data_type, row, &mut builder.columns[*slot]).map_err(fail)
+                key::read(data_type, row, &mut builder.columns[*slot]).map_err(fail).map(|()| RowForm::Raw)
             }
         }
     }

@@ -174,6 +174,12 @@ impl Table {
         RowDecoder::new(&self.parts, schema, Mode::Read)
     }
 
+    /// As [`Table::decoder`] of the current version; it also tells for each row how its value can be written again byte for
+    /// byte ([`RowDecoder::form`]), for those who store columns instead of rows.
+    pub fn keeper(self: &Arc<Self>) -> RowDecoder {
+        RowDecoder::new(&self.parts, self.current(), Mode::Keep)
+    }
+
     /// Reads new rows under the current version and all rules of the topic. Give it back with [`Table::release`]: it
     /// knows the shape of the rows it has seen.
     pub fn validator(&self) -> RowDecoder {

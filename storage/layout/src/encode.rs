@@ -1,0 +1,187 @@
+//! Batches into a column file.
+use std::sync::Arc;
+
+use arrow_array::builder::{BinaryBuilder, UInt16Builder};
+use arrow_array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
+use bytes::Bytes;
+use weir_column::{Codec, ColumnError, ColumnSegmentWriter, EndMarker, Offsets, OriginalBatch, WriterOptions};
+use weir_protocol::records::batch::BatchHeader;
+use weir_protocol::records::{ControlType, DecompressLimits, EndTxnMarker, Record, decode};
+use weir_storage::segment::{ColumnEncoder, ColumnLayout, EncodeError};
+use weir_table::table::{RowDecoder, Table};
+
+use crate::headers::HeadersBuilder;
+use crate::schema::{SHAPES_METADATA, form_number, stored_schema};
+
+/// Rows and bytes that are gathered before they go to the file's writer.
+const ROWS_PER_STEP: usize = 4096;
+const BYTES_PER_STEP: usize = 1 << 20;
+
+/// How one topic's rows become columns.
+#[derive(Debug)]
+pub struct TopicLayout {
+    table: Option<Arc<Table>>,
+    codec: Codec,
+}
+
+impl TopicLayout {
+    /// Without a table a value is one column of bytes.
+    pub fn new(table: Option<Arc<Table>>, codec: Codec) -> TopicLayout {
+        TopicLayout { table, codec }
+    }
+}
+
+impl ColumnLayout for TopicLayout {
+    fn encoder(&self) -> Result<Box<dyn ColumnEncoder>, EncodeError> {
+        let values = self.table.as_ref().map(Values::new);
+        let schema = stored_schema(values.as_ref().map(|values| &**values.decoder.schema()))?;
+        let schema_version = self.table.as_ref().map_or(0, |table| table.current().version);
+        let options = WriterOptions { codec: self.codec, schema_version, ..WriterOptions::default() };
+        let writer = ColumnSegmentWriter::new(&schema, options).map_err(failed)?;
+        Ok(Box::new(Encoder { writer, values, rows: Rows::default() }))
+    }
+}
+
+fn failed(error: ColumnError) -> EncodeError {
+    EncodeError { reason: error.to_string() }
+}
+
+fn refused(reason: impl std::fmt::Display) -> EncodeError {
+    EncodeError { reason: reason.to_string() }
+}
+
+struct Encoder {
+    writer: ColumnSegmentWriter,
+    /// `None` for topics without a table.
+    values: Option<Values>,
+    rows: Rows,
+}
+
+/// Values on their way to columns.
+struct Values {
+    decoder: RowDecoder,
+    forms: UInt16Builder,
+}
+
+impl Values {
+    fn new(table: &Arc<Table>) -> Values {
+        Values { decoder: table.keeper(), forms: UInt16Builder::new() }
+    }
+
+    /// Whether the columns say all of the value; otherwise its bytes are to be kept. A record that does not fit the table is a
+    /// row of nulls: it was refused or let in when it was produced, and a log forgets nothing.
+    fn append(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> bool {
+        let form = match self.decoder.push(key, value) {
+            Ok(()) => form_number(self.decoder.form()),
+            Err(_) => {
+                self.decoder.push_null_row();
+                None
+            }
+        };
+        self.forms.append_option(form);
+        form.is_some()
+    }
+}
+
+/// What Kafka knows of the gathered records.
+#[derive(Default)]
+struct Rows {
+    offsets: Vec<i64>,
+    timestamps: Vec<i64>,
+    keys: BinaryBuilder,
+    headers: HeadersBuilder,
+    values: BinaryBuilder,
+    bytes: usize,
+}
+
+impl Encoder {
+    fn record(&mut self, header: &BatchHeader, record: &Record<'_>) -> Result<(), EncodeError> {
+        let rows = &mut self.rows;
+        rows.headers.append(record)?;
+        rows.offsets.push(record.offset(header).0);
+        rows.timestamps.push(record.timestamp(header).0);
+        rows.keys.append_option(record.key);
+        let in_columns = self.values.as_mut().is_some_and(|values| values.append(record.key, record.value));
+        rows.values.append_option(if in_columns { None } else { record.value });
+        rows.bytes += record.raw.len();
+        if rows.offsets.len() >= ROWS_PER_STEP || rows.bytes >= BYTES_PER_STEP {
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    /// What was gathered goes to the writer.
+    fn step(&mut self) -> Result<(), EncodeError> {
+        let rows = &mut self.rows;
+        if rows.offsets.is_empty() {
+            return Ok(());
+        }
+        let mut columns: Vec<ArrayRef> = Vec::new();
+        let mut shapes = None;
+        if let Some(values) = &mut self.values {
+            columns.extend(values.decoder.finish().map_err(refused)?.columns().iter().cloned());
+            shapes = Some(values.forms.finish());
+        }
+        let timestamps = std::mem::take(&mut rows.timestamps);
+        columns.push(Arc::new(TimestampMillisecondArray::from(timestamps).with_timezone("UTC")));
+        columns.push(Arc::new(rows.keys.finish()));
+        columns.push(rows.headers.finish());
+        if let Some(shapes) = shapes {
+            columns.push(Arc::new(shapes));
+        }
+        columns.push(Arc::new(rows.values.finish()));
+        rows.bytes = 0;
+        let offsets = std::mem::take(&mut rows.offsets);
+        let batch = RecordBatch::try_new(self.writer.batch_schema().clone(), columns).map_err(refused)?;
+        self.writer.write(&batch, Offsets::Each(&offsets)).map_err(failed)
+    }
+}
+
+impl ColumnEncoder for Encoder {
+    fn append(&mut self, header: &BatchHeader, batch: &Bytes) -> Result<(), EncodeError> {
+        // The batch was opened when it was produced, within the same bounds.
+        let decoded = decode(batch, &DecompressLimits::default()).map_err(refused)?;
+        let mut marker = None;
+        if header.attributes.is_control() {
+            marker = Some(marker_of(decoded.records().next())?);
+        } else {
+            for record in decoded.records() {
+                self.record(header, &record.map_err(refused)?)?;
+            }
+        }
+        self.writer.add_original_batch(OriginalBatch {
+            base_offset: header.base_offset.0,
+            last_offset_delta: header.last_offset_delta,
+            records: header.record_count,
+            producer_id: header.producer_id,
+            producer_epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+            attributes: header.attributes.bits(),
+            leader_epoch: header.leader_epoch.0,
+            max_timestamp: header.max_timestamp,
+            marker,
+        });
+        Ok(())
+    }
+
+    fn held_bytes(&self) -> usize {
+        self.writer.stored_bytes() as usize + self.rows.bytes
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<Vec<Bytes>, EncodeError> {
+        self.step()?;
+        if let Some(values) = &mut self.values {
+            let shapes = String::from_utf8(values.decoder.shapes().to_bytes()).map_err(refused)?;
+            self.writer.set_metadata(SHAPES_METADATA, shapes);
+        }
+        Ok(self.writer.finish().map_err(failed)?.chunks)
+    }
+}
+
+fn marker_of<E>(record: Option<Result<Record<'_>, E>>) -> Result<EndMarker, EncodeError> {
+    let unknown = || refused("a control batch that does not end a transaction");
+    let Some(Ok(record)) = record else { return Err(unknown()) };
+    let control = record.key.and_then(ControlType::from_key).ok_or_else(unknown)?;
+    let coordinator_epoch = record.value.and_then(EndTxnMarker::coordinator_epoch_of).ok_or_else(unknown)?;
+    Ok(EndMarker { commit: control == ControlType::Commit, coordinator_epoch })
+}
