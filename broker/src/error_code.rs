@@ -151,7 +151,10 @@ impl KafkaError for DecodeError {
 impl KafkaError for ValidateError {
     fn error_code(&self) -> ErrorCode {
         match self {
-            ValidateError::NoBatch | ValidateError::NullKeys { .. } => ErrorCode::InvalidRecord,
+            ValidateError::NoBatch
+            | ValidateError::NullKeys { .. }
+            | ValidateError::Rows { .. }
+            | ValidateError::NoTable { .. } => ErrorCode::InvalidRecord,
             ValidateError::Batch(error) => error.error_code(),
             ValidateError::ZstdTooEarly { .. } => ErrorCode::UnsupportedCompressionType,
             ValidateError::Records(error) => error.error_code(),
@@ -318,6 +321,7 @@ impl KafkaError for TopicError {
             }
             TopicError::TooManyPartitions => ErrorCode::PolicyViolation,
             TopicError::Config(error) => error.error_code(),
+            TopicError::Table(_) => ErrorCode::InvalidConfig,
             // Retriable: it is done when the offsets are loaded, or the log takes writes again.
             TopicError::OldOffsets { .. } => ErrorCode::CoordinatorNotAvailable,
             TopicError::Metadata(_) => ErrorCode::KafkaStorageError,

@@ -9,6 +9,7 @@ use weir_storage::log::PartitionKey;
 use weir_storage::meta::MetaError;
 
 use super::*;
+use crate::tables::TablePlanError;
 
 fn key() -> PartitionKey {
     PartitionKey { topic: TopicId(Uuid::nil()), partition: PartitionId(0) }
@@ -157,6 +158,8 @@ fn produced_batches() {
             &ValidateError::ZstdTooEarly { version: 6 },
             &ValidateError::NullKeys { refused: Vec::new() },
             &ValidateError::Timestamps { refused: Vec::new() },
+            &ValidateError::Rows { count: 1, refused: Vec::new() },
+            &ValidateError::NoTable { reason: text() },
         ],
     );
     got += &lines(
@@ -189,6 +192,8 @@ Validate::NoBatch 87 InvalidRecord final
 Validate::ZstdTooEarly 76 UnsupportedCompressionType final
 Validate::NullKeys 87 InvalidRecord final
 Validate::Timestamps 32 InvalidTimestamp final
+Validate::Rows 87 InvalidRecord final
+Validate::NoTable 87 InvalidRecord final
 Produce::InvalidRequiredAcks 21 InvalidRequiredAcks final
 Produce::InternalTopic 17 InvalidTopicException final
 Produce::TimedOut 7 RequestTimedOut retriable
@@ -298,6 +303,7 @@ fn topics_configs_and_the_rest() {
             &TopicError::InvalidPartitions { name: text(), wanted: 0 },
             &TopicError::PartitionsNotGrown { name: text(), current: 2, wanted: 1 },
             &TopicError::TooManyPartitions,
+            &TopicError::Table(TablePlanError::TooManyVersions),
             &TopicError::Metadata(MetaError::Table { detail: text() }),
         ],
     );
@@ -356,6 +362,7 @@ Topic::Internal 17 InvalidTopicException final
 Topic::InvalidPartitions 37 InvalidPartitions final
 Topic::PartitionsNotGrown 37 InvalidPartitions final
 Topic::TooManyPartitions 44 PolicyViolation final
+Topic::Table 40 InvalidConfig final
 Topic::Metadata 56 KafkaStorageError retriable
 CreateTopic::NamedTwice 42 InvalidRequest final
 CreateTopic::CountsWithAssignment 42 InvalidRequest final

@@ -15,6 +15,7 @@ pub mod producer_ids;
 pub mod registry;
 pub mod security;
 pub mod server;
+pub mod tables;
 pub mod topic_config;
 pub mod topics;
 pub mod txn;

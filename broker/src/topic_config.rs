@@ -8,11 +8,16 @@ use thiserror::Error;
 use weir_protocol::records::Compression;
 use weir_storage::log::{CleanupPolicy, LogConfig};
 
+use crate::tables::TableSettings;
+
 mod table;
 #[cfg(test)]
 mod tests;
 
 pub use table::{TABLE, TopicConfigDef};
+
+/// Characters of a refused value in its error.
+const SHOWN_MAX: usize = 200;
 
 /// Type of a config as DescribeConfigs numbers it (KIP-569).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +42,8 @@ pub enum Allowed {
     /// Comma-separated, each of these.
     ListOf(&'static [&'static str]),
     AnyList,
+    /// Any text of at most so many bytes.
+    Text(usize),
 }
 
 impl Allowed {
@@ -46,7 +53,7 @@ impl Allowed {
             Allowed::Int(..) => ConfigKind::Int,
             Allowed::Long(..) => ConfigKind::Long,
             Allowed::Ratio => ConfigKind::Double,
-            Allowed::OneOf(_) => ConfigKind::String,
+            Allowed::OneOf(_) | Allowed::Text(_) => ConfigKind::String,
             Allowed::ListOf(_) | Allowed::AnyList => ConfigKind::List,
         }
     }
@@ -63,6 +70,7 @@ impl Allowed {
             Allowed::OneOf(names) => format!("one of {}", names.join(", ")),
             Allowed::ListOf(names) => format!("a comma-separated list of {}", names.join(", ")),
             Allowed::AnyList => "a comma-separated list".to_owned(),
+            Allowed::Text(max) => format!("a text of at most {max} bytes"),
         }
     }
 
@@ -76,11 +84,12 @@ impl Allowed {
             Allowed::OneOf(names) => names.contains(&value),
             Allowed::ListOf(names) => items(value).all(|item| names.contains(&item)) && items(value).next().is_some(),
             Allowed::AnyList => true,
+            Allowed::Text(max) => value.len() <= *max,
         }
     }
 }
 
-fn items(list: &str) -> impl Iterator<Item = &str> {
+pub(crate) fn items(list: &str) -> impl Iterator<Item = &str> {
     list.split(',').map(str::trim).filter(|item| !item.is_empty())
 }
 
@@ -135,6 +144,8 @@ pub struct TopicSettings {
     pub timestamp_before_max_ms: Option<i64>,
     pub timestamp_after_max_ms: Option<i64>,
     pub min_insync_replicas: i32,
+    /// What makes the topic a table, if anything does.
+    pub table: TableSettings,
 }
 
 /// The definition of a config, or the error that names the nearest one.
@@ -169,7 +180,8 @@ impl TopicConfigs {
         let definition = definition(name)?;
         if !definition.allowed.admits(value) {
             let allowed = definition.allowed.describe();
-            return Err(TopicConfigError::Invalid { name: definition.name, value: value.to_owned(), allowed });
+            let value = value.chars().take(SHOWN_MAX).collect();
+            return Err(TopicConfigError::Invalid { name: definition.name, value, allowed });
         }
         if let Some((unsupported, reason)) = definition.unsupported
             && value.eq_ignore_ascii_case(unsupported)
@@ -253,7 +265,7 @@ impl TopicConfigs {
             .collect()
     }
 
-    fn get(&self, name: &str) -> &str {
+    pub(crate) fn get(&self, name: &str) -> &str {
         definition(name).map_or("", |d| self.value(d))
     }
 
@@ -304,6 +316,7 @@ impl TopicConfigs {
             timestamp_before_max_ms: self.limit("message.timestamp.before.max.ms").map(|v| v as i64),
             timestamp_after_max_ms: self.limit("message.timestamp.after.max.ms").map(|v| v as i64),
             min_insync_replicas: self.long("min.insync.replicas") as i32,
+            table: TableSettings::of(self, cleanup.compact),
         }
     }
 }

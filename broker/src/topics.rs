@@ -17,7 +17,10 @@ use uuid::Uuid;
 use weir_protocol::ids::TopicId;
 use weir_storage::log::{Storage, TopicSpec};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
+use weir_table::Table;
+use weir_table::table::WriterSchema;
 
+use crate::tables::{self, Schemas, TablePlanError, TopicTable};
 use crate::topic_config::{TopicConfigError, TopicConfigs, TopicDefaults, TopicSettings};
 
 mod image;
@@ -57,12 +60,19 @@ pub struct Topic {
     pub configs: TopicConfigs,
     /// `configs`, resolved.
     pub settings: TopicSettings,
+    /// What the topic is as a table.
+    pub table: TopicTable,
 }
 
 impl Topic {
     /// Topics that only the broker writes.
     pub fn is_internal(&self) -> bool {
         is_internal_name(&self.name)
+    }
+
+    /// The table, if records of this topic are rows.
+    pub fn table(&self) -> Option<&Arc<Table>> {
+        self.table.table()
     }
 
     fn spec(&self) -> TopicSpec {
@@ -111,6 +121,8 @@ pub enum TopicError {
     TooManyPartitions,
     #[error(transparent)]
     Config(#[from] TopicConfigError),
+    #[error(transparent)]
+    Table(#[from] TablePlanError),
     #[error(transparent)]
     Metadata(#[from] MetaError),
 }
@@ -178,6 +190,7 @@ impl Snapshot {
 pub struct LoadedTopics {
     snapshot: Snapshot,
     defaults: TopicDefaults,
+    schemas: Schemas,
     deleted: HashSet<TopicId>,
     forget: BTreeSet<String>,
 }
@@ -185,11 +198,16 @@ pub struct LoadedTopics {
 impl LoadedTopics {
     /// With the built-in defaults of topic configs.
     pub fn load(meta: &dyn MetadataStore) -> Result<LoadedTopics, MetaError> {
-        LoadedTopics::load_with(meta, TopicDefaults::default())
+        LoadedTopics::load_with(meta, TopicDefaults::default(), Schemas::default())
     }
 
-    /// `defaults`: those of the broker's configuration.
-    pub fn load_with(meta: &dyn MetadataStore, defaults: TopicDefaults) -> Result<LoadedTopics, MetaError> {
+    /// `defaults`: those of the broker's configuration. `schemas`: what tables may be bound to.
+    pub fn load_with(
+        meta: &dyn MetadataStore,
+        defaults: TopicDefaults,
+        schemas: Schemas,
+    ) -> Result<LoadedTopics, MetaError> {
+        let mut tables = tables::load(meta)?;
         let mut snapshot = Snapshot::default();
         for (key, stored) in meta.scan(TOPIC_PREFIX.as_bytes())? {
             let name = String::from_utf8_lossy(&key[TOPIC_PREFIX.len()..]).into_owned();
@@ -203,7 +221,12 @@ impl LoadedTopics {
                 }
             }
             let settings = configs.resolve();
-            let topic = Topic { id: TopicId(stored.id), name, partitions: stored.partitions, configs, settings };
+            let id = TopicId(stored.id);
+            let table = match tables.remove(&id).unwrap_or_default() {
+                _ if is_internal_name(&name) => TopicTable::default(),
+                versions => tables::reload(&name, versions, &settings.table, &schemas),
+            };
+            let topic = Topic { id, name, partitions: stored.partitions, configs, settings, table };
             snapshot = snapshot.with(&Arc::new(topic));
         }
         let mut deleted = HashSet::new();
@@ -214,7 +237,7 @@ impl LoadedTopics {
         }
         let named = |(key, _): (Vec<u8>, _)| String::from_utf8_lossy(&key[FORGET_PREFIX.len()..]).into_owned();
         let forget = meta.scan(FORGET_PREFIX.as_bytes())?.into_iter().map(named).collect();
-        Ok(LoadedTopics { snapshot, defaults, deleted, forget })
+        Ok(LoadedTopics { snapshot, defaults, schemas, deleted, forget })
     }
 
     pub fn specs(&self) -> Vec<TopicSpec> {
@@ -237,6 +260,8 @@ pub struct Topics {
     asked: Mutex<Vec<Asked>>,
     default_partitions: i32,
     defaults: TopicDefaults,
+    /// What tables may be bound to.
+    schemas: Schemas,
     offsets: OnceLock<Arc<dyn CommittedOffsets>>,
     /// What [`FORGET_PREFIX`] names.
     forget: Mutex<BTreeSet<String>>,
@@ -264,6 +289,7 @@ impl Topics {
             asked: Mutex::default(),
             default_partitions,
             defaults: loaded.defaults,
+            schemas: loaded.schemas,
             offsets: OnceLock::new(),
             forget: Mutex::new(loaded.forget),
         }
@@ -355,7 +381,12 @@ impl Topics {
         let configs = configs.with_defaults(&self.defaults);
         configs.validate()?;
         let settings = configs.resolve();
-        Ok(Topic { id: TopicId(Uuid::new_v4()), name: name.to_owned(), partitions: wanted, configs, settings })
+        let table = match is_internal_name(name) {
+            true => TopicTable::default(),
+            false => tables::plan(name, &TopicTable::default(), &settings.table, &self.schemas, None)?,
+        };
+        let id = TopicId(Uuid::new_v4());
+        Ok(Topic { id, name: name.to_owned(), partitions: wanted, configs, settings, table })
     }
 
     pub async fn create(
@@ -418,7 +449,10 @@ impl Topics {
         }
         for chunk in chunks_of(planned, CREATED_AT_ONCE) {
             let conditions = chunk.iter().map(|(topic, _)| Condition::Absent(key(&topic.name))).collect();
-            let writes = chunk.iter().map(|(topic, _)| put(topic)).collect();
+            let writes = chunk.iter().flat_map(|(topic, _)| {
+                [put(topic)].into_iter().chain(tables::writes(topic.id, &[], &topic.table.versions))
+            });
+            let writes = writes.collect();
             if let Err(error) = self.meta.transact(conditions, writes).await {
                 for (_, done) in chunk {
                     let _ = done.send(Err(error.again().into())); // the caller may have gone
@@ -483,11 +517,15 @@ impl Topics {
         if self.by_id(topic.id).is_none() {
             return Err(TopicError::Unknown { name: topic.name.clone() });
         }
-        let writes = vec![
+        let mut writes = vec![
             Write::Delete(key(&topic.name)),
             Write::Put(tombstone(topic.id), topic.name.clone().into_bytes()),
             Write::Put(forget_key(&topic.name), Vec::new()),
         ];
+        // As it is now: the caller may have looked before the last change.
+        let current = self.by_id(topic.id);
+        let versions = current.as_ref().map_or(&topic.table.versions, |current| &current.table.versions);
+        writes.extend(tables::removals(topic.id, versions));
         self.meta.transact(Vec::new(), writes).await?;
         self.forget.lock().insert(topic.name.clone());
         self.snapshot.store(Arc::new(self.snapshot.load().without(topic)));
@@ -521,11 +559,24 @@ impl Topics {
             partitions: wanted,
             configs: topic.configs.clone(),
             settings: topic.settings.clone(),
+            table: topic.table.clone(),
         });
         self.meta.transact(Vec::new(), vec![put(&next)]).await?;
         self.storage.create_partitions(next.spec());
         self.publish(&next);
         Ok(next)
+    }
+
+    /// What a topic would be with these configs.
+    pub fn plan_configs(&self, topic: &Topic, configs: TopicConfigs) -> Result<Topic, TopicError> {
+        let configs = configs.with_defaults(&self.defaults);
+        configs.validate()?;
+        let settings = configs.resolve();
+        let table = match topic.is_internal() {
+            true => TopicTable::default(),
+            false => tables::plan(&topic.name, &topic.table, &settings.table, &self.schemas, None)?,
+        };
+        Ok(Topic { id: topic.id, name: topic.name.clone(), partitions: topic.partitions, configs, settings, table })
     }
 
     /// Replaces the configs of a topic by what `change` makes of them.
@@ -536,19 +587,77 @@ impl Topics {
     ) -> Result<Arc<Topic>, TopicError> {
         let _one_at_a_time = self.changes.lock().await;
         let topic = self.get(name).ok_or_else(|| TopicError::Unknown { name: name.to_owned() })?;
-        let configs = change(&topic.configs)?.with_defaults(&self.defaults);
-        configs.validate()?;
-        let settings = configs.resolve();
-        let next =
-            Arc::new(Topic { id: topic.id, name: topic.name.clone(), partitions: topic.partitions, configs, settings });
-        self.meta.transact(Vec::new(), vec![put(&next)]).await?;
+        let next = Arc::new(self.plan_configs(&topic, change(&topic.configs)?)?);
+        let mut writes = vec![put(&next)];
+        writes.extend(tables::writes(next.id, &topic.table.versions, &next.table.versions));
+        self.meta.transact(Vec::new(), writes).await?;
         self.storage.update_config(next.id, next.settings.log.clone());
         self.publish(&next);
+        log_versions(&topic, &next);
         Ok(next)
+    }
+
+    /// Topics whose tables follow a subject of the Schema Registry.
+    pub fn bound_to(&self, subject: &str) -> Vec<Arc<Topic>> {
+        let bound = |topic: &&Arc<Topic>| {
+            let settings = &topic.settings.table;
+            settings.is_typed() && settings.subject_of(&topic.name).is_some_and(|bound| bound == subject)
+        };
+        self.snapshot.load().by_name.values().filter(bound).cloned().collect()
+    }
+
+    /// What a topic's table would be with the newest schema of its subject, or with `candidate` in place of it.
+    pub fn plan_table(&self, topic: &Topic, candidate: Option<WriterSchema>) -> Result<TopicTable, TopicError> {
+        Ok(tables::plan(&topic.name, &topic.table, &topic.settings.table, &self.schemas, candidate)?)
+    }
+
+    /// Lets a topic's table follow the newest schema of its subject.
+    pub async fn follow_subject(&self, name: &str) -> Result<(), TopicError> {
+        let _one_at_a_time = self.changes.lock().await;
+        let Some(topic) = self.get(name) else { return Ok(()) };
+        let table = self.plan_table(&topic, None)?;
+        let writes: Vec<_> = tables::writes(topic.id, &topic.table.versions, &table.versions).collect();
+        if !writes.is_empty() {
+            self.meta.transact(Vec::new(), writes).await?;
+        }
+        let next = Arc::new(Topic {
+            id: topic.id,
+            name: topic.name.clone(),
+            partitions: topic.partitions,
+            configs: topic.configs.clone(),
+            settings: topic.settings.clone(),
+            table,
+        });
+        self.publish(&next);
+        log_versions(&topic, &next);
+        Ok(())
+    }
+
+    /// Lets every table follow its subject: the last process may have ended between a registration and that.
+    pub async fn follow_subjects(&self) {
+        for topic in self.all() {
+            if topic.settings.table.is_typed()
+                && topic.settings.table.subject_of(&topic.name).is_some()
+                && let Err(error) = self.follow_subject(&topic.name).await
+            {
+                tracing::warn!(topic = topic.name, %error, "the table stays at the version that it has");
+            }
+        }
     }
 
     fn publish(&self, topic: &Arc<Topic>) {
         self.snapshot.store(Arc::new(self.snapshot.load().with(topic)));
+    }
+}
+
+fn log_versions(before: &Topic, now: &Topic) {
+    if let Some(schema) = now.table.versions.get(before.table.versions.len()..).and_then(|new| new.last()) {
+        tracing::info!(
+            topic = now.name,
+            version = schema.version,
+            columns = schema.fields.len(),
+            "table schema changed"
+        );
     }
 }
 

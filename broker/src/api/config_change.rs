@@ -180,7 +180,7 @@ fn alterable(kind: i8, name: &str, this: i32) -> Result<Alterable, AlterConfigsE
 async fn apply(broker: &Broker, topic: &str, validate_only: bool, change: Change) -> Result<(), AlterConfigsError> {
     if validate_only {
         let current = broker.topics.get(topic).ok_or_else(|| TopicError::Unknown { name: topic.to_owned() })?;
-        change.of_topic(&current.configs)?.validate()?;
+        broker.topics.plan_configs(&current, change.of_topic(&current.configs)?)?;
     } else {
         broker.topics.alter_configs(topic, |current| change.of_topic(current)).await?;
         tracing::info!(topic, "topic configs changed");

@@ -26,6 +26,7 @@ use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appen
 use weir_protocol::records::{BatchHeader, Compression, DecompressLimits};
 use weir_storage::cpu::Priority;
 use weir_storage::memory::{Reservation, Share};
+use weir_table::Table;
 
 use super::lookup::{self, LookupError, TopicRef};
 use super::{Versions, wire};
@@ -33,9 +34,11 @@ use crate::broker::Broker;
 use crate::error_code::KafkaError;
 use crate::group::offsets::PartitionName;
 use crate::metrics::{BrokerMetrics, TopicTraffic};
+use crate::tables::Typing;
 use crate::topics::Topic;
 use crate::txn::TxnError;
 
+pub mod rows;
 mod transactions;
 pub mod validate;
 
@@ -228,17 +231,49 @@ async fn admit(
     now: Timestamp,
 ) -> Result<Admitted, ProduceError> {
     let partition = lookup::partition(broker, topic, index)?;
-    let rules = Rules::of(&topic.settings);
+    let checks = Checks::of(topic, now)?;
     let batch = batch.unwrap_or_default();
-    let (header, depth) = validate::shallow(version, &batch, &rules)?;
+    let (header, depth) = validate::shallow(version, &batch, &checks.rules)?;
     let original = batch.as_ptr() as usize;
+    let few = checks.table.is_none() || rows::are_few(&header);
     let (batch, header) = match depth {
-        Depth::Here => here(broker, batch, header, &rules, now).await?,
-        Depth::Costly => deep(broker, batch, header, &rules, now).await?,
+        Depth::Here if few => here(broker, batch, header, &checks).await?,
+        Depth::Here | Depth::Costly => deep(broker, batch, header, &checks).await?,
     };
     let rewritten = batch.as_ptr() as usize != original;
     let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
     Ok(Admitted { append, name: (topic.name.clone(), index), rewritten })
+}
+
+/// What the records of a batch are checked against.
+#[derive(Clone)]
+struct Checks {
+    rules: Rules,
+    /// Of a typed topic, as it is when the batch comes.
+    table: Option<Arc<Table>>,
+    now: Timestamp,
+}
+
+impl Checks {
+    fn of(topic: &Topic, now: Timestamp) -> Result<Checks, ValidateError> {
+        let table = match &topic.table.typing {
+            Typing::Untyped => None,
+            Typing::Typed(table) => Some(table.clone()),
+            Typing::Waiting { reason } => return Err(ValidateError::NoTable { reason: reason.clone() }),
+        };
+        Ok(Checks { rules: Rules::of(&topic.settings), table, now })
+    }
+
+    /// The checks that read the records, within `max_bytes` of them. After an error the batch can be checked again.
+    fn run(&self, batch: &mut BytesMut, header: BatchHeader, max_bytes: usize) -> Result<BatchHeader, ValidateError> {
+        let decompress = DecompressLimits { max_bytes, ..self.rules.decompress };
+        let rules = Rules { decompress, ..self.rules };
+        let header = validate::deep(batch, header, &rules, self.now)?;
+        if let Some(table) = &self.table {
+            rows::check(batch, table, &decompress)?;
+        }
+        Ok(header)
+    }
 }
 
 /// Opens records on the connection's thread; if a few bytes expand to many after all, on the others.
@@ -246,15 +281,14 @@ async fn here(
     broker: &Broker,
     mut batch: BytesMut,
     header: BatchHeader,
-    rules: &Rules,
-    now: Timestamp,
+    checks: &Checks,
 ) -> Result<(BytesMut, BatchHeader), ProduceError> {
-    let few = match header.attributes.compression() {
-        Compression::None => rules.decompress,
-        _ => DecompressLimits { max_bytes: validate::SMALL_EXPANDED_BYTES, ..rules.decompress },
+    let max_bytes = match header.attributes.compression() {
+        Compression::None => checks.rules.decompress.max_bytes,
+        _ => validate::SMALL_EXPANDED_BYTES,
     };
-    match validate::deep(&mut batch, header, &Rules { decompress: few, ..*rules }, now) {
-        Err(error) if error.is_expansion() => deep(broker, batch, header, rules, now).await,
+    match checks.run(&mut batch, header, max_bytes) {
+        Err(error) if error.is_expansion() => deep(broker, batch, header, checks).await,
         Err(error) => Err(error.into()),
         Ok(header) => Ok((batch, header)),
     }
@@ -263,25 +297,26 @@ async fn here(
 /// Compressed records are usually less than so many times smaller.
 const USUAL_EXPANSION: usize = 16;
 
-/// Opens compressed records on the threads for computations, within memory of [`Share::Decode`]: first with room for what is
-/// usual, then with all there is.
+/// Opens records on the threads for computations, within memory of [`Share::Decode`]: first with room for what is usual,
+/// then with all there is.
 async fn deep(
     broker: &Broker,
     batch: BytesMut,
     header: BatchHeader,
-    rules: &Rules,
-    now: Timestamp,
+    checks: &Checks,
 ) -> Result<(BytesMut, BatchHeader), ProduceError> {
-    let copies = rules.copies(header.attributes.compression());
+    let codec = header.attributes.compression();
+    let copies = checks.rules.copies(codec);
     let own = batch.len();
     let most = broker.memory().limits_of(Share::Decode).max.saturating_sub(own) / copies;
-    let usual = (own * USUAL_EXPANSION).max(1 << 20).min(most);
+    // Plain records are read where they are.
+    let usual = if codec == Compression::None { own } else { (own * USUAL_EXPANSION).max(1 << 20) }.min(most);
     // The batch goes to the other thread and comes back, whatever was found: it is never copied.
     let attempt = async |mut batch: BytesMut, max_bytes: usize| {
         let _memory = broker.memory().reserve(Share::Decode, own + max_bytes * copies).await;
-        let rules = Rules { decompress: DecompressLimits { max_bytes, ..rules.decompress }, ..*rules };
+        let checks = checks.clone();
         let work = move || {
-            let result = validate::deep(&mut batch, header, &rules, now);
+            let result = checks.run(&mut batch, header, max_bytes);
             (batch, result)
         };
         broker.storage.cpu().run(Priority::Request, work).await.map_err(|_| ProduceError::ValidationLost)

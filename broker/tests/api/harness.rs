@@ -190,7 +190,8 @@ pub fn only(response: &FetchResponse) -> &PartitionData {
 pub struct TestBroker {
     server: Option<Server>,
     address: SocketAddr,
-    _dir: TempDir,
+    dir: Option<TempDir>,
+    settings: Vec<(String, String)>,
 }
 
 impl TestBroker {
@@ -200,7 +201,30 @@ impl TestBroker {
 
     /// The same with further settings.
     pub async fn start_with(settings: &[(&str, &str)]) -> TestBroker {
-        let dir = tempfile::tempdir().unwrap();
+        TestBroker::start_in(tempfile::tempdir().unwrap(), settings).await
+    }
+
+    /// Stops it and starts another one over a copy of the data folder: tasks of the first one hold the folder's lock for
+    /// as long as this process lives.
+    pub async fn restart(mut self) -> TestBroker {
+        self.server.take().unwrap().stop().await;
+        let (old, new) = (self.dir.take().unwrap(), tempfile::tempdir().unwrap());
+        copy_folder(old.path(), new.path());
+        let settings: Vec<_> = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
+        TestBroker::start_in(new, &settings).await
+    }
+
+    async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> TestBroker {
+        let server = TestBroker::open(&dir, settings).await;
+        while !(server.broker.groups.is_ready() && server.broker.transactions.is_ready()) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let address = server.listeners[0].1;
+        let settings = settings.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        TestBroker { address, server: Some(server), dir: Some(dir), settings }
+    }
+
+    async fn open(dir: &TempDir, settings: &[(&str, &str)]) -> Server {
         let mut config = Config::default();
         let data = dir.path().display().to_string();
         for (key, value) in [
@@ -218,15 +242,29 @@ impl TestBroker {
         {
             config.set(key, value, Source::Flag((*key).to_owned())).unwrap();
         }
-        let server = Server::start(config, None, Instant::now()).await.unwrap();
-        while !(server.broker.groups.is_ready() && server.broker.transactions.is_ready()) {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-        TestBroker { address: server.listeners[0].1, server: Some(server), _dir: dir }
+        Server::start(config, None, Instant::now()).await.unwrap()
+    }
+
+    /// What serves, for what no request shows.
+    pub fn inner(&self) -> &weir::broker::Broker {
+        &self.server.as_ref().unwrap().broker
     }
 
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+}
+
+fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
+    for entry in std::fs::read_dir(from).unwrap() {
+        let entry = entry.unwrap();
+        let target = to.join(entry.file_name());
+        if entry.file_type().unwrap().is_dir() {
+            std::fs::create_dir(&target).unwrap();
+            copy_folder(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).unwrap();
+        }
     }
 }
 

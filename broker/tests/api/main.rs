@@ -9,3 +9,4 @@ mod produce_fetch;
 mod sessions;
 mod sweep;
 mod transactions;
+mod typed;

@@ -13,7 +13,7 @@ use weir_protocol::records::{
 use crate::topic_config::TopicSettings;
 
 /// At most so many records are named in an answer.
-const RECORD_ERRORS_MAX: usize = 1000;
+pub const RECORD_ERRORS_MAX: usize = 1000;
 
 /// First Produce version whose clients may send zstd.
 const ZSTD_SINCE: i16 = 7;
@@ -83,8 +83,17 @@ pub enum ValidateError {
     NullKeys { refused: Vec<RefusedRecord> },
     #[error("{} record(s) outside of message.timestamp.before.max.ms and message.timestamp.after.max.ms", refused.len())]
     Timestamps { refused: Vec<RefusedRecord> },
+    #[error("{count} record(s) do not fit the topic's table{}", first(refused))]
+    Rows { count: usize, refused: Vec<RefusedRecord> },
+    #[error("rows of this topic cannot be checked: {reason}")]
+    NoTable { reason: String },
     #[error("the batch cannot be written with the topic's compression.type: {0}")]
     Recompress(RewriteError),
+}
+
+/// Clients that show no record errors show this.
+fn first(refused: &[RefusedRecord]) -> String {
+    refused.first().map_or_else(String::new, |record| format!("; record {}: {}", record.index, record.reason))
 }
 
 impl ValidateError {
@@ -101,7 +110,9 @@ impl ValidateError {
     /// The records to blame, for `record_errors`.
     pub fn refused(&self) -> &[RefusedRecord] {
         match self {
-            ValidateError::NullKeys { refused } | ValidateError::Timestamps { refused } => refused,
+            ValidateError::NullKeys { refused }
+            | ValidateError::Timestamps { refused }
+            | ValidateError::Rows { refused, .. } => refused,
             _ => &[],
         }
     }
@@ -118,7 +129,7 @@ pub enum Depth {
 
 /// A compressed batch up to this size is opened on the connection's thread, unless it expands beyond
 /// [`SMALL_EXPANDED_BYTES`]: handing it to another one would take longer than opening it.
-const SMALL_BATCH_BYTES: usize = 2 << 10;
+pub const SMALL_BATCH_BYTES: usize = 2 << 10;
 
 /// See [`SMALL_BATCH_BYTES`].
 pub const SMALL_EXPANDED_BYTES: usize = 32 << 10;

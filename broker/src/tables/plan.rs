@@ -1,0 +1,220 @@
+//! From settings and what was before to the next table, or the reason why there is none. No IO.
+use std::sync::Arc;
+
+use thiserror::Error;
+use weir_table::codec::DecodeLimits;
+use weir_table::codec::avro::{AvroSchema, AvroSchemaError};
+use weir_table::ddl::{self, DdlError};
+use weir_table::schema::{EvolutionError, SchemaDiff, SchemaError};
+use weir_table::table::{FormatKind, Framing, KeyFormat, RowFormat, TableError, TableOptions, WriterSchema};
+use weir_table::{DataType, Field, Table, TableSchema};
+
+use super::{KeyKind, Schemas, TableSettings, TopicTable, Typing, VERSIONS_MAX};
+
+/// Why settings make no table, or a table cannot become what is asked for. Nothing changes then.
+#[derive(Debug, Error)]
+pub enum TablePlanError {
+    #[error("weir.table.schema: {0}")]
+    Ddl(#[from] DdlError),
+    #[error("weir.table.schema: {0}")]
+    Columns(SchemaError),
+    #[error("weir.key.columns: {0}")]
+    Keys(SchemaError),
+    #[error("weir.table.schema: {0}")]
+    Evolution(EvolutionError),
+    #[error("schema of subject `{subject}`: {reason}")]
+    Subject { subject: String, reason: String },
+    #[error(
+        "weir.key.columns is `{wanted}`, but the key columns are `{current}` since the topic is typed and cannot change"
+    )]
+    KeysChanged { wanted: String, current: String },
+    #[error(
+        "weir.key.columns is `{columns}`, but the topic has no schema: set weir.table.schema, or weir.value.format=avro"
+    )]
+    KeysUntyped { columns: String },
+    #[error(
+        "weir.value.schema.subject is for weir.value.format=avro; topics of JSON take their columns from weir.table.schema"
+    )]
+    SubjectOfJson,
+    #[error(transparent)]
+    Table(#[from] TableError),
+    #[error("the table has had {VERSIONS_MAX} schema versions, it cannot have more")]
+    TooManyVersions,
+}
+
+/// What topic `topic` becomes under `settings`. `candidate`: a schema of its subject that is about to be registered, in
+/// place of the newest one.
+pub fn plan(
+    topic: &str,
+    before: &TopicTable,
+    settings: &TableSettings,
+    schemas: &Schemas,
+    candidate: Option<WriterSchema>,
+) -> Result<TopicTable, TablePlanError> {
+    let mut versions = before.versions.clone();
+    if !settings.is_typed() {
+        if !settings.key_columns.is_empty() {
+            return Err(TablePlanError::KeysUntyped { columns: settings.key_columns.join(",") });
+        }
+        return Ok(TopicTable { versions, typing: Typing::Untyped });
+    }
+    if settings.format == FormatKind::Json && settings.subject.is_some() {
+        return Err(TablePlanError::SubjectOfJson);
+    }
+    let writer = match candidate {
+        Some(candidate) => Some(candidate),
+        None => newest(topic, settings, schemas)?,
+    };
+    match wanted(topic, settings, versions.last(), writer.as_ref())? {
+        Some(columns) => follow(&mut versions, settings, columns)?,
+        None if versions.is_empty() => return Ok(TopicTable { versions, typing: waiting(topic, settings) }),
+        None => {}
+    }
+    let table = build(&versions, settings, schemas, writer)?;
+    Ok(TopicTable { versions, typing: Typing::Typed(Arc::new(table)) })
+}
+
+/// A topic at start: what was decided is not decided again, and nothing stops the start.
+pub fn reload(topic: &str, versions: Vec<Arc<TableSchema>>, settings: &TableSettings, schemas: &Schemas) -> TopicTable {
+    if !settings.is_typed() {
+        return TopicTable { versions, typing: Typing::Untyped };
+    }
+    if versions.is_empty() {
+        return TopicTable { versions, typing: waiting(topic, settings) };
+    }
+    let writer = newest(topic, settings, schemas).unwrap_or_default();
+    let built = build(&versions, settings, schemas, writer).or_else(|error| {
+        tracing::warn!(topic, %error, "the newest schema of the subject is not used");
+        build(&versions, settings, schemas, None)
+    });
+    let typing = match built {
+        Ok(table) => Typing::Typed(Arc::new(table)),
+        Err(error) => Typing::Waiting { reason: error.to_string() },
+    };
+    TopicTable { versions, typing }
+}
+
+fn waiting(topic: &str, settings: &TableSettings) -> Typing {
+    let subject = settings.subject_of(topic).unwrap_or_default();
+    let reason =
+        format!("the topic has no schema yet: register one under subject `{subject}`, or set weir.table.schema");
+    Typing::Waiting { reason }
+}
+
+fn newest(topic: &str, settings: &TableSettings, schemas: &Schemas) -> Result<Option<WriterSchema>, TablePlanError> {
+    match settings.subject_of(topic) {
+        None => Ok(None),
+        Some(subject) => {
+            schemas.latest(&subject, settings.format).map_err(|reason| TablePlanError::Subject { subject, reason })
+        }
+    }
+}
+
+/// The columns that the table is to have; `None`: nobody has said so yet.
+fn wanted(
+    topic: &str,
+    settings: &TableSettings,
+    current: Option<&Arc<TableSchema>>,
+    writer: Option<&WriterSchema>,
+) -> Result<Option<Vec<Field>>, TablePlanError> {
+    if let Some(ddl) = &settings.ddl {
+        return Ok(Some(ddl::parse(ddl)?));
+    }
+    let Some(writer) = writer else { return Ok(None) };
+    let mut columns = columns_of(writer).map_err(|error| {
+        let subject = settings.subject_of(topic).unwrap_or_default();
+        TablePlanError::Subject { subject, reason: error.to_string() }
+    })?;
+    if let Some(current) = current {
+        // Key columns need not be part of the value's schema.
+        let keys = current.key_columns().into_iter().map(|index| &current.fields[index]);
+        let missing: Vec<_> =
+            keys.filter(|key| columns.iter().all(|column| column.name != key.name)).cloned().collect();
+        columns.splice(0..0, missing);
+        keep_defaults(&current.fields, &mut columns);
+    }
+    Ok(Some(columns))
+}
+
+fn columns_of(writer: &WriterSchema) -> Result<Vec<Field>, AvroSchemaError> {
+    let references: Vec<_> = writer.references.iter().map(|(_, text)| text.clone()).collect();
+    AvroSchema::parse_with(&references, &writer.text)?.columns()
+}
+
+/// Writers' schemas may change the defaults of their fields; what rows without a column read as stays what it was.
+fn keep_defaults(current: &[Field], columns: &mut [Field]) {
+    for column in columns {
+        let Some(known) = current.iter().find(|field| field.name == column.name) else { continue };
+        column.default.clone_from(&known.default);
+        keep_child_defaults(&known.data_type, &mut column.data_type);
+    }
+}
+
+fn keep_child_defaults(current: &DataType, wanted: &mut DataType) {
+    let one = std::slice::from_ref::<Field>;
+    match (current, wanted) {
+        (DataType::Row(current), DataType::Row(wanted)) => keep_defaults(current, wanted),
+        (DataType::Array(current), DataType::Array(wanted)) => {
+            keep_defaults(one(current), std::slice::from_mut(&mut **wanted));
+        }
+        (DataType::Map(_, current), DataType::Map(_, wanted)) => {
+            keep_defaults(one(current), std::slice::from_mut(&mut **wanted));
+        }
+        _ => {}
+    }
+}
+
+/// Adds the next version, if `columns` are not what the table has already.
+fn follow(
+    versions: &mut Vec<Arc<TableSchema>>,
+    settings: &TableSettings,
+    columns: Vec<Field>,
+) -> Result<(), TablePlanError> {
+    let keys: Vec<&str> = settings.key_columns.iter().map(String::as_str).collect();
+    let Some(current) = versions.last() else {
+        let created = TableSchema::create(columns, &keys).map_err(|error| match error {
+            SchemaError::UnknownKeyColumn { .. } => TablePlanError::Keys(error),
+            error => TablePlanError::Columns(error),
+        })?;
+        versions.push(Arc::new(created));
+        return Ok(());
+    };
+    let before: Vec<&str> = current.key_columns().into_iter().map(|at| current.fields[at].name.as_str()).collect();
+    if before != keys {
+        return Err(TablePlanError::KeysChanged { wanted: keys.join(","), current: before.join(",") });
+    }
+    match current.diff(&columns).map_err(TablePlanError::Evolution)? {
+        SchemaDiff::Unchanged => Ok(()),
+        SchemaDiff::Evolved(_) if versions.len() >= VERSIONS_MAX => Err(TablePlanError::TooManyVersions),
+        SchemaDiff::Evolved(next) => {
+            versions.push(Arc::new(next));
+            Ok(())
+        }
+    }
+}
+
+fn build(
+    versions: &[Arc<TableSchema>],
+    settings: &TableSettings,
+    schemas: &Schemas,
+    writer: Option<WriterSchema>,
+) -> Result<Table, TableError> {
+    let writers = Arc::new(schemas.clone());
+    let value = match settings.format {
+        FormatKind::Json => RowFormat { writers, ..RowFormat::json() },
+        kind => RowFormat { kind, framing: Framing::Registry, schema: writer.map(Arc::new), writers },
+    };
+    let keyed = versions.last().is_some_and(|schema| !schema.key_columns.is_empty());
+    let key = keyed.then(|| match settings.key_kind {
+        KeyKind::Raw => KeyFormat::Raw,
+        KeyKind::Row(kind) => KeyFormat::Row(RowFormat { kind, ..RowFormat::json() }),
+    });
+    let options = TableOptions {
+        on_invalid: settings.on_invalid,
+        on_unknown: settings.on_unknown,
+        fidelity: settings.fidelity,
+        tombstones: settings.compacted,
+        limits: DecodeLimits::default(),
+    };
+    Table::new(versions.to_vec(), value, key, options)
+}

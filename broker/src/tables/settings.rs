@@ -1,0 +1,92 @@
+//! The topic configs that concern tables, as values.
+use weir_table::codec::{Fidelity, OnUnknown};
+use weir_table::table::{FormatKind, OnInvalid};
+
+use crate::topic_config::{TopicConfigs, items};
+
+/// `weir.key.format`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum KeyKind {
+    /// One value as Kafka's serializers write it.
+    #[default]
+    Raw,
+    /// A row with the key columns.
+    Row(FormatKind),
+}
+
+/// What makes a topic a table. Admitted values only; whether they make a table together, `plan` says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableSettings {
+    /// `weir.table.schema`.
+    pub ddl: Option<String>,
+    /// `weir.value.format`.
+    pub format: FormatKind,
+    /// `weir.value.schema.subject`.
+    pub subject: Option<String>,
+    /// `weir.key.columns`.
+    pub key_columns: Vec<String>,
+    /// `weir.key.format`.
+    pub key_kind: KeyKind,
+    /// `weir.on.invalid`.
+    pub on_invalid: OnInvalid,
+    /// `weir.on.unknown`.
+    pub on_unknown: OnUnknown,
+    /// `weir.fidelity`.
+    pub fidelity: Fidelity,
+    /// Whether `cleanup.policy` has `compact`: a record without value deletes.
+    pub compacted: bool,
+}
+
+fn text(configs: &TopicConfigs, name: &str) -> Option<String> {
+    Some(configs.get(name)).filter(|text| !text.is_empty()).map(str::to_owned)
+}
+
+impl TableSettings {
+    /// Those of a topic's configs.
+    pub fn of(configs: &TopicConfigs, compacted: bool) -> TableSettings {
+        TableSettings {
+            ddl: text(configs, "weir.table.schema"),
+            format: match configs.get("weir.value.format") {
+                "avro" => FormatKind::Avro,
+                _ => FormatKind::Json,
+            },
+            subject: text(configs, "weir.value.schema.subject"),
+            key_columns: items(configs.get("weir.key.columns")).map(str::to_owned).collect(),
+            key_kind: match configs.get("weir.key.format") {
+                "json" => KeyKind::Row(FormatKind::Json),
+                _ => KeyKind::Raw,
+            },
+            on_invalid: match configs.get("weir.on.invalid") {
+                "dead-letter" => OnInvalid::DeadLetter,
+                "null" => OnInvalid::Null,
+                _ => OnInvalid::Reject,
+            },
+            on_unknown: match configs.get("weir.on.unknown") {
+                "drop" => OnUnknown::Drop,
+                "reject" => OnUnknown::Reject,
+                _ => OnUnknown::Keep,
+            },
+            fidelity: match configs.get("weir.fidelity") {
+                "semantic" => Fidelity::Semantic,
+                _ => Fidelity::Exact,
+            },
+            compacted,
+        }
+    }
+
+    /// Whether the topic is to be a table.
+    pub fn is_typed(&self) -> bool {
+        self.ddl.is_some() || self.subject.is_some() || self.needs_registry()
+    }
+
+    /// Whether rows cannot be read without a schema of the Schema Registry.
+    pub fn needs_registry(&self) -> bool {
+        self.format != FormatKind::Json
+    }
+
+    /// The subject of the Schema Registry that the values of topic `topic` are bound to.
+    pub fn subject_of(&self, topic: &str) -> Option<String> {
+        let default = || self.needs_registry().then(|| weir_registry::Registry::value_subject(topic));
+        self.subject.clone().or_else(default)
+    }
+}
