@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weir_protocol::records::Compression;
-use weir_storage::log::{CleanupPolicy, LogConfig};
+use weir_storage::log::{CleanupPolicy, Layout, LogConfig};
 
 use crate::tables::TableSettings;
 
@@ -297,6 +297,7 @@ impl TopicConfigs {
             max_compaction_lag_ms: self.limit("max.compaction.lag.ms"),
             min_cleanable_dirty_ratio: self.get("min.cleanable.dirty.ratio").parse().unwrap_or(0.5),
             log_append_time,
+            layout: Layout::Row,
         };
         let level = |name: &str| Some(self.long(name) as i32);
         let compression = match self.get("compression.type") {
