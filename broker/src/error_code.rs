@@ -337,7 +337,8 @@ impl KafkaError for TopicConfigError {
             | TopicConfigError::NoValue { .. }
             | TopicConfigError::NotAList { .. }
             | TopicConfigError::NotSupported { .. }
-            | TopicConfigError::LagOrder { .. } => ErrorCode::InvalidConfig,
+            | TopicConfigError::LagOrder { .. }
+            | TopicConfigError::Lake(_) => ErrorCode::InvalidConfig,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod docs;
 pub mod error_code;
 pub mod group;
 pub mod http;
+pub mod lake;
 pub mod limits;
 pub mod metrics;
 pub mod net;

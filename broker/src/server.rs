@@ -11,12 +11,14 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use weir_lake_sink::TableStatus;
 use weir_protocol::ids::Timestamp;
 use weir_storage::disk::OsDisk;
 
 use crate::broker::{Broker, Listener, StartError};
 use crate::config::{Config, ConfigProblem};
 use crate::http::{self, HttpState, Readiness};
+use crate::lake::LakeTables;
 use crate::metrics::tables::transactions as tables;
 use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
@@ -51,6 +53,8 @@ pub struct Server {
     pub registry: Option<SocketAddr>,
     /// From process start (or what counts for it) to serving.
     pub started_in: Duration,
+    /// Topics that are tiered.
+    pub lake: LakeTables,
     stop: CancellationToken,
     tracker: TaskTracker,
     tasks: Vec<JoinHandle<()>>,
@@ -60,6 +64,7 @@ pub struct Server {
 struct Health {
     broker: OnceLock<Arc<Broker>>,
     lag: OnceLock<LagMeter>,
+    tables: OnceLock<LakeTables>,
     stop: CancellationToken,
 }
 
@@ -75,6 +80,10 @@ impl HttpState for Health {
                 None => Readiness::Ready,
             },
         }
+    }
+
+    fn lake(&self) -> Vec<TableStatus> {
+        self.tables.get().map(LakeTables::status).unwrap_or_default()
     }
 
     async fn groups(&self) -> Vec<GroupSample> {
@@ -101,7 +110,12 @@ impl Server {
         let listeners = config.listeners()?;
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
-        let health = Arc::new(Health { broker: OnceLock::new(), lag: OnceLock::new(), stop: stop.clone() });
+        let health = Arc::new(Health {
+            broker: OnceLock::new(),
+            lag: OnceLock::new(),
+            tables: OnceLock::new(),
+            stop: stop.clone(),
+        });
         let registry = open_registry(config.node.registry_listen.0).await?;
         let http = open_http(config.node.http_listen).await?;
         let http_address =
@@ -137,12 +151,15 @@ impl Server {
             // Tracked, so that a stop waits for registrations in progress before storage is closed.
             tracker.spawn(registry::serve(listener, broker.registry.clone(), stop.clone()));
         }
+        let lake = LakeTables::start(&broker);
         let _ = health.broker.set(broker.clone()); // set once, here
+        let _ = health.tables.set(lake.clone()); // set once, here
         Ok(Server {
             broker,
             listeners: open,
             http: http_address,
             registry: registry_address,
+            lake,
             started_in: since.elapsed(),
             stop,
             tracker,
@@ -166,6 +183,7 @@ impl Server {
         if tokio::time::timeout(patience, self.tracker.wait()).await.is_err() {
             tracing::warn!(open = self.tracker.len(), "some connections did not finish within `shutdown.timeout`");
         }
+        self.lake.stop().await;
         self.broker.storage.shutdown().await;
         for task in self.tasks {
             task.abort();

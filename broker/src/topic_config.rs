@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use thiserror::Error;
+use weir_lake_sink::{LakeSettings, SettingsError};
 use weir_protocol::records::Compression;
 use weir_storage::log::{CleanupPolicy, Layout, LogConfig};
 
@@ -108,6 +109,8 @@ pub enum TopicConfigError {
     NotSupported { name: &'static str, reason: &'static str },
     #[error("`min.compaction.lag.ms` ({min}) is larger than `max.compaction.lag.ms` ({max})")]
     LagOrder { min: u64, max: u64 },
+    #[error(transparent)]
+    Lake(#[from] SettingsError),
 }
 
 /// Defaults that the broker's configuration sets for its topics, by topic config name.
@@ -146,6 +149,8 @@ pub struct TopicSettings {
     pub min_insync_replicas: i32,
     /// What makes the topic a table, if anything does.
     pub table: TableSettings,
+    /// How the topic is tiered into a lake table, if it is.
+    pub lake: Option<LakeSettings>,
 }
 
 /// The definition of a config, or the error that names the nearest one.
@@ -228,6 +233,7 @@ impl TopicConfigs {
     /// Checks between configs.
     pub fn validate(&self) -> Result<(), TopicConfigError> {
         let settings = self.resolve();
+        self.lake()?;
         match settings.log.max_compaction_lag_ms {
             Some(max) if settings.log.min_compaction_lag_ms > max => {
                 Err(TopicConfigError::LagOrder { min: settings.log.min_compaction_lag_ms, max })
@@ -279,6 +285,18 @@ impl TopicConfigs {
         (value >= 0 && value != i64::MAX).then_some(value as u64)
     }
 
+    fn lake(&self) -> Result<Option<LakeSettings>, SettingsError> {
+        let [format, path, namespace] =
+            ["weir.lake.format", "weir.lake.path", "weir.lake.namespace"].map(|n| self.get(n));
+        LakeSettings::parse(
+            format,
+            path,
+            namespace,
+            self.get("weir.lake.freshness"),
+            self.get("weir.lake.partition.by"),
+        )
+    }
+
     pub fn resolve(&self) -> TopicSettings {
         let policy = self.get("cleanup.policy");
         let cleanup = CleanupPolicy {
@@ -318,6 +336,8 @@ impl TopicConfigs {
             timestamp_after_max_ms: self.limit("message.timestamp.after.max.ms").map(|v| v as i64),
             min_insync_replicas: self.long("min.insync.replicas") as i32,
             table: TableSettings::of(self, cleanup.compact),
+            // What does not parse was refused when it was set.
+            lake: self.lake().unwrap_or_default(),
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `profile.rs`, `registry.rs`, `completion.rs` | one command group each |
+//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
 //! | `output.rs` | tables, JSON, YAML |
@@ -20,6 +20,7 @@ mod completion;
 mod consume;
 mod error;
 mod group;
+mod lake;
 mod output;
 mod produce;
 mod profile;
@@ -96,6 +97,9 @@ pub enum Command {
     /// Schemas of keys and values: list, register, check, configure, delete
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Registry(registry::RegistryArgs),
+    /// Topics that are lake tables: what is tiered, lag, errors
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Lake(lake::LakeArgs),
     /// Keep brokers and settings under a name
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Profile(profile::ProfileArgs),
@@ -132,6 +136,7 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
         Command::Group(args) => group::run(context, args, &mut out).await,
         Command::Cluster(args) => cluster::run(context, args, &mut out).await,
         Command::Registry(args) => registry::run(context, args, &mut out).await,
+        Command::Lake(args) => lake::run(context, args, &mut out).await,
         Command::Profile(args) => profile::run(context, args, &mut out),
         Command::Completion(args) => completion::run(args, root, &mut out),
         Command::Produce(_) | Command::Consume(_) => Ok(()),

@@ -130,7 +130,7 @@ fn parse_reference(text: &str) -> Result<(String, String, i64), String> {
 
 pub(crate) async fn run(context: &Context, args: RegistryArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let address = args.registry.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let rest = Rest { address, timeout: context.client.request_timeout };
+    let rest = Rest::new("the Schema Registry", "flag --registry", address, context.client.request_timeout);
     let format = args.output.output;
     match args.command {
         RegistryCommand::Subjects { deleted } => subjects(&rest, deleted, format, out).await,
@@ -310,19 +310,26 @@ fn encoded(text: &str) -> String {
     out
 }
 
-/// The registry as HTTP/1.1 reaches it.
-struct Rest {
+/// The registry, or another JSON service, as HTTP/1.1 reaches it.
+pub(crate) struct Rest {
+    whom: &'static str,
+    /// How the address is set, for errors.
+    flag: &'static str,
     address: String,
     timeout: Duration,
 }
 
 impl Rest {
+    pub(crate) fn new(whom: &'static str, flag: &'static str, address: String, timeout: Duration) -> Rest {
+        Rest { whom, flag, address, timeout }
+    }
+
     /// The answer's JSON; a refusal is an error with the registry's message.
-    async fn ask(&self, verb: &str, path: &str, body: Option<Value>) -> Result<Value, CliError> {
+    pub(crate) async fn ask(&self, verb: &str, path: &str, body: Option<Value>) -> Result<Value, CliError> {
         let exchange = tokio::time::timeout(self.timeout, self.exchange(verb, path, body));
         let timed_out = || std::io::Error::from(std::io::ErrorKind::TimedOut);
         let answer = exchange.await.unwrap_or_else(|_| Err(timed_out()));
-        let doing = format!("asking the Schema Registry at {} (flag --registry)", self.address);
+        let doing = format!("asking {} at {} ({})", self.whom, self.address, self.flag);
         let (status, text) = answer.map_err(CliError::io(doing))?;
         let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
         if status == 200 {

@@ -1,4 +1,4 @@
-//! The HTTP listener: `/metrics`, `/healthz`, `/readyz`, and `/` that lists them.
+//! The HTTP listener: `/metrics`, `/healthz`, `/readyz`, `/lake`, and `/` that lists them.
 //!
 //! Owns routes and what they answer. What there is to tell comes from an [`HttpState`], so this knows nothing of Kafka,
 //! groups or storage. Bounded: so many connections at once, each with a limit on silence; requests carry no body.
@@ -18,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use weir_lake_sink::TableStatus;
 
 use crate::metrics::{GroupSample, Metrics};
 use connection::BoundedListener;
@@ -31,7 +32,8 @@ const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 const INDEX: &str = "weir\n\n\
     /metrics  Prometheus metrics\n\
     /healthz  200 while the process answers\n\
-    /readyz   200 while clients can produce and consume, else 503 and the reason\n";
+    /readyz   200 while clients can produce and consume, else 503 and the reason\n\
+    /lake     lake tables: what is tiered, lag, errors (JSON)\n";
 
 /// Whether clients can produce and consume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,6 +52,9 @@ pub trait HttpState: Send + Sync + 'static {
 
     /// The consumer groups with their lag, computed now.
     fn groups(&self) -> impl Future<Output = Vec<GroupSample>> + Send;
+
+    /// The lake tables as they are now.
+    fn lake(&self) -> Vec<TableStatus>;
 
     /// Called before each scrape: the place to set gauges that are cheaper to read than to keep.
     fn sample(&self) {}
@@ -94,6 +99,7 @@ fn router<S: HttpState>(shared: Shared<S>) -> Router {
         .route("/metrics", get(scrape::<S>))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<S>))
+        .route("/lake", get(lake::<S>))
         .fallback(|| async { (StatusCode::NOT_FOUND, INDEX) })
         .with_state(shared)
 }
@@ -102,8 +108,12 @@ async fn scrape<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
     shared.state.sample();
     let groups = shared.state.groups().await;
     let ready = shared.state.readiness() == Readiness::Ready;
-    let text = shared.metrics.render(ready, &groups);
+    let text = shared.metrics.render(ready, &groups, &shared.state.lake());
     ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+}
+
+async fn lake<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
+    axum::Json(shared.state.lake()).into_response()
 }
 
 async fn ready<S: HttpState>(State(shared): State<Shared<S>>) -> Response {

@@ -20,6 +20,10 @@ impl HttpState for Fake {
         }
     }
 
+    fn lake(&self) -> Vec<TableStatus> {
+        Vec::new()
+    }
+
     async fn groups(&self) -> Vec<GroupSample> {
         let lag = PartitionLag { topic: "flights".to_owned(), partition: 3, records: 41, seconds: Some(2.0) };
         vec![GroupSample { group: "etl".to_owned(), members: 1, lags: vec![lag] }]

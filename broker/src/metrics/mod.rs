@@ -16,6 +16,7 @@ use std::time::Duration;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle, PrometheusRecorder};
 use thiserror::Error;
+use weir_lake_sink::TableStatus;
 
 pub use broker::{BrokerMetrics, OpenConnection, TopicTraffic, error_name};
 pub use declare::{Kind, Metric, Subsystem, Unit};
@@ -80,14 +81,16 @@ impl Metrics {
         }
     }
 
-    /// What `/metrics` answers: everything recorded, figures of the process, and the consumer groups as they are now.
+    /// What `/metrics` answers: everything recorded, figures of the process, the consumer groups and the lake tables as they
+    /// are now.
     #[must_use]
-    pub fn render(&self, ready: bool, groups: &[GroupSample]) -> String {
+    pub fn render(&self, ready: bool, groups: &[GroupSample], lake: &[TableStatus]) -> String {
         process::sample();
         metrics::gauge!(tables::process::READY.name).set(if ready { 1.0 } else { 0.0 });
         let mut text = self.handle.render();
         render::append_write_amplification(&mut text);
         render::append_groups(&mut text, groups);
+        render::append_lake(&mut text, lake);
         text
     }
 }

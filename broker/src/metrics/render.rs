@@ -4,7 +4,9 @@
 //! written out from what exists now.
 use std::fmt::Write;
 
-use super::tables::{groups, storage};
+use weir_lake_sink::TableStatus;
+
+use super::tables::{groups, lake, storage};
 use super::{Kind, Metric};
 
 /// A consumer group at this moment.
@@ -47,6 +49,24 @@ pub(super) fn append_groups(text: &mut String, samples: &[GroupSample]) {
             let labels = [sample.group.as_str(), &lag.topic, &lag.partition.to_string()];
             line(text, &groups::GROUP_LAG_SECONDS, &labels, seconds);
         }
+    }
+}
+
+pub(super) fn append_lake(text: &mut String, tables: &[TableStatus]) {
+    if tables.is_empty() {
+        return;
+    }
+    head(text, &lake::LAG_RECORDS);
+    for table in tables {
+        line(text, &lake::LAG_RECORDS, &[&table.topic], table.lag_records as f64);
+    }
+    head(text, &lake::LAG_SECONDS);
+    for table in tables {
+        line(text, &lake::LAG_SECONDS, &[&table.topic], table.lag_seconds);
+    }
+    head(text, &lake::STATE);
+    for table in tables {
+        line(text, &lake::STATE, &[&table.topic, table.state.name()], 1.0);
     }
 }
 

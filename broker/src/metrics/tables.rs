@@ -122,6 +122,37 @@ pub mod transactions {
     }
 }
 
+/// Tiering into lake tables; recorded in the crate `weir-lake-sink`, lags computed when they are asked for.
+pub mod lake {
+    use crate::metrics::declare::{Kind, SECONDS, metrics_table};
+
+    metrics_table! { "Lake tables";
+        /// Commits to lake tables.
+        COMMITS = "weir_lake_commits_total", Kind::Counter, Count, [];
+        /// Rounds that failed; they are tried again.
+        FAILURES = "weir_lake_failures_total", Kind::Counter, Count, [];
+        /// Rows committed to lake tables.
+        ROWS = "weir_lake_rows_total", Kind::Counter, Count, [];
+        /// Data files committed to lake tables.
+        FILES = "weir_lake_files_total", Kind::Counter, Count, [];
+        /// Bytes of these files.
+        BYTES = "weir_lake_bytes_total", Kind::Counter, Bytes, [];
+        /// Offsets that the log had lost (retention, DeleteRecords) before they were tiered.
+        LOST = "weir_lake_lost_records_total", Kind::Counter, Count, [];
+        /// Stored records that cannot be decoded and are in no table.
+        UNREADABLE = "weir_lake_unreadable_records_total", Kind::Counter, Count, [];
+        /// Time of one round: scan, encode, write, commit.
+        ROUND_SECONDS = "weir_lake_round_seconds", SECONDS, Seconds, [];
+        /// Records that are visible in the log and not in the lake yet.
+        LAG_RECORDS = "weir_lake_lag_records", Kind::Gauge, Count, ["topic"];
+        /// For how long a table has been behind the log; 0 if it is not.
+        LAG_SECONDS = "weir_lake_lag_seconds", Kind::Gauge, Seconds, ["topic"];
+        /// 1 for the state that a table is in: `starting`, `running`, `retrying` after a failure, or `paused` until somebody
+        /// looks at the error that `weir lake status` shows.
+        STATE = "weir_lake_state", Kind::Gauge, Count, ["topic", "state"];
+    }
+}
+
 /// The storage engine; recorded in the crate `weir-storage`.
 pub mod storage {
     use crate::metrics::declare::{BYTES, Kind, SECONDS, metrics_table};
@@ -193,6 +224,7 @@ pub const SUBSYSTEMS: &[crate::metrics::Subsystem] = &[
     groups::TABLE,
     transactions::TABLE,
     registry::TABLE,
+    lake::TABLE,
     storage::TABLE,
     process::TABLE,
 ];

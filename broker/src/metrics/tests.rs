@@ -22,7 +22,7 @@ fn recorded(record: impl FnOnce()) -> String {
     metrics::with_local_recorder(&recorder, || {
         describe();
         record();
-        metrics.render(true, &[])
+        metrics.render(true, &[], &[])
     })
 }
 

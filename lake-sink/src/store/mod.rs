@@ -1,0 +1,93 @@
+//! Where a table's files are: a local folder or an object store.
+//!
+//! A file is there under its name with all its bytes, durably, or not at all, and creating one that exists is refused: all
+//! that the commits need. An outcome that is not known is told apart from a refusal.
+mod local;
+mod remote;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use thiserror::Error;
+
+pub use local::LocalStore;
+pub use remote::RemoteStore;
+
+/// Names in a folder that are not part of a table: files that are being written.
+pub const TEMPORARY_SUFFIX: &str = ".tmp";
+
+/// A file that was found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub path: String,
+    pub bytes: u64,
+    /// Last change by the store's clock, milliseconds since 1970.
+    pub modified_ms: i64,
+}
+
+/// Why something did not work.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum StoreError {
+    #[error("{path} exists")]
+    Exists { path: String },
+    /// Nothing was changed, or whether it was is not known: read again before anything is concluded.
+    #[error("{action} of {path} failed: {reason}")]
+    Failed { action: &'static str, path: String, reason: String },
+}
+
+impl StoreError {
+    pub(crate) fn failed(action: &'static str, path: &str, reason: impl ToString) -> StoreError {
+        StoreError::Failed { action, path: path.to_owned(), reason: reason.to_string() }
+    }
+}
+
+/// A folder of files. Paths are relative to it, with `/` between names.
+#[async_trait]
+pub trait LakeStore: Send + Sync + 'static {
+    /// A new file; durable and whole when it returns. [`StoreError::Exists`] if there is one.
+    async fn create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// A new file, or another content of an existing one; readers see one or the other.
+    async fn replace(&self, path: &str, bytes: Bytes) -> Result<(), StoreError>;
+
+    /// The bytes of a file of at most `max_bytes`; `None` if there is none.
+    async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError>;
+
+    /// Whether there is such a file.
+    async fn exists(&self, path: &str) -> Result<bool, StoreError>;
+
+    /// All files below a folder, in no order; none if there is no such folder.
+    async fn list(&self, folder: &str) -> Result<Vec<Entry>, StoreError>;
+
+    /// It is no error if there is none.
+    async fn delete(&self, path: &str) -> Result<(), StoreError>;
+
+    /// The address of a file for other programs.
+    fn address(&self, path: &str) -> String;
+}
+
+/// Whether a warehouse can be opened, without opening it; the error says what is wrong.
+pub(crate) fn check_path(path: &str) -> Result<(), String> {
+    let local = path.strip_prefix("file://").unwrap_or(path);
+    if let Some((scheme, _)) = local.split_once("://") {
+        return Err(format!("this build cannot write to `{scheme}://`; give an absolute folder or file:///folder"));
+    }
+    if !local.starts_with('/') {
+        return Err("it must be absolute, such as /lake or file:///lake".to_owned());
+    }
+    if local.split('/').any(|name| name == ".." || name == ".") {
+        return Err("it must not have `.` or `..` in it".to_owned());
+    }
+    Ok(())
+}
+
+/// The store of a warehouse and folder in it.
+///
+/// # Errors
+/// Says what is wrong with the path, if it cannot be used.
+pub fn open(path: &str, folder: &str) -> Result<Arc<dyn LakeStore>, String> {
+    check_path(path)?;
+    let root = path.strip_prefix("file://").unwrap_or(path).trim_end_matches('/');
+    Ok(Arc::new(LocalStore::new(format!("{root}/{folder}"))))
+}

@@ -1,0 +1,313 @@
+//! Iceberg, format version 2, in a catalog of files: `<namespace>/<topic>/metadata/vN.metadata.json`, each created if it is
+//! absent, and `version-hint.text`, which tells readers the newest N and is never trusted by us further than that.
+//!
+//! Append only. The commit is a table property, so it is there atomically with the snapshot, and stays when other engines
+//! expire snapshots or compact files: they write a next version with all properties. Data files have names of their own; one
+//! that no manifest names is not in the table, and is swept.
+//!
+//! Manifests are merged and snapshots expire as the table grows, so a commit costs about the same for ever.
+mod avro;
+mod manifest;
+mod metadata;
+mod schema;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use apache_avro::types::Value as Avro;
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+use uuid::Uuid;
+
+use self::manifest::{ManifestFile, ManifestWriter};
+use self::metadata::NewSnapshot;
+use super::{Pause, RoundFile, Target, TargetError, check_partitioning, write_all};
+use crate::commit::CommitRecord;
+use crate::encode::EncodedFile;
+use crate::partitioning::PartitionSpec;
+use crate::plan::Range;
+use crate::store::{LakeStore, StoreError};
+
+const HINT: &str = "metadata/version-hint.text";
+const METADATA_BYTES_MAX: u64 = 256 << 20;
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+/// So many manifests below [`MERGED_BYTES_MAX`] become one.
+const MERGE_COUNT: usize = 50;
+const MERGED_BYTES_MAX: i64 = 4 << 20;
+/// Versions behind the newest whose metadata files stay.
+const VERSIONS_KEPT: u64 = 100;
+
+/// An append-only Iceberg table.
+pub struct IcebergTarget {
+    store: Arc<dyn LakeStore>,
+    source_schema: SchemaRef,
+    file_schema: SchemaRef,
+    spec: PartitionSpec,
+    /// The newest version, as it was loaded or published last.
+    table: Option<(u64, Value)>,
+}
+
+impl IcebergTarget {
+    /// `store`: the table's folder.
+    ///
+    /// # Errors
+    /// [`Pause::Schema`], if a column has no Iceberg type.
+    pub fn new(store: Arc<dyn LakeStore>, schema: SchemaRef, spec: PartitionSpec) -> Result<IcebergTarget, Pause> {
+        schema::to_json(&schema, 0).map_err(|error| Pause::Schema { reason: error.to_string() })?;
+        let file_schema = schema::file_schema(&schema);
+        Ok(IcebergTarget { store, source_schema: schema, file_schema, spec, table: None })
+    }
+
+    /// The newest version, 0 if there is none.
+    async fn newest(&self) -> Result<u64, StoreError> {
+        let mut newest = match self.hint().await? {
+            Some(hint) => hint,
+            // The first commit may have been its writer's last act.
+            None => self.store.list("metadata").await?.iter().filter_map(|e| version_of(&e.path)).max().unwrap_or(0),
+        };
+        while self.store.exists(&metadata_path(newest + 1)).await? {
+            newest += 1;
+        }
+        Ok(newest)
+    }
+
+    async fn hint(&self) -> Result<Option<u64>, StoreError> {
+        let hint = self.store.read(HINT, 1024).await?;
+        Ok(hint.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok()))
+    }
+
+    async fn read_metadata(&self, version: u64) -> Result<Value, TargetError> {
+        let path = metadata_path(version);
+        let bytes = self.store.read(&path, METADATA_BYTES_MAX).await?;
+        // A hint may be older than the files that are left.
+        let bytes = bytes.ok_or_else(|| StoreError::failed("read", &path, "it is gone"))?;
+        serde_json::from_slice(&bytes).map_err(|error| self.damaged(&path, error))
+    }
+
+    fn damaged(&self, path: &str, reason: impl ToString) -> TargetError {
+        Pause::Damaged { address: self.store.address(path), reason: reason.to_string() }.into()
+    }
+
+    /// Readers that know only the hint find the newest version with it; without it they find an older one.
+    async fn set_hint(&self, version: u64) {
+        if let Err(error) = self.store.replace(HINT, Bytes::from(version.to_string())).await {
+            tracing::warn!(table = self.store.address(""), %error, "readers may see an older version for now");
+        }
+    }
+
+    /// The manifests of the current snapshot, as records of the list.
+    async fn manifests(&self, writer: &ManifestWriter, table: &Value) -> Result<Vec<Avro>, TargetError> {
+        let Some(snapshot) = metadata::current_snapshot(table) else { return Ok(Vec::new()) };
+        let path = snapshot["manifest-list"].as_str().unwrap_or_default().to_owned();
+        let bytes = self.read_at(&path).await?;
+        writer.read_list(&bytes).map_err(|error| self.damaged(&path, error))
+    }
+
+    /// A file by the address that the table has for it.
+    async fn read_at(&self, address: &str) -> Result<Bytes, TargetError> {
+        let path = self.relative(address);
+        let path = path.ok_or_else(|| self.damaged(address, "it is outside of the table's folder"))?;
+        let bytes = self.store.read(&path, MANIFEST_BYTES_MAX).await?;
+        bytes.ok_or_else(|| StoreError::failed("read", address, "it is not there").into())
+    }
+
+    fn relative(&self, address: &str) -> Option<String> {
+        let plain = |text: &str| text.strip_prefix("file://").or(text.strip_prefix("file:")).unwrap_or(text).to_owned();
+        let root = plain(&self.store.address(""));
+        let path = plain(address).strip_prefix(root.trim_end_matches('/'))?.trim_start_matches('/').to_owned();
+        Some(path).filter(|path| !path.split('/').any(|name| name == ".."))
+    }
+
+    /// One manifest instead of many small ones.
+    async fn merged(
+        &self,
+        writer: &ManifestWriter,
+        mut manifests: Vec<Avro>,
+        snapshot: i64,
+        sequence: i64,
+    ) -> Result<Vec<Avro>, TargetError> {
+        let small = |m: &Avro| {
+            let is = |name, value| avro::number(m, name) == Some(value);
+            let len = avro::number(m, "manifest_length").unwrap_or(i64::MAX);
+            // Those of another partitioning or with deletions are somebody else's.
+            len <= MERGED_BYTES_MAX && is("content", 0) && is("partition_spec_id", 0) && is("deleted_files_count", 0)
+        };
+        if manifests.iter().filter(|m| small(m)).count() < MERGE_COUNT {
+            return Ok(manifests);
+        }
+        let (small, kept): (Vec<Avro>, Vec<Avro>) = manifests.drain(..).partition(small);
+        let (mut entries, mut rows, mut min_sequence) = (Vec::new(), 0, sequence);
+        for manifest in &small {
+            let path = avro::text(manifest, "manifest_path").unwrap_or_default();
+            let bytes = self.read_at(path).await?;
+            for entry in writer.read_entries(&bytes).map_err(|error| self.damaged(path, error))? {
+                let entry = manifest::inherited(&entry, manifest).ok_or_else(|| self.damaged(path, "no sequence"))?;
+                let file = avro::field(&entry, "data_file");
+                rows += file.and_then(|file| avro::number(file, "record_count")).unwrap_or(0) as u64;
+                min_sequence = min_sequence.min(avro::number(&entry, "sequence_number").unwrap_or(0));
+                entries.push(entry);
+            }
+        }
+        let (path, files) = (format!("metadata/{}-m1.avro", Uuid::new_v4()), entries.len());
+        let bytes = writer.existing(entries).map_err(|error| self.damaged(&path, error))?;
+        let len = bytes.len() as u64;
+        self.store.create(&path, bytes.into()).await?;
+        let path = self.store.address(&path);
+        let merged =
+            ManifestFile { path, len, files, rows, added: false, sequence, min_sequence, snapshot, partitions: vec![] };
+        Ok(std::iter::once(writer.listed(&merged)).chain(kept).collect())
+    }
+
+    /// Writes manifest and list of a snapshot with these files and puts it into the table.
+    async fn add_snapshot(
+        &self,
+        table: &mut Value,
+        schema_id: i64,
+        record: &CommitRecord,
+        files: &[RoundFile],
+    ) -> Result<(), TargetError> {
+        let encoding = |error: apache_avro::Error| StoreError::failed("encoding", "a manifest", error);
+        let writer = ManifestWriter::new(&self.spec, &self.file_schema, metadata::current_schema(table));
+        let writer = writer.map_err(encoding)?;
+        let (id, sequence) = (snapshot_id(), metadata::next_sequence(table));
+        let path = format!("metadata/{}-m0.avro", Uuid::new_v4());
+        let bytes = writer.added(id, files, |path| self.store.address(path)).map_err(encoding)?;
+        let rows = files.iter().map(|file| file.file.rows).sum();
+        let added = ManifestFile {
+            path: self.store.address(&path),
+            len: bytes.len() as u64,
+            files: files.len(),
+            rows,
+            added: true,
+            sequence,
+            min_sequence: sequence,
+            snapshot: id,
+            partitions: writer.summaries(files),
+        };
+        self.store.create(&path, bytes.into()).await?;
+        let before = self.manifests(&writer, table).await?;
+        let mut manifests = vec![writer.listed(&added)];
+        manifests.extend(self.merged(&writer, before, id, sequence).await?);
+        let parent = metadata::current_snapshot(table).and_then(|snapshot| snapshot["snapshot-id"].as_i64());
+        let list = writer.list(id, parent, sequence, manifests).map_err(encoding)?;
+        let path = format!("metadata/snap-{id}-1-{}.avro", Uuid::new_v4());
+        self.store.create(&path, list.into()).await?;
+        let (manifest_list, bytes) = (self.store.address(&path), files.iter().map(|f| f.file.bytes.len() as u64).sum());
+        let new = NewSnapshot { id, manifest_list, schema_id, files: files.len(), rows, bytes, record };
+        metadata::append_snapshot(table, &new);
+        Ok(())
+    }
+
+    async fn prune(&self, version: u64) {
+        // One goes with each commit; a crash leaves one, which the sweep takes.
+        if let Some(old) = version.checked_sub(VERSIONS_KEPT).filter(|old| *old > 0)
+            && let Err(error) = self.store.delete(&metadata_path(old)).await
+        {
+            tracing::debug!(%error, "old table metadata is kept");
+        }
+    }
+}
+
+fn metadata_path(version: u64) -> String {
+    format!("metadata/v{version}.metadata.json")
+}
+
+fn version_of(path: &str) -> Option<u64> {
+    path.strip_prefix("metadata/v")?.strip_suffix(".metadata.json")?.parse().ok()
+}
+
+/// Positive, and like no other.
+fn snapshot_id() -> i64 {
+    (Uuid::new_v4().as_u128() as i64) & i64::MAX
+}
+
+#[async_trait]
+impl Target for IcebergTarget {
+    async fn load(&mut self) -> Result<Option<CommitRecord>, TargetError> {
+        self.table = None;
+        let newest = self.newest().await?;
+        if newest == 0 {
+            let entries = self.store.list("").await?;
+            let data = |path: &str| path.ends_with(".parquet") || path.ends_with(".metadata.json");
+            // Data files of ours that no first commit followed are orphans, and not somebody's table.
+            if entries.iter().any(|entry| data(&entry.path) && !sweep::is_ours(&entry.path)) {
+                return Err(Pause::Foreign { address: self.address() }.into());
+            }
+            return Ok(None);
+        }
+        let path = metadata_path(newest);
+        let table = self.read_metadata(newest).await?;
+        let Some(record) = metadata::record_of(&table).map_err(|reason| self.damaged(&path, reason))? else {
+            return Err(Pause::Foreign { address: self.address() }.into());
+        };
+        check_partitioning(self.address(), &record.partition_by, &self.spec)?;
+        if self.hint().await? != Some(newest) {
+            self.set_hint(newest).await;
+        }
+        self.table = Some((newest, table));
+        Ok(Some(record))
+    }
+
+    fn announces(&self) -> bool {
+        false
+    }
+
+    fn file_schema(&self) -> &SchemaRef {
+        &self.file_schema
+    }
+
+    fn path(&self, _range: Option<Range>, file: &EncodedFile) -> String {
+        match self.spec.hive_path(&file.values, &self.source_schema) {
+            folder if folder.is_empty() => format!("data/weir-{}.parquet", Uuid::new_v4()),
+            folder => format!("data/{folder}/weir-{}.parquet", Uuid::new_v4()),
+        }
+    }
+
+    async fn write(&mut self, files: &[RoundFile]) -> Result<(), TargetError> {
+        write_all(&self.store, files).await
+    }
+
+    async fn publish(&mut self, next: &CommitRecord, files: &[RoundFile]) -> Result<(), TargetError> {
+        let refused = |error: schema::SchemaError| Pause::Schema { reason: error.to_string() };
+        let (version, mut table) = match &self.table {
+            Some((version, table)) => (*version, table.clone()),
+            None => {
+                let schema = schema::to_json(&self.source_schema, 0).map_err(refused)?;
+                let partitions = schema::spec_fields(&self.spec, &self.source_schema);
+                let location = self.store.address("");
+                (0, metadata::new_table(location.trim_end_matches('/'), &schema, partitions, next.committed_at_ms))
+            }
+        };
+        let wanted = schema::to_json(&self.source_schema, 0).map_err(refused)?;
+        let schema_id = metadata::evolve(&mut table, &wanted).map_err(refused)?;
+        if !files.is_empty() {
+            self.add_snapshot(&mut table, schema_id, next, files).await?;
+        }
+        metadata::expire(&mut table, next.committed_at_ms);
+        let previous = (version > 0).then(|| self.store.address(&metadata_path(version)));
+        metadata::set_record(&mut table, next, previous);
+        let path = metadata_path(version + 1);
+        let bytes = serde_json::to_vec(&table).map_err(|error| StoreError::failed("creation", &path, error))?;
+        self.store.create(&path, bytes.into()).await?;
+        // Old versions are removed, so a writer that slept for long could take a number that is free again.
+        if self.hint().await?.is_some_and(|hint| hint > version + 1) {
+            return Err(StoreError::Exists { path: self.store.address(&path) }.into());
+        }
+        self.set_hint(version + 1).await;
+        self.table = Some((version + 1, table));
+        self.prune(version + 1).await;
+        Ok(())
+    }
+
+    async fn sweep(&mut self, before_ms: i64) -> Result<usize, TargetError> {
+        sweep::sweep(self, before_ms).await
+    }
+
+    fn address(&self) -> String {
+        self.store.address("")
+    }
+}

@@ -1,0 +1,136 @@
+//! How a format publishes what a round wrote.
+mod iceberg;
+mod parquet;
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::commit::CommitRecord;
+use crate::encode::EncodedFile;
+use crate::partitioning::PartitionSpec;
+use crate::plan::Range;
+use crate::settings::{Format, LakeSettings};
+use crate::store::{LakeStore, StoreError, open};
+
+pub use self::iceberg::IcebergTarget;
+pub use self::parquet::ParquetTarget;
+
+/// What a table cannot get over without a person. It is looked at again now and then.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum Pause {
+    #[error(
+        "the table at {address} was made from another topic of this name (id {found}, this one is {ours}): move it away, \
+         or set `weir.lake.path` to another place"
+    )]
+    OtherTopic { address: String, found: uuid::Uuid, ours: uuid::Uuid },
+    #[error(
+        "the table at {address} has data but no offsets of this topic, so nobody can say what it has: move it away, or \
+         set `weir.lake.path` to another place"
+    )]
+    Foreign { address: String },
+    #[error("the commit {address} cannot be understood: {reason}")]
+    Damaged { address: String, reason: String },
+    #[error(
+        "the table at {address} is partitioned by `{found}` and `weir.lake.partition.by` is `{wanted}`: set it back, or \
+         set `weir.lake.path` to another place"
+    )]
+    Partitioning { address: String, found: String, wanted: String },
+    #[error(transparent)]
+    Plan(#[from] crate::plan::PlanError),
+    #[error("`weir.lake.partition.by`: {0}")]
+    Spec(#[from] crate::partitioning::PartitionSpecError),
+    #[error("the topic's columns cannot be in the table: {reason}")]
+    Schema { reason: String },
+    #[error("{0}")]
+    Path(String),
+}
+
+/// Why a target did not do what it should.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum TargetError {
+    #[error(transparent)]
+    Pause(#[from] Pause),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A file of a round: what it holds, and for formats with a file per partition of the topic which offsets.
+#[derive(Debug, Clone)]
+pub struct RoundFile {
+    pub range: Option<Range>,
+    /// In the table's folder.
+    pub path: String,
+    pub file: EncodedFile,
+}
+
+/// A table in the lake, of some format.
+#[async_trait]
+pub trait Target: Send + Sync + 'static {
+    /// The newest commit, read from the lake; `None` if there is no table. A table with data and without a commit of ours is
+    /// [`Pause::Foreign`].
+    async fn load(&mut self) -> Result<Option<CommitRecord>, TargetError>;
+
+    /// Files are visible as soon as they are there, so their ranges must be committed before ([`CommitRecord::planned`]),
+    /// and a file holds one partition of the topic.
+    fn announces(&self) -> bool;
+
+    /// The columns as data files have them: those of the topic, one for one, each perhaps in another type.
+    fn file_schema(&self) -> &SchemaRef;
+
+    /// Where a file of a round goes.
+    fn path(&self, range: Option<Range>, file: &EncodedFile) -> String;
+
+    /// Makes the files durable. One that exists under its name is the same.
+    async fn write(&mut self, files: &[RoundFile]) -> Result<(), TargetError>;
+
+    /// Commits `next` with its files on top of the commit that was loaded or published last. After an error it may be there or
+    /// not; [`Target::load`] tells.
+    async fn publish(&mut self, next: &CommitRecord, files: &[RoundFile]) -> Result<(), TargetError>;
+
+    /// Removes files that nobody will ever read and that are older than `before_ms`; says how many.
+    async fn sweep(&mut self, before_ms: i64) -> Result<usize, TargetError>;
+
+    /// Where the table is, for people.
+    fn address(&self) -> String;
+}
+
+/// The table of a topic with these columns.
+///
+/// # Errors
+/// [`Pause`], if the settings cannot be used.
+pub fn open_target(settings: &LakeSettings, topic: &str, schema: &SchemaRef) -> Result<Box<dyn Target>, Pause> {
+    settings.partition_by.check(schema)?;
+    match settings.format {
+        Format::Parquet => {
+            let store = open(&settings.path, topic).map_err(Pause::Path)?;
+            Ok(Box::new(ParquetTarget::new(store, schema.clone(), settings.partition_by.clone())))
+        }
+        Format::Iceberg => {
+            let store = open(&settings.path, &format!("{}/{topic}", settings.namespace)).map_err(Pause::Path)?;
+            Ok(Box::new(IcebergTarget::new(store, schema.clone(), settings.partition_by.clone())?))
+        }
+    }
+}
+
+/// Writes files, each under its name; one that is there already is left as it is.
+async fn write_all(store: &Arc<dyn LakeStore>, files: &[RoundFile]) -> Result<(), TargetError> {
+    for file in files {
+        match store.create(&file.path, file.file.bytes.clone()).await {
+            Ok(()) | Err(StoreError::Exists { .. }) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a table written with `found` may be written with `wanted`.
+fn check_partitioning(address: String, found: &str, wanted: &PartitionSpec) -> Result<(), Pause> {
+    let wanted = wanted.to_string();
+    if found == wanted {
+        return Ok(());
+    }
+    Err(Pause::Partitioning { address, found: found.to_owned(), wanted })
+}
