@@ -176,6 +176,7 @@ impl KafkaError for ProduceError {
             ProduceError::TimedOut { .. } => ErrorCode::RequestTimedOut,
             ProduceError::ValidationLost => ErrorCode::UnknownServerError,
             ProduceError::NoTransactionalId => ErrorCode::TransactionalIdAuthorizationFailed,
+            ProduceError::DeadLetters { .. } => ErrorCode::InvalidRecord,
             ProduceError::ProducerFenced => ErrorCode::InvalidProducerEpoch,
             ProduceError::NotInTransaction => ErrorCode::InvalidTxnState,
             // Retriable everywhere and not a reason to refresh metadata.

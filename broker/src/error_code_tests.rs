@@ -169,6 +169,7 @@ fn produced_batches() {
             &ProduceError::InternalTopic { topic: text() },
             &ProduceError::TimedOut { timeout_ms: 1 },
             &ProduceError::ValidationLost,
+            &ProduceError::DeadLetters { reason: text() },
         ],
     );
     let expected = "\
@@ -198,6 +199,7 @@ Produce::InvalidRequiredAcks 21 InvalidRequiredAcks final
 Produce::InternalTopic 17 InvalidTopicException final
 Produce::TimedOut 7 RequestTimedOut retriable
 Produce::ValidationLost -1 UnknownServerError final
+Produce::DeadLetters 87 InvalidRecord final
 ";
     assert_eq!(got, expected);
 }

@@ -38,10 +38,12 @@ use crate::tables::Typing;
 use crate::topics::Topic;
 use crate::txn::TxnError;
 
+pub mod dead_letters;
 pub mod rows;
 mod transactions;
 pub mod validate;
 
+use dead_letters::{DeadLetters, DeadRow};
 use transactions::Placed;
 use validate::{Depth, Rules, ValidateError};
 
@@ -70,6 +72,8 @@ pub enum ProduceError {
     TimedOut { timeout_ms: i32 },
     #[error("a validation thread ended without an answer")]
     ValidationLost,
+    #[error("rows that do not fit cannot go to the topic's dead letters: {reason}")]
+    DeadLetters { reason: String },
     #[error("the batch belongs to a transaction, but the request has no transactional id")]
     NoTransactionalId,
     #[error("a newer producer with this transactional id has taken over, or the transaction timed out")]
@@ -125,6 +129,8 @@ struct Admitted {
     name: PartitionName,
     /// Not part of the request's frame any more.
     rewritten: bool,
+    /// Rows that are not part of the batch any more.
+    dead: Option<DeadLetters>,
 }
 
 /// Validates every batch and queues the sound ones. Their order against later submits is fixed when this returns.
@@ -144,12 +150,12 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
                 (Err(error), _) | (_, Err(error)) => Err(error.clone()),
                 (Ok(_), Ok(topic)) => admit(broker, version, topic, index.0, records, now).await,
             };
-            let queued = admitted.map(|Admitted { append, name, rewritten }| {
+            let queued = admitted.map(|Admitted { append, name, rewritten, dead }| {
                 uses_frame |= !rewritten;
                 bytes += if rewritten { append.batch.len() } else { 0 };
                 let header = &append.header;
                 let counts = Queued { records: header.record_count.max(0) as u64, bytes: header.total_len() as u64 };
-                placed.push(Placed { append, name, slot: (topics.len(), slots.len()) });
+                placed.push(Placed { append, name, slot: (topics.len(), slots.len()), dead });
                 counts
             });
             slots.push((index.0, queued));
@@ -161,7 +167,12 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
     for ((topic, slot), error) in transactions::confirm(broker, version, id, &mut placed).await {
         topics[topic].slots[slot].1 = Err(error);
     }
-    let queue: Vec<PendingAppend> = placed.into_iter().map(|placed| placed.append).collect();
+    let mut letters = Vec::new();
+    let queued = placed.into_iter().enumerate().map(|(position, placed)| {
+        letters.extend(placed.dead.map(|dead| (position, dead)));
+        placed.append
+    });
+    let queue: Vec<PendingAppend> = queued.collect();
     let level = level.unwrap_or(AckLevel::Written);
     let outcome: AppendFuture = if queue.is_empty() {
         Box::pin(std::future::ready(Vec::new()))
@@ -175,6 +186,7 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
             None => broker.storage.submit(queue, level).await,
         }
     };
+    let outcome = dead_letters::follow(broker.storage.clone(), outcome, letters, level);
     let metrics = broker.metrics.clone();
     Submitted { version, acks: request.acks, timeout_ms: request.timeout_ms, topics, outcome, metrics }
 }
@@ -225,7 +237,7 @@ fn writable(broker: &Broker, topic: &TopicRef) -> Result<Arc<Topic>, ProduceErro
 async fn admit(
     broker: &Broker,
     version: i16,
-    topic: &Topic,
+    topic: &Arc<Topic>,
     index: i32,
     batch: Option<BytesMut>,
     now: Timestamp,
@@ -236,13 +248,36 @@ async fn admit(
     let (header, depth) = validate::shallow(version, &batch, &checks.rules)?;
     let original = batch.as_ptr() as usize;
     let few = checks.table.is_none() || rows::are_few(&header);
-    let (batch, header) = match depth {
+    let (batch, Sound { header, dead }) = match depth {
         Depth::Here if few => here(broker, batch, header, &checks).await?,
         Depth::Here | Depth::Costly => deep(broker, batch, header, &checks).await?,
     };
     let rewritten = batch.as_ptr() as usize != original;
     let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
-    Ok(Admitted { append, name: (topic.name.clone(), index), rewritten })
+    let dead = letters(broker, topic, index, &checks, dead).await?;
+    Ok(Admitted { append, name: (topic.name.clone(), index), rewritten, dead })
+}
+
+/// Makes sure that there is a place for rows that do not fit, before their batch is appended.
+async fn letters(
+    broker: &Broker,
+    topic: &Arc<Topic>,
+    partition: i32,
+    checks: &Checks,
+    rows: Vec<DeadRow>,
+) -> Result<Option<DeadLetters>, ProduceError> {
+    let (Some(table), false) = (&checks.table, rows.is_empty()) else { return Ok(None) };
+    let target = dead_letters::target(&broker.topics, &broker.storage, topic, partition).await;
+    let target = target.map_err(|error| ProduceError::DeadLetters { reason: error.to_string() })?;
+    let version = table.current().version;
+    Ok(Some(DeadLetters { topic: topic.clone(), partition, version, target, rows }))
+}
+
+/// A batch that was checked, as it is to be appended.
+struct Sound {
+    header: BatchHeader,
+    /// Rows that were taken out of it.
+    dead: Vec<DeadRow>,
 }
 
 /// What the records of a batch are checked against.
@@ -265,14 +300,15 @@ impl Checks {
     }
 
     /// The checks that read the records, within `max_bytes` of them. After an error the batch can be checked again.
-    fn run(&self, batch: &mut BytesMut, header: BatchHeader, max_bytes: usize) -> Result<BatchHeader, ValidateError> {
+    fn run(&self, batch: &mut BytesMut, header: BatchHeader, max_bytes: usize) -> Result<Sound, ValidateError> {
         let decompress = DecompressLimits { max_bytes, ..self.rules.decompress };
         let rules = Rules { decompress, ..self.rules };
         let header = validate::deep(batch, header, &rules, self.now)?;
-        if let Some(table) = &self.table {
-            rows::check(batch, table, &decompress)?;
-        }
-        Ok(header)
+        let (header, dead) = match &self.table {
+            Some(table) => rows::check(batch, header, table, &decompress)?,
+            None => (header, Vec::new()),
+        };
+        Ok(Sound { header, dead })
     }
 }
 
@@ -282,7 +318,7 @@ async fn here(
     mut batch: BytesMut,
     header: BatchHeader,
     checks: &Checks,
-) -> Result<(BytesMut, BatchHeader), ProduceError> {
+) -> Result<(BytesMut, Sound), ProduceError> {
     let max_bytes = match header.attributes.compression() {
         Compression::None => checks.rules.decompress.max_bytes,
         _ => validate::SMALL_EXPANDED_BYTES,
@@ -290,7 +326,7 @@ async fn here(
     match checks.run(&mut batch, header, max_bytes) {
         Err(error) if error.is_expansion() => deep(broker, batch, header, checks).await,
         Err(error) => Err(error.into()),
-        Ok(header) => Ok((batch, header)),
+        Ok(sound) => Ok((batch, sound)),
     }
 }
 
@@ -304,7 +340,7 @@ async fn deep(
     batch: BytesMut,
     header: BatchHeader,
     checks: &Checks,
-) -> Result<(BytesMut, BatchHeader), ProduceError> {
+) -> Result<(BytesMut, Sound), ProduceError> {
     let codec = header.attributes.compression();
     let copies = checks.rules.copies(codec);
     let own = batch.len();

@@ -6,8 +6,11 @@ use weir_table::codec::DecodeLimits;
 use weir_table::codec::avro::{AvroSchema, AvroSchemaError};
 use weir_table::ddl::{self, DdlError};
 use weir_table::schema::{EvolutionError, SchemaDiff, SchemaError};
-use weir_table::table::{FormatKind, Framing, KeyFormat, RowFormat, TableError, TableOptions, WriterSchema};
+use weir_table::table::{FormatKind, Framing, KeyFormat, OnInvalid, RowFormat, TableError, TableOptions, WriterSchema};
 use weir_table::{DataType, Field, Table, TableSchema};
+
+use crate::api::produce::dead_letters::SUFFIX;
+use crate::topics::is_valid_name;
 
 use super::{KeyKind, Schemas, TableSettings, TopicTable, Typing, VERSIONS_MAX};
 
@@ -38,6 +41,8 @@ pub enum TablePlanError {
     SubjectOfJson,
     #[error(transparent)]
     Table(#[from] TableError),
+    #[error("weir.on.invalid=dead-letter: `{topic}{SUFFIX}` is too long for a topic; use a shorter name")]
+    DeadLetterName { topic: String },
     #[error("the table has had {VERSIONS_MAX} schema versions, it cannot have more")]
     TooManyVersions,
 }
@@ -60,6 +65,9 @@ pub fn plan(
     }
     if settings.format == FormatKind::Json && settings.subject.is_some() {
         return Err(TablePlanError::SubjectOfJson);
+    }
+    if settings.on_invalid == OnInvalid::DeadLetter && !is_valid_name(&format!("{topic}{SUFFIX}")) {
+        return Err(TablePlanError::DeadLetterName { topic: topic.to_owned() });
     }
     let writer = match candidate {
         Some(candidate) => Some(candidate),

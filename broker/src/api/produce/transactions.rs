@@ -8,6 +8,7 @@ use weir_protocol::ids::{ProducerEpoch, ProducerId};
 use weir_storage::log::{AppendOrigin, PendingAppend};
 
 use super::ProduceError;
+use super::dead_letters::DeadLetters;
 use crate::broker::Broker;
 use crate::group::offsets::PartitionName;
 use crate::txn::{Protocol, TxnError, Who};
@@ -22,6 +23,7 @@ pub(super) struct Placed {
     pub append: PendingAppend,
     pub name: PartitionName,
     pub slot: (usize, usize),
+    pub dead: Option<DeadLetters>,
 }
 
 /// Takes out what may not be written and says why.
