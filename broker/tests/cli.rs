@@ -275,3 +275,85 @@ fn schemas_are_registered_checked_and_shown() {
     let (ok, _, reason) = run(&["get", "t-value"]);
     assert!(!ok && reason.contains("40401"), "{reason}");
 }
+
+/// Keys k0..k4, values v0..v999, all in one partition.
+fn with_rows(broker: &Broker) {
+    broker.ok(&["topic", "create", "t", "-p", "1"]);
+    let input: String = (0..1000).map(|i| format!("k{}:v{i}\n", i % 5)).collect();
+    broker.produce(&["t", "-K", ":"], &input);
+}
+
+#[test]
+fn columns_of_matching_rows_come_in_every_format() {
+    let broker = Broker::start();
+    with_rows(&broker);
+    let consume = |words: &[&str]| broker.ok(&[&["consume", "t", "-e"], words].concat());
+    let query = ["--columns", "_offset,_value", "--where", "_offset % 300 = 7"];
+    let rows = |format: &str| consume(&[&query[..], &["-o", format]].concat());
+    assert_eq!(rows("csv"), "_offset,_value\n7,v7\n307,v307\n607,v607\n907,v907\n");
+    assert_eq!(rows("json").lines().next(), Some(r#"{"_offset":7,"_value":"v7"}"#));
+    assert_eq!(rows("table"), "_offset  _value\n      7  v7\n    307  v307\n    607  v607\n    907  v907\n");
+    assert_eq!(consume(&query), rows("json"), "JSON lines are what a pipe gets");
+    let mut arrow = broker.command(&[&["consume", "t", "-e", "-o", "arrow"], &query[..]].concat());
+    let bytes = arrow.output().unwrap().stdout;
+    let read = arrow_ipc::reader::StreamReader::try_new(&bytes[..], None).unwrap();
+    assert_eq!(read.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), 4);
+    // Places and formats side by side; an end, a number of rows, all columns.
+    assert_eq!(consume(&["--columns", "_value", "-o", "-2", "-o", "csv"]), "_value\nv998\nv999\n");
+    assert_eq!(consume(&["--where", "_key IS NULL", "-o", "csv"]), "");
+    let first =
+        broker.ok(&["consume", "t", "--columns", "_offset", "--where", "CAST(_key AS VARCHAR) = 'k3'", "-n", "2"]);
+    assert_eq!(first, "{\"_offset\":3}\n{\"_offset\":8}\n");
+    let all: Value = serde_json::from_str(&broker.ok(&["consume", "t", "-n", "1", "-o", "json"])).unwrap();
+    assert_eq!((&all["_key"], &all["_value"], &all["_headers"]), (&"k0".into(), &"v0".into(), &serde_json::json!([])));
+}
+
+#[test]
+fn a_group_of_columns_goes_on_where_it_stopped() {
+    let broker = Broker::start();
+    with_rows(&broker);
+    let read = |words: &[&str]| {
+        let query = ["consume", "t", "--columns", "_offset", "--where", "_offset % 2 = 0", "-o", "csv", "-g", "g"];
+        let text = broker.ok(&[&query[..], words].concat());
+        text.lines().skip(1).map(|line| line.parse::<i64>().unwrap()).collect::<Vec<_>>()
+    };
+    assert_eq!(read(&["-n", "3"]), [0, 2, 4]);
+    assert_eq!(read(&["-n", "1"]), [6]);
+    let rest = read(&["-e"]);
+    assert_eq!((rest.first(), rest.last(), rest.len()), (Some(&8), Some(&998), 496));
+    assert_eq!(read(&["-e"]), [0; 0]);
+}
+
+#[test]
+fn a_query_that_cannot_be_is_refused_with_its_place_and_a_fix() {
+    let broker = Broker::start();
+    with_rows(&broker);
+    let refused = |words: &[&str]| broker.refused(&[&["consume", "t", "-e"], words].concat());
+    let error = refused(&["--where", "offset > 5"]);
+    assert!(error.contains("INVALID_REQUEST") && error.contains("did you mean _offset"), "{error}");
+    assert!(error.contains("fix: names are case-sensitive"), "{error}");
+    assert!(refused(&["--columns", "carrier"]).contains("carrier, which does not exist"));
+    let error = broker.refused(&["consume", "t", "u", "--where", "_offset > 1"]);
+    assert!(error.contains("fix: name one topic"), "{error}");
+    // Rows that raise an error are left out, and said to be.
+    let output = broker.run(&["consume", "t", "-e", "--columns", "_offset", "--where", "10 / (_offset - 3) = 10"]);
+    assert_eq!((text(&output.stdout).as_str(), output.status.success()), ("{\"_offset\":4}\n", true));
+    assert!(text(&output.stderr).contains("raised an error"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn reading_columns_without_end_stops_on_ctrl_c_with_what_was_there() {
+    let broker = Broker::start();
+    with_rows(&broker);
+    let mut process =
+        broker.command(&["consume", "t", "--columns", "_value", "--where", "_offset >= 998", "-o", "csv"]);
+    let mut process = process.spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let read: Vec<String> = lines.by_ref().take(3).map(Result::unwrap).collect();
+    assert_eq!(read, ["_value", "v998", "v999"]);
+    let killed = Command::new("kill").args(["-INT", &process.id().to_string()]).status().unwrap();
+    assert!(killed.success());
+    let output = process.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    assert_eq!(lines.count(), 0);
+}

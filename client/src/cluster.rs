@@ -231,7 +231,7 @@ impl Client {
     }
 
     /// A topic, from the cache if it is fresh enough. With [`AutoCreate::Allowed`] waits until a new topic is served.
-    pub async fn topic(&self, name: &str, create: AutoCreate) -> Result<Arc<TopicInfo>> {
+    pub async fn topic_info(&self, name: &str, create: AutoCreate) -> Result<Arc<TopicInfo>> {
         let oldest = Instant::now().checked_sub(self.inner.config.metadata_age_max);
         if let Some(topic) = self.read_metadata(|metadata| metadata.topic(name, oldest).cloned()) {
             return Ok(topic);
@@ -269,7 +269,7 @@ impl Client {
 
     /// The leader of a partition, by broker id. Asks again while there is none.
     pub async fn leader(&self, topic: &str, partition: i32) -> Result<i32> {
-        let mut info = self.topic(topic, AutoCreate::Forbidden).await?;
+        let mut info = self.topic_info(topic, AutoCreate::Forbidden).await?;
         let deadline = tokio::time::Instant::now() + self.inner.config.retry_timeout;
         let mut backoff = Backoff::new(self.inner.config.retry_backoff, self.inner.config.retry_backoff_max);
         loop {

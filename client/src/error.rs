@@ -185,6 +185,26 @@ pub enum ClientError {
         /// What failed.
         reason: String,
     },
+    /// A stream of columns keeps one schema, and the broker answered in another.
+    #[error("{topic}-{partition} was asked for columns of schema {asked} and answered with schema {got}")]
+    SchemaChanged {
+        /// Name of the topic.
+        topic: String,
+        /// Its partition.
+        partition: i32,
+        /// Schema version that was asked for; 0 is an untyped topic.
+        asked: i32,
+        /// Schema version of the answer.
+        got: i32,
+    },
+    /// Columns or a predicate that this side, which has to do without the broker's help, cannot apply.
+    #[error("the columns or the predicate for topic `{topic}` cannot be used: {reason}")]
+    InvalidQuery {
+        /// Name of the topic.
+        topic: String,
+        /// Names the column or the place in the predicate.
+        reason: String,
+    },
     /// The producer or consumer was closed, or its task has ended.
     #[error("the {what} is closed")]
     Closed {
@@ -292,11 +312,19 @@ impl ClientError {
             Self::RecordTooLarge { .. } => Some(
                 "raise the producer's request limit and the topic's `max.message.bytes`, or split the record".into(),
             ),
+            Self::SchemaChanged { .. } => {
+                Some("the topic became another table while it was read; start the reading anew".into())
+            }
+            Self::InvalidQuery { .. } => Some(QUERY_HINT.into()),
+            Self::Broker { api: ApiKey::Fetch, code: ResponseError::InvalidRequest, .. } => Some(QUERY_HINT.into()),
             Self::Broker { code, .. } => code_hint(*code).map(str::to_owned),
             _ => None,
         }
     }
 }
+
+const QUERY_HINT: &str = "names are case-sensitive, odd ones in double quotes; an untyped topic has only the columns \
+     _partition, _offset, _timestamp, _key, _value and _headers";
 
 fn connect_hint(source: &io::Error) -> String {
     match source.kind() {

@@ -3,12 +3,15 @@
 //! It speaks to Weir and to any other broker of the protocol: versions are negotiated per connection, and everything is routed
 //! by the cluster's own metadata. Start with [`Client`]; [`Admin`](admin::Admin), [`Producer`](producer::Producer),
 //! [`Consumer`](consumer::Consumer) and [`GroupConsumer`](group::GroupConsumer) are built on it and share its connections.
+//! [`Client::topic`] reads columns instead of records (feature `arrow`).
 //!
 //! What is absent: transactions, SASL and TLS (a [`transport::Connector`] is the place for the latter two), fetch sessions.
 
 pub mod admin;
 pub mod backoff;
 pub mod cluster;
+#[cfg(feature = "arrow")]
+pub mod columnar;
 pub mod config;
 pub mod connection;
 pub mod consumer;

@@ -13,6 +13,7 @@ use crate::error::{ClientError, Result};
 #[derive(Debug, Clone, Default)]
 pub struct VersionTable {
     ranges: BTreeMap<i16, VersionRange>,
+    features: BTreeMap<String, VersionRange>,
 }
 
 impl VersionTable {
@@ -23,7 +24,10 @@ impl VersionTable {
             .iter()
             .map(|api| (api.api_key, VersionRange { min: api.min_version, max: api.max_version }))
             .collect();
-        Self { ranges }
+        let features = response.supported_features.iter().map(|feature| {
+            (feature.name.to_string(), VersionRange { min: feature.min_version, max: feature.max_version })
+        });
+        Self { ranges, features: features.collect() }
     }
 
     /// The version to use for `R`; `broker` only names the broker in the error.
@@ -43,6 +47,11 @@ impl VersionTable {
             });
         }
         Ok(common.max)
+    }
+
+    /// The versions of a feature that the broker supports, if it supports it at all (ApiVersions 3 and later tell).
+    pub fn feature(&self, name: &str) -> Option<VersionRange> {
+        self.features.get(name).copied()
     }
 
     /// Everything announced, by API key.

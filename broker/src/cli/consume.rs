@@ -16,8 +16,10 @@ use weir_client::group::{GroupConfig, GroupConsumer};
 use weir_client::{AutoCreate, Client, ClientError};
 
 use super::args::parse_start;
+use super::columns;
 use super::progress::Progress;
 use super::record_format::{PLACEHOLDERS, Template, write_json};
+use super::rows::RowFormat;
 use super::signals::Interrupt;
 use super::{CliError, Context, note};
 
@@ -26,7 +28,7 @@ const POLL: Duration = Duration::from_secs(1);
 /// The same with `-e`, where an empty topic should not keep anybody waiting.
 const POLL_TO_END: Duration = Duration::from_millis(50);
 /// How long leaving a group may take.
-const LEAVE: Duration = Duration::from_secs(5);
+pub(super) const LEAVE: Duration = Duration::from_secs(5);
 
 /// Flags of `consume`.
 #[derive(Debug, clap::Args)]
@@ -36,15 +38,26 @@ Examples:
   weir consume flights -n 10
   weir consume flights -o @2024-05-31T12:00:00Z -e -f '%p %o %k %v\\n'
   weir consume flights -o -5                          # the last five of each partition
-  weir consume flights -g billing | jq .value         # as a group, JSON lines when piped"))]
+  weir consume flights -g billing | jq .value         # as a group, JSON lines when piped
+  weir consume flights --columns carrier,dep_delay --where 'dep_delay > 60' -e -o csv
+  weir consume flights --columns _offset,_key --where \"_timestamp > '2013-06-01'\" -n 10"))]
 pub struct ConsumeArgs {
     /// Names of the topics
     #[arg(required = true, value_name = "TOPIC")]
     topics: Vec<String>,
     /// Where to start: start, end, an offset, -N (so many before the end), @ms, @2024-05-31, @-1h [default: start].
-    /// In a group only start or end, for partitions without a committed offset
-    #[arg(short, long, value_parser = parse_start, allow_hyphen_values = true)]
-    offset: Option<StartAt>,
+    /// In a group only start or end, for partitions without a committed offset. Also takes the formats of --output
+    #[arg(short, long, value_name = "OFFSET", value_parser = parse_place, allow_hyphen_values = true)]
+    offset: Vec<Place>,
+    /// Print these columns instead of whole records; a member of a struct by its path, system columns as _offset
+    #[arg(long, value_name = "NAME,...", value_delimiter = ',', num_args = 0.., help_heading = "Columns", conflicts_with_all = ["format", "json"])]
+    columns: Option<Vec<String>>,
+    /// Print only rows for which this SQL expression is true, e.g. "dep_delay > 60 AND carrier IN ('UA', 'AA')"
+    #[arg(long = "where", value_name = "SQL", help_heading = "Columns", conflicts_with_all = ["format", "json"])]
+    predicate: Option<String>,
+    /// How to print rows of columns; -o does the same [default: json when piped, table on a terminal]
+    #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Columns", conflicts_with_all = ["format", "json"])]
+    output: Option<RowFormat>,
     /// Only these partitions; may be repeated or separated by commas
     #[arg(short, long, value_delimiter = ',', conflicts_with = "group")]
     partitions: Vec<i32>,
@@ -92,27 +105,85 @@ impl From<IsolationArg> for Isolation {
     }
 }
 
+/// What follows `-o`: consumers of other tools know it as the offset, commands that print tables as the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Place {
+    Start(StartAt),
+    Output(RowFormat),
+}
+
+fn parse_place(text: &str) -> Result<Place, String> {
+    match RowFormat::from_str(text, false) {
+        Ok(format) => Ok(Place::Output(format)),
+        Err(_) => parse_start(text)
+            .map(Place::Start)
+            .map_err(|reason| format!("{reason}; or, for columns, json, csv, arrow or table")),
+    }
+}
+
+/// What `columns.rs` needs of the flags.
 impl ConsumeArgs {
-    fn printer(&self, terminal: bool) -> Result<Printer, CliError> {
-        let template = match (&self.format, terminal && !self.json) {
-            (Some(format), _) => format.as_str(),
-            (None, true) => "%v\\n",
-            (None, false) => return Ok(Printer::Json),
-        };
-        Template::parse(template, &self.null).map(Printer::Template).map_err(|reason| CliError::Invalid {
-            setting: "--format",
-            value: template.to_owned(),
-            reason: format!("cannot be used: {reason}"),
-            fix: "for example -f '%t %p %o %k %v\\n'".into(),
+    pub(super) fn topics(&self) -> &[String] {
+        &self.topics
+    }
+
+    pub(super) fn partitions(&self) -> &[i32] {
+        &self.partitions
+    }
+
+    pub(super) fn columns(&self) -> Option<&[String]> {
+        self.columns.as_deref()
+    }
+
+    pub(super) fn predicate(&self) -> Option<&str> {
+        self.predicate.as_deref()
+    }
+
+    pub(super) fn exit(&self) -> bool {
+        self.exit
+    }
+
+    pub(super) fn num(&self) -> Option<u64> {
+        self.num
+    }
+
+    pub(super) fn group(&self) -> Option<&str> {
+        self.group.as_deref()
+    }
+
+    pub(super) fn isolation(&self) -> Isolation {
+        self.isolation.into()
+    }
+
+    /// Where to start, if it was said.
+    pub(super) fn start(&self) -> Option<StartAt> {
+        let starts = self.offset.iter().rev();
+        starts.into_iter().find_map(|place| match place {
+            Place::Start(start) => Some(*start),
+            Place::Output(_) => None,
         })
     }
 
-    fn poll_limit(&self) -> Duration {
-        if self.exit { POLL_TO_END } else { POLL }
+    /// How to print rows of columns, if it was said.
+    pub(super) fn row_format(&self) -> Option<RowFormat> {
+        let formats = self.offset.iter().rev().find_map(|place| match place {
+            Place::Output(format) => Some(*format),
+            Place::Start(_) => None,
+        });
+        self.output.or(formats)
     }
 
-    fn consumer_config(&self) -> Result<ConsumerConfig, CliError> {
-        let reset = match (self.offset, &self.group) {
+    pub(super) fn group_config(&self, group: &str, consumer: ConsumerConfig) -> GroupConfig {
+        GroupConfig { instance_id: self.instance_id.clone(), consumer, ..GroupConfig::new(group) }
+    }
+
+    /// Whether columns are asked for and not records.
+    fn is_columnar(&self) -> bool {
+        self.columns.is_some() || self.predicate.is_some() || self.row_format().is_some()
+    }
+
+    pub(super) fn consumer_config(&self) -> Result<ConsumerConfig, CliError> {
+        let reset = match (self.start(), &self.group) {
             (Some(StartAt::Latest), Some(_)) => ResetPolicy::Latest,
             (None | Some(StartAt::Earliest), _) => ResetPolicy::Earliest,
             (Some(other), Some(group)) => {
@@ -131,6 +202,26 @@ impl ConsumeArgs {
     }
 }
 
+impl ConsumeArgs {
+    fn printer(&self, terminal: bool) -> Result<Printer, CliError> {
+        let template = match (&self.format, terminal && !self.json) {
+            (Some(format), _) => format.as_str(),
+            (None, true) => "%v\\n",
+            (None, false) => return Ok(Printer::Json),
+        };
+        Template::parse(template, &self.null).map(Printer::Template).map_err(|reason| CliError::Invalid {
+            setting: "--format",
+            value: template.to_owned(),
+            reason: format!("cannot be used: {reason}"),
+            fix: "for example -f '%t %p %o %k %v\\n'".into(),
+        })
+    }
+
+    fn poll_limit(&self) -> Duration {
+        if self.exit { POLL_TO_END } else { POLL }
+    }
+}
+
 enum Printer {
     Json,
     Template(Template),
@@ -146,6 +237,9 @@ impl Printer {
 }
 
 pub(crate) async fn run(context: &mut Context, args: ConsumeArgs, interrupt: &Interrupt) -> Result<(), CliError> {
+    if args.is_columnar() {
+        return columns::run(context, &args, interrupt).await;
+    }
     let terminal = std::io::stdout().is_terminal();
     let printer = args.printer(terminal)?;
     let config = args.consumer_config()?;
@@ -177,17 +271,17 @@ pub(crate) async fn run(context: &mut Context, args: ConsumeArgs, interrupt: &In
 }
 
 /// The partitions to read and where they ended at the start, for `-e`.
-struct Plan {
+pub(super) struct Plan {
     partitions: Vec<TopicPartition>,
     starts: BTreeMap<TopicPartition, i64>,
     ends: BTreeMap<TopicPartition, i64>,
 }
 
 impl Plan {
-    async fn make(client: &Client, args: &ConsumeArgs) -> Result<Self, CliError> {
+    pub(super) async fn make(client: &Client, args: &ConsumeArgs) -> Result<Self, CliError> {
         let mut partitions = Vec::new();
         for topic in &args.topics {
-            let info = client.topic(topic, AutoCreate::Forbidden).await?;
+            let info = client.topic_info(topic, AutoCreate::Forbidden).await?;
             let name: Arc<str> = Arc::from(topic.as_str());
             for &partition in &args.partitions {
                 if info.partition(partition).is_none() {
@@ -203,7 +297,7 @@ impl Plan {
         if args.exit {
             let admin = Admin::new(client.clone());
             plan.ends = plan.offsets(&admin, OffsetQuery::Latest, args.isolation.into()).await?;
-            if matches!(args.offset, None | Some(StartAt::Earliest)) {
+            if matches!(args.start(), None | Some(StartAt::Earliest)) {
                 plan.starts = plan.offsets(&admin, OffsetQuery::Earliest, args.isolation.into()).await?;
             }
         }
@@ -224,14 +318,14 @@ impl Plan {
     }
 
     /// Offsets between start and end, if both are known.
-    fn remaining(&self) -> Option<u64> {
+    pub(super) fn remaining(&self) -> Option<u64> {
         let sum = |offsets: &BTreeMap<TopicPartition, i64>| offsets.values().sum::<i64>();
         let known = self.starts.len() == self.partitions.len() && self.ends.len() == self.partitions.len();
         known.then(|| u64::try_from(sum(&self.ends) - sum(&self.starts)).unwrap_or(0))
     }
 
     /// Whether each of these partitions was read up to its end. One that has no position yet was not.
-    fn is_reached<'a>(
+    pub(super) fn is_reached<'a>(
         &self,
         mut partitions: impl Iterator<Item = &'a TopicPartition>,
         positions: &BTreeMap<TopicPartition, i64>,
@@ -300,7 +394,7 @@ async fn read_assigned(
     plan: &Plan,
     sink: &mut Sink,
 ) -> Result<(), CliError> {
-    let start = args.offset.unwrap_or(StartAt::Earliest);
+    let start = args.start().unwrap_or(StartAt::Earliest);
     let mut consumer = Consumer::new(client, config);
     consumer.assign(plan.partitions.iter().map(|partition| (partition.clone(), start)));
     let interrupt = sink.interrupt.clone();
@@ -338,8 +432,7 @@ async fn read_as_group(
     plan: &Plan,
     sink: &mut Sink,
 ) -> Result<(), CliError> {
-    let settings = GroupConfig { instance_id: args.instance_id.clone(), consumer: config, ..GroupConfig::new(group) };
-    let mut consumer = GroupConsumer::new(client, settings, args.topics.clone());
+    let mut consumer = GroupConsumer::new(client, args.group_config(group, config), args.topics.clone());
     let read = poll_group(&mut consumer, args, plan, sink).await;
     // Whatever ended the reading, the others of the group should not wait for this member's session to end.
     let left = match tokio::time::timeout(LEAVE, consumer.close()).await {
@@ -434,8 +527,20 @@ mod tests {
 
     #[test]
     fn negative_offsets_are_values_and_not_flags() {
-        assert_eq!(args(&["-o", "-5"]).offset, Some(StartAt::BeforeEnd(5)));
-        assert_eq!(args(&["-o", "end", "-e"]).offset, Some(StartAt::Latest));
+        assert_eq!(args(&["-o", "-5"]).start(), Some(StartAt::BeforeEnd(5)));
+        assert_eq!(args(&["-o", "end", "-e"]).start(), Some(StartAt::Latest));
+    }
+
+    #[test]
+    fn what_follows_o_is_an_offset_or_a_format() {
+        let both = args(&["-o", "csv", "-o", "17", "--where", "a > 1"]);
+        assert_eq!((both.start(), both.row_format()), (Some(StartAt::Offset(17)), Some(RowFormat::Csv)));
+        assert!(both.is_columnar());
+        assert!(!args(&["-o", "17"]).is_columnar());
+        let columns = args(&["--columns", "a,b.c", "--output", "table"]);
+        assert_eq!(columns.columns().unwrap(), ["a", "b.c"]);
+        assert_eq!((columns.start(), columns.row_format()), (None, Some(RowFormat::Table)));
+        assert!(parse_place("jsonl").unwrap_err().contains("csv, arrow or table"));
     }
 
     #[test]

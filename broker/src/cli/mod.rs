@@ -3,19 +3,22 @@
 //! | file | what |
 //! |---|---|
 //! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
+//! | `columns.rs`, `rows/` | consume with columns and predicates; its output formats |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
 //! | `output.rs` | tables, JSON, YAML |
 //! | `error.rs` | cause, setting, fix |
 //!
 //! `-o` means *output format* in commands that print tables (`topic`, `group`, `cluster`, `profile`) and *offset* in `consume`,
-//! as rpk and kcat users expect of each; `consume` prints records by `-f` or as JSON lines.
+//! as rpk and kcat users expect of each; `consume` prints records by `-f` or as JSON lines. For rows of columns its `-o` takes
+//! formats too: no offset is called `csv`.
 //!
 //! It talks to brokers only through `weir_client`, so it works against any broker of the protocol. Results go to stdout, everything
 //! else to stderr. The exit code is 0 for success, 1 for failure, 130 if Ctrl-C ended a command that had not finished.
 
 mod args;
 mod cluster;
+mod columns;
 mod completion;
 mod consume;
 mod error;
@@ -28,6 +31,7 @@ mod progress;
 mod record_format;
 mod registry;
 mod reset;
+mod rows;
 mod signals;
 mod topic;
 

@@ -180,7 +180,7 @@ pub(crate) async fn run(context: &mut Context, args: ProduceArgs, interrupt: &In
     let client = context.client()?;
     let create = if args.no_create { AutoCreate::Forbidden } else { AutoCreate::Allowed };
     // Before anything is typed: a broker that is not there, or a misspelt topic, should not wait for the first line.
-    client.topic(&args.topic, create).await?;
+    client.topic_info(&args.topic, create).await?;
     let interactive = std::io::stdin().is_terminal();
     if interactive && !args.quiet {
         note(&format!("writing to `{}`: one record per line, Ctrl-D ends", args.topic));

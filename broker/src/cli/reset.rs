@@ -115,7 +115,7 @@ async fn choose(
     let mut partitions = Vec::new();
     for text in &args.topics {
         let (topic, ids) = parse_topic(text)?;
-        let info = admin.client().topic(topic, AutoCreate::Forbidden).await?;
+        let info = admin.client().topic_info(topic, AutoCreate::Forbidden).await?;
         let all = || info.partitions.iter().map(|partition| partition.id).collect();
         for id in ids.unwrap_or_else(all) {
             if info.partition(id).is_none() {

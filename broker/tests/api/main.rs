@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test: Clippy sees #[test] functions only
 
 mod admin;
+mod column_client;
 mod columnar;
 mod groups;
 mod harness;

@@ -30,7 +30,7 @@ fn id() -> TransactionalId {
 }
 
 /// A producer as clients of one protocol are.
-struct Producer {
+pub(crate) struct Producer {
     id: i64,
     epoch: i16,
     sequences: BTreeMap<i32, i32>,
@@ -38,7 +38,7 @@ struct Producer {
 }
 
 impl Producer {
-    async fn start(client: &mut Client, v2: bool) -> Producer {
+    pub(crate) async fn start(client: &mut Client, v2: bool) -> Producer {
         let request =
             InitProducerIdRequest::default().with_transactional_id(Some(id())).with_transaction_timeout_ms(60_000);
         let answer = client.call(4, &request).await;
@@ -80,7 +80,7 @@ impl Producer {
         client.call(version, &request).await.responses[0].partition_responses[0].clone()
     }
 
-    async fn write(&mut self, client: &mut Client, topic: &Topic, partition: i32, value: &str) {
+    pub(crate) async fn write(&mut self, client: &mut Client, topic: &Topic, partition: i32, value: &str) {
         if !self.v2 {
             assert_eq!(self.add(client, topic, &[partition]).await, [0]);
         }
@@ -98,7 +98,7 @@ impl Producer {
         client.call(if self.v2 { 5 } else { 4 }, &request).await
     }
 
-    async fn end(&mut self, client: &mut Client, commit: bool) {
+    pub(crate) async fn end(&mut self, client: &mut Client, commit: bool) {
         let answer = self.try_end(client, commit).await;
         assert_eq!(answer.error_code, 0);
         if self.v2 {

@@ -148,7 +148,7 @@ impl Admin {
 
     /// The same question for all partitions of a topic, by partition number.
     pub async fn topic_offsets(&self, topic: &str, query: OffsetQuery) -> Result<BTreeMap<i32, ListedOffset>> {
-        let info = self.client.topic(topic, crate::cluster::AutoCreate::Forbidden).await?;
+        let info = self.client.topic_info(topic, crate::cluster::AutoCreate::Forbidden).await?;
         let queries = info.partitions.iter().map(|partition| ((topic.to_owned(), partition.id), query)).collect();
         let listed = self.list_offsets(&queries, Isolation::ReadUncommitted).await?;
         Ok(listed.into_iter().map(|((_, partition), offset)| (partition, offset)).collect())

@@ -80,8 +80,8 @@ async fn a_missing_topic_fails_at_once_unless_it_may_be_created() {
         Some(ResponseKind::Metadata(MetadataResponse::default().with_topics(vec![topic])))
     });
     let client = client(&broker);
-    let error = client.topic("orders", AutoCreate::Forbidden).await.unwrap_err();
+    let error = client.topic_info("orders", AutoCreate::Forbidden).await.unwrap_err();
     assert_eq!(error.code(), Some(ResponseError::UnknownTopicOrPartition));
     assert!(error.to_string().contains("topic `orders`"), "{error}");
-    assert_eq!(client.topic("orders", AutoCreate::Allowed).await.unwrap().partitions.len(), 1);
+    assert_eq!(client.topic_info("orders", AutoCreate::Allowed).await.unwrap().partitions.len(), 1);
 }

@@ -8,12 +8,13 @@
 
 mod fetch;
 mod position;
+mod query;
 mod record;
 
 pub use position::{ResetPolicy, StartAt};
 pub use record::{ConsumerRecord, RecordHeader};
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,7 +27,13 @@ use crate::cluster::Client;
 use crate::error::{ClientError, Result};
 use fetch::{Fetched, PartitionAnswer};
 use position::PartitionState;
-use record::{DecodeOptions, FetchedData, decode_records, offset_after};
+pub(crate) use query::ColumnQuery;
+#[cfg(feature = "arrow")]
+pub(crate) use record::corrupt;
+use record::offset_after;
+#[cfg(feature = "stock-kafka")]
+pub(crate) use record::visible_batches;
+pub(crate) use record::{DecodeOptions, FetchedData, decode_records};
 
 /// Settings of a [`Consumer`].
 #[derive(Debug, Clone)]
@@ -81,6 +88,19 @@ pub struct Consumer {
     assignment: u64,
     /// When every attempt began to fail.
     failing_since: Option<Instant>,
+    /// Columns to ask for instead of records.
+    columns: Option<Arc<ColumnQuery>>,
+    /// Schema version of the columns that came first, by topic. The rest is asked for in the same, so that a stream of
+    /// columns keeps its schema.
+    schemas: HashMap<Arc<str>, i32>,
+}
+
+/// One fetched piece, opened.
+pub(crate) struct Opened<T> {
+    pub(crate) key: TopicPartition,
+    /// The offset after it.
+    pub(crate) after: i64,
+    pub(crate) items: Vec<T>,
 }
 
 impl Consumer {
@@ -96,7 +116,15 @@ impl Consumer {
             waiting_bytes: 0,
             assignment: 0,
             failing_since: None,
+            columns: None,
+            schemas: HashMap::new(),
         }
+    }
+
+    /// Asks for columns from now on, of brokers that have them.
+    #[cfg(feature = "arrow")]
+    pub(crate) fn set_columns(&mut self, query: Arc<ColumnQuery>) {
+        self.columns = Some(query);
     }
 
     /// Reads exactly these partitions from now on, each from its start. Replaces what was assigned before.
@@ -144,10 +172,37 @@ impl Consumer {
     /// something that is not for the caller. Fails on errors that do not pass by
     /// themselves, and on others once they lasted for the client's `retry_timeout`.
     pub async fn poll(&mut self, limit: Duration) -> Result<Vec<ConsumerRecord>> {
+        let options = self.decode_options();
+        let opened = self.poll_with(limit, &mut |data| decode_records(data, &options)).await?;
+        Ok(opened.map_or_else(Vec::new, |opened| opened.items))
+    }
+
+    pub(crate) fn decode_options(&self) -> DecodeOptions {
+        DecodeOptions {
+            isolation: self.config.isolation,
+            check_crcs: self.config.check_crcs,
+            limits: self.config.decompress,
+        }
+    }
+
+    /// Fetches nothing of these partitions from these offsets on.
+    #[cfg(feature = "arrow")]
+    pub(crate) fn stop_at(&mut self, ends: &BTreeMap<TopicPartition, i64>) {
+        for (partition, state) in &mut self.partitions {
+            state.stop_at = ends.get(partition).copied();
+        }
+    }
+
+    /// As [`poll`](Self::poll), with what was fetched opened by `open`; none when nothing came.
+    pub(crate) async fn poll_with<T>(
+        &mut self,
+        limit: Duration,
+        open: &mut (dyn FnMut(&FetchedData) -> Result<Vec<T>> + Send),
+    ) -> Result<Option<Opened<T>>> {
         let deadline = Instant::now() + limit;
         loop {
-            if let Some(records) = self.open_next()? {
-                return Ok(records);
+            if let Some(opened) = self.open_next(open)? {
+                return Ok(Some(opened));
             }
             let now = Instant::now();
             self.partitions.values_mut().for_each(|state| state.resume(now));
@@ -164,7 +219,7 @@ impl Consumer {
                 }
                 () = tokio::time::sleep_until(wake) => {
                     if wake >= deadline {
-                        return Ok(Vec::new());
+                        return Ok(None);
                     }
                 }
             }
@@ -172,26 +227,25 @@ impl Consumer {
     }
 
     /// Opens what was fetched next. It may hold no records for the caller and still move the position.
-    fn open_next(&mut self) -> Result<Option<Vec<ConsumerRecord>>> {
-        let options = DecodeOptions {
-            isolation: self.config.isolation,
-            check_crcs: self.config.check_crcs,
-            limits: self.config.decompress,
-        };
+    fn open_next<T>(
+        &mut self,
+        open: &mut (dyn FnMut(&FetchedData) -> Result<Vec<T>> + Send),
+    ) -> Result<Option<Opened<T>>> {
         if let Some(data) = self.waiting.pop_front() {
             self.waiting_bytes -= data.bytes.len();
-            let opened = offset_after(&data).and_then(|after| Ok((after, decode_records(&data, &options)?)));
-            let (after, records) = match opened {
+            let opened = offset_after(&data).and_then(|after| Ok((after, open(&data)?)));
+            let (after, items) = match opened {
                 Ok(opened) => opened,
                 Err(error) => {
                     self.stay_before(&data);
                     return Err(error);
                 }
             };
-            if let Some(state) = self.partitions.get_mut(&(data.topic.clone(), data.partition)) {
+            let key = (data.topic, data.partition);
+            if let Some(state) = self.partitions.get_mut(&key) {
                 state.position = Some(after);
             }
-            return Ok(Some(records));
+            return Ok(Some(Opened { key, after, items }));
         }
         Ok(None)
     }
@@ -249,7 +303,8 @@ impl Consumer {
                 Ok(Some((leader, topic_id, leader_epoch))) => {
                     let Some(state) = self.partitions.get_mut(&key) else { continue };
                     if let Some(offset) = state.fetch_from.filter(|_| !self.busy.contains(&leader)) {
-                        let wanted = fetch::Wanted { key, topic_id, leader_epoch, offset };
+                        let read_schema = self.schemas.get(&key.0).copied();
+                        let wanted = fetch::Wanted { key, topic_id, leader_epoch, offset, read_schema };
                         by_leader.entry(leader).or_default().push(wanted);
                     }
                 }
@@ -263,8 +318,9 @@ impl Consumer {
         for (leader, wanted) in by_leader {
             self.busy.push(leader);
             let (client, config, assignment) = (self.client.clone(), self.config.clone(), self.assignment);
+            let columns = self.columns.clone();
             self.fetches.spawn(async move {
-                let answers = fetch::fetch(&client, &config, leader, &wanted).await;
+                let answers = fetch::fetch(&client, &config, columns.as_deref(), leader, &wanted).await;
                 Fetched { leader, assignment, wanted, answers }
             });
         }
@@ -301,14 +357,15 @@ impl Consumer {
         let mut failure = None;
         for answer in answers {
             let Some(wanted) = fetched.wanted.iter().find(|wanted| wanted.key == answer.key) else { continue };
-            if let Err(error) = self.take_over_partition(wanted.offset, answer) {
+            if let Err(error) = self.take_over_partition(wanted, answer) {
                 failure.get_or_insert(error);
             }
         }
         failure.map_or(Ok(()), Err)
     }
 
-    fn take_over_partition(&mut self, asked: i64, answer: PartitionAnswer) -> Result<()> {
+    fn take_over_partition(&mut self, wanted: &fetch::Wanted, answer: PartitionAnswer) -> Result<()> {
+        let asked = wanted.offset;
         let Some(state) = self.partitions.get_mut(&answer.key) else { return Ok(()) };
         if state.fetch_from != Some(asked) {
             return Ok(());
@@ -318,8 +375,23 @@ impl Consumer {
         }
         state.recovered();
         state.high_watermark = answer.high_watermark.or(state.high_watermark);
-        if answer.bytes.is_empty() {
+        if answer.bytes.is_empty() && answer.columnar.as_ref().is_none_or(|result| result.next_fetch_offset == asked) {
             return Ok(());
+        }
+        if let Some(result) = answer.columnar.as_ref().filter(|result| !result.batches.is_empty()) {
+            let first = *self.schemas.entry(answer.key.0.clone()).or_insert(result.schema_id);
+            if first != result.schema_id {
+                // Asked before the first answer came: it is asked again, in the schema of that one.
+                return match wanted.read_schema {
+                    None => Ok(()),
+                    Some(asked) => Err(ClientError::SchemaChanged {
+                        topic: answer.key.0.to_string(),
+                        partition: answer.key.1,
+                        asked,
+                        got: result.schema_id,
+                    }),
+                };
+            }
         }
         let data = FetchedData {
             topic: answer.key.0.clone(),
@@ -327,11 +399,15 @@ impl Consumer {
             from: asked,
             bytes: answer.bytes,
             aborted: answer.aborted,
+            columnar: answer.columnar,
         };
         let after = offset_after(&data)?;
         if after <= asked {
-            // No whole batch: the same request again would bring the same bytes.
-            let reason = "the broker sent no whole batch; raise the fetch limits".to_owned();
+            // The same request again would bring the same bytes.
+            let reason = match data.columnar {
+                None => "the broker sent no whole batch; raise the fetch limits".to_owned(),
+                Some(_) => format!("the broker's next offset is {after}, not behind the one asked for"),
+            };
             let topic = data.topic.to_string();
             return Err(ClientError::CorruptBatch { topic, partition: data.partition, offset: asked, reason });
         }

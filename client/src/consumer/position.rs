@@ -57,6 +57,8 @@ pub(crate) struct PartitionState {
     /// The offset after the last record handed out.
     pub(crate) position: Option<i64>,
     pub(crate) high_watermark: Option<i64>,
+    /// Nothing is fetched from here on.
+    pub(crate) stop_at: Option<i64>,
     pub(crate) paused_until: Option<Instant>,
     backoff: Backoff,
 }
@@ -72,13 +74,15 @@ impl PartitionState {
             fetch_from: known,
             position: known,
             high_watermark: None,
+            stop_at: None,
             paused_until: None,
             backoff,
         }
     }
 
     pub(crate) fn is_ready(&self) -> bool {
-        self.fetch_from.is_some() && self.paused_until.is_none()
+        let is_left = |from: i64| self.stop_at.is_none_or(|stop| from < stop);
+        self.fetch_from.is_some_and(is_left) && self.paused_until.is_none()
     }
 
     /// Ends a pause that is over.

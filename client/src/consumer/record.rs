@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use weir_protocol::columnar::ColumnarResult;
 use weir_protocol::records::{
     BatchSlice, ControlType, DecompressLimits, Records, TimestampType, batches, decode, verify_crc,
 };
@@ -59,6 +60,8 @@ pub(crate) struct FetchedData {
     pub(crate) from: i64,
     pub(crate) bytes: Bytes,
     pub(crate) aborted: Vec<Aborted>,
+    /// Says that the bytes are columns, and which rows they are; without it they are Kafka's batches.
+    pub(crate) columnar: Option<ColumnarResult>,
 }
 
 /// How to open batches.
@@ -69,8 +72,12 @@ pub(crate) struct DecodeOptions {
     pub(crate) limits: DecompressLimits,
 }
 
-/// The offset that follows the last whole batch, from the headers alone. `from` if there is no whole batch.
+/// The offset that follows the last whole batch, from the headers alone. `from` if there is no whole batch. Of columns, what the
+/// broker says: it covers rows that were filtered out.
 pub(crate) fn offset_after(data: &FetchedData) -> Result<i64> {
+    if let Some(result) = &data.columnar {
+        return Ok(result.next_fetch_offset);
+    }
     let mut after = data.from;
     for batch in batches(&data.bytes) {
         let batch = batch.map_err(|error| corrupt(data, after, &error))?;
@@ -82,6 +89,17 @@ pub(crate) fn offset_after(data: &FetchedData) -> Result<i64> {
 /// Opens all batches, leaving out control records, aborted data (if asked to) and what lies before `from`.
 pub(crate) fn decode_records(data: &FetchedData, options: &DecodeOptions) -> Result<Vec<ConsumerRecord>> {
     let mut records = Vec::new();
+    visible_batches(data, options, |batch| open_batch(data, batch, options, &mut records))?;
+    Ok(records)
+}
+
+/// Hands over each batch whose records are for the caller: checked, no control batch, not aborted (if asked to), and not
+/// wholly before `from`.
+pub(crate) fn visible_batches(
+    data: &FetchedData,
+    options: &DecodeOptions,
+    mut open: impl FnMut(&BatchSlice<'_>) -> Result<(), Box<dyn std::error::Error>>,
+) -> Result<()> {
     let mut filter = AbortFilter::new(&data.aborted, options.isolation);
     for batch in batches(&data.bytes) {
         let batch = batch.map_err(|error| corrupt(data, data.from, &error))?;
@@ -90,13 +108,13 @@ pub(crate) fn decode_records(data: &FetchedData, options: &DecodeOptions) -> Res
             verify_crc(batch.bytes).map_err(|error| corrupt(data, at, &error))?;
         }
         if filter.passes(&batch, &options.limits) && batch.header.next_offset().0 > data.from {
-            open_batch(data, &batch, options, &mut records).map_err(|error| corrupt(data, at, &*error))?;
+            open(&batch).map_err(|error| corrupt(data, at, &*error))?;
         }
     }
-    Ok(records)
+    Ok(())
 }
 
-fn corrupt(data: &FetchedData, offset: i64, reason: &dyn std::fmt::Display) -> ClientError {
+pub(crate) fn corrupt(data: &FetchedData, offset: i64, reason: &dyn std::fmt::Display) -> ClientError {
     ClientError::CorruptBatch {
         topic: data.topic.to_string(),
         partition: data.partition,

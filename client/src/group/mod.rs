@@ -19,7 +19,9 @@ use tokio::time::Instant;
 
 use crate::admin::{Admin, CommittedOffset, PartitionOffset};
 use crate::cluster::{AutoCreate, Client};
-use crate::consumer::{Consumer, ConsumerConfig, ConsumerRecord, StartAt, TopicPartition};
+use crate::consumer::{
+    Consumer, ConsumerConfig, ConsumerRecord, FetchedData, Opened, StartAt, TopicPartition, decode_records,
+};
 use crate::error::{ClientError, Result};
 use heartbeat::{Heartbeat, Signal};
 use membership::Membership;
@@ -106,6 +108,17 @@ impl GroupConsumer {
         }
     }
 
+    /// Asks for columns from now on, of brokers that have them.
+    #[cfg(feature = "arrow")]
+    pub(crate) fn set_columns(&mut self, query: std::sync::Arc<crate::consumer::ColumnQuery>) {
+        self.consumer.set_columns(query);
+    }
+
+    #[cfg(feature = "arrow")]
+    pub(crate) fn decode_options(&self) -> crate::consumer::DecodeOptions {
+        self.consumer.decode_options()
+    }
+
     /// The partitions this member reads now.
     pub fn assignment(&self) -> &Assignment {
         &self.assigned
@@ -123,6 +136,20 @@ impl GroupConsumer {
 
     /// Waits for records, at most for `limit`; joins, rejoins and commits as needed. May be dropped at any await point.
     pub async fn poll(&mut self, limit: Duration) -> Result<Vec<ConsumerRecord>> {
+        let options = self.consumer.decode_options();
+        let epoch = |record: &ConsumerRecord| record.leader_epoch;
+        let opened = self.poll_with(limit, &mut |data| decode_records(data, &options), epoch).await?;
+        Ok(opened.map_or_else(Vec::new, |opened| opened.items))
+    }
+
+    /// As [`poll`](Self::poll), with what was fetched opened by `open`; `epoch` tells the leader epoch of an item. Comes back early
+    /// only with something for the caller.
+    pub(crate) async fn poll_with<T>(
+        &mut self,
+        limit: Duration,
+        open: &mut (dyn FnMut(&FetchedData) -> Result<Vec<T>> + Send),
+        epoch: fn(&T) -> Option<i32>,
+    ) -> Result<Option<Opened<T>>> {
         let deadline = Instant::now() + limit;
         self.uncommitted.append(&mut self.handed_out);
         if let Some(heartbeat) = &self.heartbeat {
@@ -135,7 +162,7 @@ impl GroupConsumer {
                 match tokio::time::timeout(left.max(Duration::from_millis(1)), self.join()).await {
                     Ok(joined) => joined?,
                     // Still joining; the next poll goes on waiting.
-                    Err(_) => return Ok(Vec::new()),
+                    Err(_) => return Ok(None),
                 }
             }
             self.commit_if_due().await;
@@ -147,27 +174,24 @@ impl GroupConsumer {
             tokio::select! {
                 biased;
                 _ = signals.wait_for(|signal| !matches!(signal, Signal::Member)) => {}
-                records = self.consumer.poll(left) => {
-                    let records = records?;
-                    if !records.is_empty() {
-                        self.hand_out(&records);
-                        return Ok(records);
+                opened = self.consumer.poll_with(left, open) => {
+                    if let Some(opened) = opened? {
+                        let leader_epoch = opened.items.last().and_then(epoch);
+                        let position = PartitionOffset { offset: opened.after, leader_epoch };
+                        // What followed the last item without being one (markers, rows that were filtered out) is passed too.
+                        if !opened.items.is_empty() {
+                            self.handed_out.insert(opened.key.clone(), position);
+                            return Ok(Some(opened));
+                        }
+                        // All that was handed out before is processed, or this call would not have been made.
+                        self.uncommitted.insert(opened.key, position);
                     }
                     if Instant::now() >= deadline {
-                        return Ok(records);
+                        return Ok(None);
                     }
                 }
             }
         }
-    }
-
-    fn hand_out(&mut self, records: &[ConsumerRecord]) {
-        let positions = self.consumer.positions();
-        let Some(last) = records.last() else { return };
-        let key = (last.topic.clone(), last.partition);
-        // The position also passes what followed the last record without being one (markers, removed records).
-        let offset = positions.get(&key).copied().unwrap_or(last.offset + 1);
-        self.handed_out.insert(key, PartitionOffset { offset, leader_epoch: last.leader_epoch });
     }
 
     /// Takes note of what the heartbeats heard.
@@ -309,7 +333,7 @@ impl GroupConsumer {
     /// Waits until the topics exist, so that a typo is an error and not an endless wait.
     pub async fn check_topics(&self) -> Result<()> {
         for topic in &self.topics {
-            self.client.topic(topic, AutoCreate::Forbidden).await?;
+            self.client.topic_info(topic, AutoCreate::Forbidden).await?;
         }
         Ok(())
     }

@@ -239,7 +239,7 @@ impl Producer {
     /// records that the delivery timeout still covers.
     async fn describe(&self, name: &Arc<str>) -> Result<Arc<TopicInfo>> {
         let known = || self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        match self.client.topic(name, self.config.auto_create).await {
+        match self.client.topic_info(name, self.config.auto_create).await {
             Ok(topic) => {
                 if !known().get(name).is_some_and(|last| Arc::ptr_eq(last, &topic)) {
                     known().insert(name.clone(), topic.clone());

@@ -266,7 +266,7 @@ impl Sender {
 
     /// Leader and topic id of a partition.
     async fn locate(&self, key: &Key) -> Result<(i32, Option<Uuid>)> {
-        let topic = self.client.topic(&key.0, self.config.auto_create).await?;
+        let topic = self.client.topic_info(&key.0, self.config.auto_create).await?;
         let Some(partition) = topic.partition(key.1) else {
             let partitions = topic.partitions.len();
             return Err(ClientError::UnknownPartition { topic: key.0.to_string(), partition: key.1, partitions });

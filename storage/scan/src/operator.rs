@@ -16,6 +16,7 @@ use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{AbortedTransaction, LogOffsets, Partition, ReadError, ReadLimit, ReadRequest};
 
 use crate::committed::Visibility;
+use crate::counters::ScanCounters;
 use crate::output::{Output, ScannedBatch};
 use crate::plan::ScanPlan;
 use crate::rows::{RowBuilder, Rows};
@@ -37,15 +38,6 @@ pub struct ScanLimits {
     pub at_least_one: bool,
     /// Bytes of input.
     pub max_scan_bytes: u64,
-}
-
-/// What was done.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct ScanCounters {
-    pub rows_scanned: u64,
-    pub rows_returned: u64,
-    pub rows_errored: u64,
-    pub bytes_scanned: u64,
 }
 
 /// What a scan found.

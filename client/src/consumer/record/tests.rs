@@ -8,7 +8,14 @@ fn data(from: i64, batches: &[Bytes], aborted: &[(i64, i64)]) -> FetchedData {
     let mut bytes = BytesMut::new();
     batches.iter().for_each(|batch| bytes.extend_from_slice(batch));
     let aborted = aborted.iter().map(|&(producer_id, first_offset)| Aborted { producer_id, first_offset });
-    FetchedData { topic: "t".into(), partition: 0, from, bytes: bytes.freeze(), aborted: aborted.collect() }
+    FetchedData {
+        topic: "t".into(),
+        partition: 0,
+        from,
+        bytes: bytes.freeze(),
+        aborted: aborted.collect(),
+        columnar: None,
+    }
 }
 
 fn options(isolation: Isolation) -> DecodeOptions {

@@ -1,0 +1,34 @@
+//! `weir._native`: the Rust client's readers of columns as Python objects with the Arrow PyCapsule interface.
+//!
+//! | file | what |
+//! |---|---|
+//! | `options.rs` | arguments of `read` and `stream` -> a query |
+//! | `reading.rs` | a reading that blocks: without the GIL, heeding Ctrl-C |
+//! | `rows.rs` | `Rows` and `Batch`, and their capsules |
+//! | `runtime.rs` | one runtime per process, a new one after a fork |
+//! | `progress.rs` | the progress line |
+//! | `errors.rs` | exceptions |
+//!
+//! Nothing here is `unsafe`: PyO3's capsules and Arrow's C structures own what they point to.
+
+mod errors;
+mod options;
+mod progress;
+mod reading;
+mod rows;
+mod runtime;
+
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    module.add("WeirError", py.get_type::<errors::WeirError>())?;
+    module.add("QueryError", py.get_type::<errors::QueryError>())?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
+    module.add_class::<rows::Rows>()?;
+    module.add_class::<rows::Batch>()?;
+    module.add_function(wrap_pyfunction!(options::read, module)?)?;
+    module.add_function(wrap_pyfunction!(options::stream, module)?)?;
+    Ok(())
+}
