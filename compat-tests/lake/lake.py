@@ -6,8 +6,7 @@ Prints one JSON line per check and a summary line last (see ../python/suite/repo
 The oracle is what the producer sent and was told the offset of. The check kill-9 starts brokers of its own from
 $WEIRTEST_BIN.
 
-Seen failing: with one file of a table removed, with one copied to another name, and with a commit of offsets whose
-files were not written.
+Seen failing: with one file of a table removed, and with one copied to another name.
 """
 
 import argparse

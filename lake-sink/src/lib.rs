@@ -28,6 +28,8 @@ pub mod settings;
 pub mod source;
 pub mod store;
 pub mod target;
+#[cfg(test)]
+mod testing;
 
 pub use pool::{Lake, LakeLimits, TableState, TableStatus};
 pub use settings::{Format, LakeSettings, SettingsError};

@@ -1,15 +1,15 @@
 //! Many tables: a task for each, of which a few work at a time.
 //!
 //! Tables whose last round was good share the places of [`LakeLimits::tables_at_once`] in turn. One that failed works in a
-//! place apart until a round is good again, after a pause that grows: however many tables are slow or broken, they hold up
-//! only each other.
+//! place apart until a round is good again, after a pause that grows; one that turns out to be slow goes there too. So
+//! however many tables are slow or broken, they hold up only each other.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use parking_lot::Mutex;
 use serde::Serialize;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -27,13 +27,20 @@ pub struct LakeLimits {
     /// Tables in a round at the same time.
     pub tables_at_once: usize,
     pub round: RoundLimits,
+    /// A round that takes longer works in the place apart, or is given up if that is taken.
+    pub slow_after: Duration,
     /// A round that is not done by then is given up and begun again.
     pub round_time_max: Duration,
 }
 
 impl Default for LakeLimits {
     fn default() -> Self {
-        LakeLimits { tables_at_once: 2, round: RoundLimits::default(), round_time_max: Duration::from_secs(300) }
+        LakeLimits {
+            tables_at_once: 2,
+            round: RoundLimits::default(),
+            slow_after: Duration::from_secs(30),
+            round_time_max: Duration::from_secs(300),
+        }
     }
 }
 
@@ -250,6 +257,27 @@ fn wall_clock_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
+/// A round in this place, or in the one apart once it is slow. The error: it was given up after so long.
+async fn one_round(
+    inner: &Inner,
+    rounds: &mut TableRounds,
+    place: SemaphorePermit<'_>,
+    apart: bool,
+) -> Result<Result<Option<RoundDone>, RoundError>, Duration> {
+    let LakeLimits { slow_after, round_time_max, .. } = inner.limits;
+    let mut round = std::pin::pin!(rounds.run(wall_clock_ms()));
+    let patience = if apart { round_time_max } else { slow_after };
+    if let Ok(result) = tokio::time::timeout(patience, &mut round).await {
+        return Ok(result);
+    }
+    drop(place);
+    if apart {
+        return Err(patience);
+    }
+    let Ok(_place) = inner.suspects.try_acquire() else { return Err(patience) };
+    tokio::time::timeout(round_time_max, round).await.map_err(|_| patience + round_time_max)
+}
+
 async fn work(inner: &Inner, table: &Table) {
     let mut rounds =
         TableRounds::new(table.source.clone(), table.settings.clone(), inner.limits.round, inner.cpu.clone());
@@ -259,10 +287,8 @@ async fn work(inner: &Inner, table: &Table) {
         // They are never closed.
         let Ok(place) = places.acquire().await else { return };
         let begun = Instant::now();
-        let round = tokio::time::timeout(inner.limits.round_time_max, rounds.run(wall_clock_ms())).await;
-        drop(place);
-        let result = round.unwrap_or_else(|_| {
-            let reason = format!("a round was not done after {} s", inner.limits.round_time_max.as_secs());
+        let result = one_round(inner, &mut rounds, place, failures > 0).await.unwrap_or_else(|after| {
+            let reason = format!("a round was not done after {:.1} s", after.as_secs_f64());
             Err(crate::store::StoreError::failed("tiering", &table.settings.path, reason).into())
         });
         let wait = match &result {
@@ -318,3 +344,6 @@ impl Table {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -253,6 +253,9 @@ impl TableRounds {
                 .entry(of)
                 .or_insert_with(|| Encoder::new(table.schema.clone(), target.file_schema().clone(), spec()));
             for batch in scanned.batches {
+                if batch.schema().fields() != table.schema.fields() {
+                    return Err(SourceError::Changed { topic: table.name.clone() }.into());
+                }
                 encoder.push(batch)?;
             }
             plan.scanned(partition, scanned.next, bytes);

@@ -72,6 +72,11 @@ fn rows_below(batch: &RecordBatch, until: i64) -> usize {
 pub enum SourceError {
     #[error("topic `{topic}` is gone")]
     Gone { topic: String },
+    #[error("the columns of topic `{topic}` changed during a round; it is begun again")]
+    Changed { topic: String },
+    /// The topic has no columns yet.
+    #[error("topic `{topic}` is no table yet: {reason}")]
+    NotYet { topic: String, reason: String },
     /// The log begins behind the offset that was asked for.
     #[error("partition {partition} begins at offset {log_start} by now; {offset} is gone")]
     Lost { partition: i32, offset: i64, log_start: i64 },

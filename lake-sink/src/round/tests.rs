@@ -3,17 +3,13 @@
 //!
 //! Seen failing: with `Exists` taken for success in `publish`, without the announcement (ranges chosen anew after a crash),
 //! without the look for newer commits after one was created, and with the topic's id ignored.
-mod lake;
-mod log;
-
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lake::{Fault, FaultyStore, TestFormat, rows_in};
-use log::TestLog;
-
 use super::*;
 use crate::settings::Format;
+use crate::testing::lake::{Fault, FaultyStore, TestFormat, rows_in};
+use crate::testing::log::TestLog;
 
 const NOW: i64 = 1_700_000_000_000;
 const PARTITIONS: i32 = 2;

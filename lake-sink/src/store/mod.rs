@@ -4,6 +4,8 @@
 //! that the commits need. An outcome that is not known is told apart from a refusal.
 mod local;
 mod remote;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 

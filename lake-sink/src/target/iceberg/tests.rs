@@ -1,5 +1,4 @@
-//! Seen failing: merged manifests without inherited sequence numbers, a snapshot log that names expired snapshots, and
-//! bounds of decimals.
+//! Seen failing: merged manifests without inherited sequence numbers, and a snapshot log that names expired snapshots.
 use std::sync::Arc;
 
 use arrow_array::{ArrayRef, Int64Array, StringArray};

@@ -13,6 +13,14 @@ use uuid::Uuid;
 use crate::columns::{HEADERS, untyped};
 use crate::source::{Bounds, ScanSource, Scanned, SourceError, SourceTable};
 
+/// What scans do.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Mood {
+    Well,
+    /// They never end.
+    Hung,
+}
+
 #[derive(Default)]
 struct Partition {
     start: i64,
@@ -24,13 +32,18 @@ struct Partition {
 #[derive(Clone)]
 pub struct TestLog {
     id: Uuid,
+    mood: Mood,
     partitions: Arc<Mutex<BTreeMap<i32, Partition>>>,
 }
 
 impl TestLog {
     pub fn new(partitions: i32) -> TestLog {
         let partitions = (0..partitions).map(|p| (p, Partition::default())).collect();
-        TestLog { id: Uuid::new_v4(), partitions: Arc::new(Mutex::new(partitions)) }
+        TestLog { id: Uuid::new_v4(), mood: Mood::Well, partitions: Arc::new(Mutex::new(partitions)) }
+    }
+
+    pub fn with_mood(self, mood: Mood) -> TestLog {
+        TestLog { mood, ..self }
     }
 
     pub fn table(&self) -> Result<SourceTable, SourceError> {
@@ -99,6 +112,9 @@ impl ScanSource for TestLog {
     }
 
     async fn scan(&self, partition: i32, from: i64, max_bytes: usize) -> Result<Scanned, SourceError> {
+        if self.mood == Mood::Hung {
+            std::future::pending::<()>().await;
+        }
         let partitions = self.partitions.lock();
         let log = &partitions[&partition];
         if from < log.start {

@@ -1,0 +1,3 @@
+//! What tests of several modules need: a topic in memory, and stores that fail.
+pub mod lake;
+pub mod log;
