@@ -157,11 +157,11 @@ fn errors_have_kafkas_names() {
     assert_eq!(broker::error_name(999), "UNKNOWN_999");
 }
 
-/// Every name given as a literal to one of the recording macros, in the broker's and the storage engine's sources.
+/// Every name given as a literal to one of the recording macros, in the sources of broker, storage engine and lake sink.
 fn literals() -> Vec<(PathBuf, &'static str, String)> {
     let broker = Path::new(env!("CARGO_MANIFEST_DIR"));
     let mut found = Vec::new();
-    let mut folders = vec![broker.join("src"), broker.join("../storage/src")];
+    let mut folders = vec![broker.join("src"), broker.join("../storage/src"), broker.join("../lake-sink/src")];
     while let Some(folder) = folders.pop() {
         for entry in std::fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
