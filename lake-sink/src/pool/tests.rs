@@ -1,4 +1,4 @@
-//! Seen failing: with one kind of place for all tables, and with places that slow rounds keep.
+//! Seen failing: with places that slow rounds keep.
 use super::*;
 use crate::settings::Format;
 use crate::testing::log::{Mood, TestLog};
