@@ -1,15 +1,23 @@
 //! A topic's log as the rows of a lake table: scans of what is committed, in the columns of the lake.
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
+use arrow_array::cast::AsArray;
+use arrow_array::{Array, RecordBatch};
+use arrow_schema::{Field, SchemaRef};
 use async_trait::async_trait;
+use parking_lot::Mutex;
 use weir_lake_sink::{Bounds, ScanSource, Scanned, SourceError, SourceTable, columns};
 use weir_predicate::Clock;
 use weir_protocol::ids::{Offset, PartitionId, TopicId};
 use weir_scan::{Scan, ScanError, ScanLimits, ScanPlan, ScanRequest};
+use weir_storage::cpu::{Priority, breathe};
 use weir_storage::log::{ReadError, ReadLimit, Storage};
+use weir_table::codec::RowErrorKind;
+use weir_table::{RowDecoder, Table};
 
+use crate::tables::Typing;
 use crate::topics::{Topic, Topics};
 
 /// One scan; what it did not get to is left to the next.
@@ -18,6 +26,8 @@ const SCAN_TIME_MAX: Duration = Duration::from_secs(10);
 const SCAN_INPUT_MAX: u64 = 16 << 20;
 /// System columns in the order of [`columns::untyped`].
 const UNTYPED: [&str; 6] = ["_key", "_value", "_headers", "_partition", "_offset", "_timestamp"];
+/// Rows decoded between two looks at whether somebody more urgent waits.
+const SLICE_ROWS: usize = 1024;
 
 /// The log of one topic. It ends with the topic: one of the same name that is made later has another id.
 pub struct LogSource {
@@ -25,34 +35,114 @@ pub struct LogSource {
     storage: Arc<Storage>,
     id: TopicId,
     name: String,
-    plan: OnceLock<Arc<ScanPlan>>,
+    planned: Mutex<Option<Planned>>,
+}
+
+/// How rows are read, for a topic that is this table, or none.
+#[derive(Clone)]
+struct Planned {
+    table: Option<Arc<Table>>,
+    plan: Arc<ScanPlan>,
+    schema: SchemaRef,
 }
 
 impl LogSource {
     pub fn new(topics: Arc<Topics>, storage: Arc<Storage>, topic: &Topic) -> LogSource {
-        LogSource { topics, storage, id: topic.id, name: topic.name.clone(), plan: OnceLock::new() }
+        LogSource { topics, storage, id: topic.id, name: topic.name.clone(), planned: Mutex::default() }
     }
 
     fn topic(&self) -> Result<Arc<Topic>, SourceError> {
         self.topics.by_id(self.id).ok_or_else(|| SourceError::Gone { topic: self.name.clone() })
     }
 
-    fn plan(&self, failed: impl Fn(String) -> SourceError) -> Result<Arc<ScanPlan>, SourceError> {
-        if let Some(plan) = self.plan.get() {
-            return Ok(plan.clone());
+    /// The plan for the topic as it is now.
+    fn planned(&self) -> Result<Planned, SourceError> {
+        let topic = self.topic()?;
+        let table = match &topic.table.typing {
+            Typing::Untyped => None,
+            Typing::Typed(table) => Some(table),
+            Typing::Waiting { reason } => {
+                return Err(SourceError::NotYet { topic: self.name.clone(), reason: reason.clone() });
+            }
+        };
+        let mut known = self.planned.lock();
+        if let Some(known) = known.as_ref() {
+            let same = match (&known.table, table) {
+                (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+                (a, b) => a.is_none() && b.is_none(),
+            };
+            if same {
+                return Ok(known.clone());
+            }
         }
-        let projection = Some(UNTYPED.map(str::to_owned).to_vec());
-        let request = ScanRequest { projection, predicate: None };
-        let plan = ScanPlan::untyped(&request, Clock::At(0)).map_err(|error| failed(error.to_string()))?;
-        Ok(self.plan.get_or_init(|| Arc::new(plan)).clone())
+        let refused = |reason: String| SourceError::NotYet { topic: self.name.clone(), reason };
+        let planned = plan(table).map_err(|error| refused(error.to_string()))?;
+        Ok(known.insert(planned).clone())
+    }
+}
+
+fn plan(table: Option<&Arc<Table>>) -> Result<Planned, weir_scan::ScanPlanError> {
+    let request = ScanRequest { projection: Some(UNTYPED.map(str::to_owned).to_vec()), predicate: None };
+    let plan = Arc::new(ScanPlan::untyped(&request, Clock::At(0))?);
+    // Rows may be older than a column, whatever the schema says of it now.
+    let nullable = |field: &weir_table::Field| -> Field { field.to_arrow().with_nullable(true) };
+    let schema = match table {
+        None => columns::untyped(),
+        Some(table) => columns::typed(&table.current().fields.iter().map(nullable).collect()),
+    };
+    Ok(Planned { table: table.cloned(), plan, schema })
+}
+
+impl Planned {
+    /// The columns of the lake table, of rows with the columns of [`columns::untyped`]; and how many could not be decoded.
+    fn columns(&self, rows: Vec<RecordBatch>) -> Result<(Vec<RecordBatch>, u64), String> {
+        let Some(table) = &self.table else { return Ok((rows, 0)) };
+        let mut decoder = table.decoder(table.current());
+        let (mut typed, mut unreadable) = (Vec::with_capacity(rows.len()), 0);
+        for rows in rows {
+            let (keys, values) = (rows.column(0).as_binary::<i32>(), rows.column(1).as_binary::<i32>());
+            let mut begun = 0;
+            for row in 0..rows.num_rows() {
+                if row % SLICE_ROWS == 0 {
+                    breathe();
+                }
+                let key = keys.is_valid(row).then(|| keys.value(row));
+                let value = values.is_valid(row).then(|| values.value(row));
+                let mut pushed = decoder.push(key, value);
+                if let Err(error) = &pushed
+                    && matches!(error.kind, RowErrorKind::BuilderFull { .. })
+                    && decoder.rows() > 0
+                {
+                    typed.push(self.batch(&mut decoder, &rows.slice(begun, row - begun))?);
+                    begun = row;
+                    pushed = decoder.push(key, value);
+                }
+                // Stored before the topic was this table: a row of what can be read.
+                if pushed.is_err() {
+                    unreadable += 1;
+                    let nulls = decoder.push(key, None).or_else(|_| decoder.push(None, None));
+                    nulls.map_err(|error| error.to_string())?;
+                }
+            }
+            typed.push(self.batch(&mut decoder, &rows.slice(begun, rows.num_rows() - begun))?);
+        }
+        Ok((typed, unreadable))
+    }
+
+    /// What was decoded, with where the same rows come from.
+    fn batch(&self, decoder: &mut RowDecoder, rows: &RecordBatch) -> Result<RecordBatch, String> {
+        let decoded = decoder.finish().map_err(|error| error.to_string())?;
+        let origin = &rows.columns()[UNTYPED.len() - 3..];
+        let all: Vec<_> = decoded.columns().iter().chain(origin).cloned().collect();
+        columns::conform(&self.schema, &all).map_err(|error| error.to_string())
     }
 }
 
 #[async_trait]
 impl ScanSource for LogSource {
     fn table(&self) -> Result<SourceTable, SourceError> {
-        let topic = self.topic()?;
-        Ok(SourceTable { topic_id: topic.id.0, name: topic.name.clone(), schema: columns::untyped() })
+        let Planned { schema, .. } = self.planned()?;
+        Ok(SourceTable { topic_id: self.id.0, name: self.name.clone(), schema })
     }
 
     fn bounds(&self) -> Result<BTreeMap<i32, Bounds>, SourceError> {
@@ -74,8 +164,8 @@ impl ScanSource for LogSource {
             at_least_one: true,
             max_scan_bytes: SCAN_INPUT_MAX,
         };
-        let plan = self.plan(failed)?;
-        let scan = Scan::new(plan, log.clone(), self.storage.cpu().clone(), Offset(from), limits);
+        let planned = self.planned()?;
+        let scan = Scan::new(planned.plan.clone(), log.clone(), self.storage.cpu().clone(), Offset(from), limits);
         let scan = scan.run(SCAN_TIME_MAX).await.map_err(|error| match error {
             ScanError::Read(ReadError::OffsetOutOfRange { .. }) if from < log.offsets().log_start.0 => {
                 SourceError::Lost { partition, offset: from, log_start: log.offsets().log_start.0 }
@@ -83,13 +173,20 @@ impl ScanSource for LogSource {
             other => failed(other.to_string()),
         })?;
         let found = scan.finish().map_err(|error| failed(error.to_string()))?;
-        let schema = columns::untyped();
-        let width = schema.fields().len();
-        let conformed = found.batches.into_iter().map(|found| {
-            // Sparse rows have their offsets a second time, at the end.
-            columns::conform(&schema, &found.batch.columns()[..width])
-        });
-        let batches = conformed.collect::<Result<Vec<_>, _>>().map_err(|error| failed(error.to_string()))?;
-        Ok(Scanned { batches, next: found.next.0, unreadable: found.counters.rows_errored })
+        let next = found.next;
+        let (untyped, unreadable) = (columns::untyped(), found.counters.rows_errored);
+        let width = UNTYPED.len();
+        let work = move || {
+            let conformed = found.batches.into_iter().map(|found| {
+                // Sparse rows have their offsets a second time, at the end.
+                columns::conform(&untyped, &found.batch.columns()[..width])
+            });
+            let rows = conformed.collect::<Result<Vec<_>, _>>().map_err(|error| error.to_string())?;
+            planned.columns(rows)
+        };
+        let decoded = self.storage.cpu().run(Priority::Background, work).await;
+        let decoded = decoded.map_err(|error| failed(error.to_string()))?;
+        let (batches, undecodable) = decoded.map_err(failed)?;
+        Ok(Scanned { batches, next: next.0, unreadable: unreadable + undecodable })
     }
 }
