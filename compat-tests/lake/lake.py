@@ -22,11 +22,12 @@ import tempfile
 import time
 import urllib.request
 import uuid
+from datetime import datetime
 from pathlib import Path
 
 import duckdb
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
 from pyiceberg.table import StaticTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
@@ -194,6 +195,66 @@ def iceberg_partitioned(check: Check, ctx: Context) -> None:
     compare(check, "pyiceberg, filtered", pyiceberg_rows(folder, row_filter=wanted), late)
 
 
+DDL = """year INT, month INT, day INT, dep_time INT, dep_delay DOUBLE, arr_delay DOUBLE, carrier STRING, flight INT,
+    tailnum STRING, origin STRING, dest STRING, air_time INT, distance INT, time_hour TIMESTAMP_LTZ(3)"""
+LATER = ", hour BIGINT, minute SMALLINT"
+
+
+def typed(check: Check, ctx: Context, form: str) -> None:
+    """A typed topic's own columns, before and after two were added; every value is compared."""
+    topic = ctx.create(form, weir_table_schema=DDL, weir_lake_partition_by="month(time_hour), carrier")
+    first, then = ctx.rows[: len(ctx.rows) // 4], ctx.rows[len(ctx.rows) // 4 : len(ctx.rows) // 2]
+    ctx.produce(check, topic, first)
+    ctx.wait(topic)
+    before = set(ctx.sent[topic])
+    set_config(ctx, topic, "weir.table.schema", DDL + LATER)
+    ctx.produce(check, topic, then)
+    ctx.wait(topic)
+    names = [column.split()[0] for column in (DDL + LATER).split(",")]
+    wanted = {}
+    for at, row in ctx.sent[topic].items():
+        flight = json.loads(row.value)
+        flight["time_hour"] = milliseconds_of(flight["time_hour"])
+        wanted[at] = tuple(flight[name] for name in names)
+    folder = f"{ctx.lake}/weir/{topic}"
+    relation = f"iceberg_scan('{folder}')"
+    if form == "parquet":
+        relation = f"read_parquet('{ctx.lake}/{topic}/**/*.parquet', hive_partitioning = true, union_by_name = true)"
+    columns = ", ".join("epoch_ms(time_hour)" if name == "time_hour" else name for name in names)
+    with connect() as connection:
+        found = connection.sql(f"select __partition, __offset, {columns} from {relation}").fetchall()
+    check.equal("rows", len(found), len(wanted))
+    early = len(names) - 2
+    for partition, offset, *values in found:
+        want = wanted.pop((partition, offset), None)
+        if want is None:
+            raise CheckFailed(f"offset {offset} of partition {partition} was not produced, or is there twice")
+        if (partition, offset) in before:
+            check_equal_row(partition, offset, values[:early], want[:early])
+            check_equal_row(partition, offset, values[early:], (None, None))
+        else:
+            check_equal_row(partition, offset, values, want)
+    check.consumed += len(found)
+    check.compared += len(found)
+
+
+def check_equal_row(partition: int, offset: int, got, want) -> None:
+    if tuple(got) != tuple(want):
+        raise CheckFailed(f"offset {offset} of partition {partition}: got {got}, want {want}")
+
+
+def milliseconds_of(text: str) -> int:
+    return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
+
+
+def set_config(ctx: Context, topic: str, name: str, value: str) -> None:
+    admin = AdminClient({"bootstrap.servers": ctx.bootstrap})
+    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
+    for altered in admin.incremental_alter_configs([resource]).values():
+        altered.result(30)
+
+
 def transactions(check: Check, ctx: Context) -> None:
     """What was aborted is in no table; what was committed is."""
     topic = ctx.create("iceberg")
@@ -291,6 +352,8 @@ def main() -> int:
         report.run("parquet-by-day", parquet_partitioned, ctx)
         report.run("iceberg", iceberg, ctx)
         report.run("iceberg-by-day", iceberg_partitioned, ctx)
+        report.run("typed-parquet", typed, ctx, "parquet")
+        report.run("typed-iceberg", typed, ctx, "iceberg")
         report.run("transactions", transactions, ctx)
         report.run("kill-9", kill_nine, ctx)
         return report.finish(f"duckdb {duckdb.__version__}")
