@@ -23,6 +23,7 @@ use crate::group::state::GroupLimits;
 use crate::group::{Coordinator, GroupConfigs, GroupSettings, StorageLog};
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
+use crate::quota::{Mute, QuotaKey, QuotaStore, Throttle};
 use crate::registry;
 use crate::security::Principal;
 use crate::security::acl::{AclStore, Policy};
@@ -163,6 +164,8 @@ pub struct Broker {
     pub metrics: Arc<BrokerMetrics>,
     /// Access control lists; `None` while everybody may do everything.
     pub acls: Option<AclStore>,
+    /// Client quotas, and the rates they bound.
+    pub quotas: QuotaStore,
     pub started: Instant,
 }
 
@@ -210,6 +213,7 @@ impl Broker {
             Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
         topics.keep_offsets_in(Arc::new(groups.clone()));
         let acls = config.authorizes().then(|| AclStore::load(acl_policy(&config), meta.clone())).transpose()?;
+        let quotas = QuotaStore::load(meta.clone())?;
         Ok(Arc::new(Broker {
             registry,
             settings: BrokerSettings::of(&config),
@@ -229,6 +233,7 @@ impl Broker {
             scan_plans: PlanCache::default(),
             metrics: BrokerMetrics::new(config.observe.per_topic),
             acls,
+            quotas,
             config,
             started,
         }))
@@ -367,6 +372,8 @@ pub struct Connection {
     pub id: u64,
     pub client_addr: SocketAddr,
     pub listener: Arc<Listener>,
+    /// Until when it is not read from.
+    pub mute: Arc<Mute>,
     principal: ArcSwap<Principal>,
 }
 
@@ -374,7 +381,7 @@ impl Connection {
     /// A connection of somebody who has not said who they are.
     #[must_use]
     pub fn new(id: u64, client_addr: SocketAddr, listener: Arc<Listener>) -> Connection {
-        Connection { id, client_addr, listener, principal: ArcSwap::new(Principal::anonymous()) }
+        Connection { id, client_addr, listener, mute: Arc::default(), principal: ArcSwap::new(Principal::anonymous()) }
     }
 
     /// Who the client has proved to be so far.
@@ -396,6 +403,7 @@ impl Connection {
             client_addr: self.client_addr,
             client_id,
             listener: self.listener.clone(),
+            mute: self.mute.clone(),
             principal: self.principal(),
         }
     }
@@ -408,6 +416,8 @@ pub struct RequestContext {
     pub client_addr: SocketAddr,
     pub client_id: Option<String>,
     pub listener: Arc<Listener>,
+    /// Until when the connection is not read from.
+    pub mute: Arc<Mute>,
     /// Who asks: what the connection had proved when the request was read.
     pub principal: Arc<Principal>,
 }
@@ -415,6 +425,19 @@ pub struct RequestContext {
 impl RequestContext {
     pub fn advertised(&self) -> &Advertised {
         &self.listener.advertised
+    }
+
+    /// Counts bytes against the client's quota. The connection is not read from for as long as this tells.
+    pub fn meter(&self, broker: &Broker, key: QuotaKey, bytes: usize) -> Throttle {
+        let now_ms = broker.now_ms();
+        let client_id = self.client_id.as_deref().unwrap_or_default();
+        let throttle = broker.quotas.record(now_ms, key, &self.principal.name, client_id, bytes);
+        if throttle.0 > 0 {
+            let (principal, throttle_ms) = (&self.principal, throttle.0);
+            tracing::debug!(%principal, client_id, quota = key.name(), throttle_ms, "quota exceeded");
+            self.mute.extend(now_ms, throttle);
+        }
+        throttle
     }
 
     /// The name of the listener that the client came through.

@@ -24,6 +24,7 @@ use crate::api;
 use weir_storage::memory::Reservation;
 
 use crate::broker::{Broker, Connection, RequestContext};
+use crate::quota::{QuotaKey, Throttle};
 use crate::security::rules::{self, Access, Guarded, Verdict};
 use errors::ErrorCodes;
 
@@ -40,8 +41,9 @@ pub struct Accepted {
 }
 
 enum Work {
-    /// Queued already; what is left is to wait for its outcome. With the topics that its client may not write to.
-    Produce(Box<api::produce::Submitted>, Vec<TopicProduceResponse>),
+    /// Queued already; what is left is to wait for its outcome. With the topics that its client may
+    /// not write to, and how long it is throttled.
+    Produce(Box<api::produce::Submitted>, Vec<TopicProduceResponse>, Throttle),
     Plain(Bytes),
     /// ApiVersions of a version that is not served: answered in version 0 with the versions that are.
     UnsupportedApiVersions,
@@ -137,11 +139,14 @@ pub async fn accept(
     let work = match api {
         ApiKey::ApiVersions if !api::api_versions::VERSIONS.serves(version) => Work::UnsupportedApiVersions,
         ApiKey::Produce => {
+            // Its connection is silent from now on, not only from its answer on: more would be read meanwhile.
+            let throttle = context.meter(broker, QuotaKey::ProducerByteRate, frame.len());
             let mut split = split_produce(frame, header.body_offset, version, &limits)
                 .map_err(|e| Refused::Malformed { api: api_name(key), detail: e.to_string() })?;
             let access = Access::of(broker, &context, api, version);
             let refused = access.map(|access| rules::refuse_produce(&mut split, &access)).unwrap_or_default();
-            Work::Produce(Box::new(api::produce::submit(broker, version, split, memory.take()).await), refused)
+            let submitted = api::produce::submit(broker, version, split, memory.take()).await;
+            Work::Produce(Box::new(submitted), refused, throttle)
         }
         _ => {
             let body = frame.split_off(header.body_offset);
@@ -170,9 +175,10 @@ pub async fn answer(broker: &Arc<Broker>, accepted: Accepted) -> Result<Answer, 
     let Accepted { header, api, received, context, work, memory: _held } = accepted;
     let version = header.api_version;
     let answer = match work {
-        Work::Produce(submitted, refused) => match submitted.finish().await {
+        Work::Produce(submitted, refused, throttle) => match submitted.finish().await {
             api::produce::Outcome::Respond(mut response) => {
                 response.responses.extend(refused);
+                response.throttle_time_ms = throttle.wire();
                 Answer::Send(respond(broker, &header, api, version, &response)?, Vec::new())
             }
             api::produce::Outcome::Silent { failed: false } if refused.is_empty() => Answer::Silent,
@@ -279,7 +285,7 @@ impl Call<'_> {
         match self.api {
             ApiKey::Fetch => {
                 let request: FetchRequest = self.decode(body)?;
-                let (parts, hold) = api::fetch::handle(broker, ctx.advertised(), version, request, self.access.as_ref()).await;
+                let (parts, hold) = api::fetch::handle(broker, ctx, version, request, self.access.as_ref()).await;
                 Ok(Answer::Send(frame_parts(self.header, parts), hold))
             }
             ApiKey::ListOffsets => {
@@ -338,6 +344,12 @@ impl Call<'_> {
                 serve!(OffsetForLeaderEpochRequest, |r| api::offset_for_leader_epoch::handle(broker, r))
             }
             ApiKey::DescribeAcls => serve!(DescribeAclsRequest, |r| api::describe_acls::handle(broker, &r)),
+            ApiKey::DescribeClientQuotas => {
+                serve!(DescribeClientQuotasRequest, |r| api::describe_client_quotas::handle(broker, &r))
+            }
+            ApiKey::AlterClientQuotas => {
+                serve!(AlterClientQuotasRequest, |r| api::alter_client_quotas::handle(broker, r).await)
+            }
             ApiKey::CreateAcls => serve!(CreateAclsRequest, |r| api::create_acls::handle(broker, r).await),
             ApiKey::DeleteAcls => serve!(DeleteAclsRequest, |r| api::delete_acls::handle(broker, r).await),
             ApiKey::DescribeConfigs => {
@@ -393,8 +405,6 @@ impl Call<'_> {
             | ApiKey::RenewDelegationToken
             | ApiKey::ExpireDelegationToken
             | ApiKey::DescribeDelegationToken
-            | ApiKey::DescribeClientQuotas
-            | ApiKey::AlterClientQuotas
             | ApiKey::DescribeUserScramCredentials
             | ApiKey::AlterUserScramCredentials
             // Operations of a cluster.

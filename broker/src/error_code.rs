@@ -22,6 +22,7 @@ use crate::api::lookup::{EpochError, LookupError};
 use crate::api::produce::ProduceError;
 use crate::api::produce::validate::ValidateError;
 use crate::group::{GroupConfigError, GroupError};
+use crate::quota::QuotaError;
 use crate::security::acl::{AclError, AclStoreError};
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
@@ -443,6 +444,23 @@ impl KafkaError for AclError {
             | AclError::Principal { .. }
             | AclError::Length { .. }
             | AclError::Host { .. } => ErrorCode::InvalidRequest,
+        }
+    }
+}
+
+impl KafkaError for QuotaError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            QuotaError::UnknownKey { .. }
+            | QuotaError::NotEnforced { .. }
+            | QuotaError::Value { .. }
+            | QuotaError::NoEntity
+            | QuotaError::EntityType { .. }
+            | QuotaError::Twice { .. }
+            | QuotaError::Length { .. }
+            | QuotaError::MatchType { .. } => ErrorCode::InvalidRequest,
+            QuotaError::TooMany => ErrorCode::PolicyViolation,
+            QuotaError::Metadata(_) => ErrorCode::KafkaStorageError,
         }
     }
 }

@@ -425,6 +425,38 @@ Txn::CoordinatorNotAvailable 15 CoordinatorNotAvailable retriable
 }
 
 #[test]
+fn quotas() {
+    let got = lines(
+        "Quota",
+        vec![
+            &QuotaError::UnknownKey { key: text() },
+            &QuotaError::NotEnforced { key: text() },
+            &QuotaError::Value { key: "producer_byte_rate", value: 0.0 },
+            &QuotaError::NoEntity,
+            &QuotaError::EntityType { kind: text() },
+            &QuotaError::Twice { kind: text() },
+            &QuotaError::Length { kind: "user", bytes: 0 },
+            &QuotaError::MatchType { code: 9 },
+            &QuotaError::TooMany,
+            &QuotaError::Metadata(MetaError::Closed),
+        ],
+    );
+    let expected = "\
+Quota::UnknownKey 42 InvalidRequest final
+Quota::NotEnforced 42 InvalidRequest final
+Quota::Value 42 InvalidRequest final
+Quota::NoEntity 42 InvalidRequest final
+Quota::EntityType 42 InvalidRequest final
+Quota::Twice 42 InvalidRequest final
+Quota::Length 42 InvalidRequest final
+Quota::MatchType 42 InvalidRequest final
+Quota::TooMany 44 PolicyViolation final
+Quota::Metadata 56 KafkaStorageError retriable
+";
+    assert_eq!(got, expected);
+}
+
+#[test]
 fn access_control_lists() {
     let got = lines(
         "Acl",

@@ -13,6 +13,7 @@ pub mod limits;
 pub mod metrics;
 pub mod net;
 pub mod producer_ids;
+pub mod quota;
 pub mod registry;
 pub mod security;
 pub mod server;

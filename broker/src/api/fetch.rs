@@ -19,8 +19,9 @@ use weir_storage::log::AbortedTransaction;
 
 use super::lookup::{self, TopicRef};
 use super::{Versions, given};
-use crate::broker::{Advertised, Broker};
+use crate::broker::{Advertised, Broker, RequestContext};
 use crate::error_code::{ErrorCode, KafkaError};
+use crate::quota::QuotaKey;
 use crate::security::acl::Operation;
 use crate::security::rules::Access;
 use weir_storage::memory::Reservation;
@@ -122,18 +123,19 @@ impl FetchAnswer {
 /// the memory to hold until they are sent.
 pub async fn handle(
     broker: &Broker,
-    told: &Advertised,
+    ctx: &RequestContext,
     version: i16,
     request: FetchRequest,
     access: Option<&Access>,
 ) -> (Vec<Bytes>, Vec<Reservation>) {
-    let leader = Leader { node_id: broker.node_id(), epoch: broker.leader_epoch().0, address: told.clone() };
+    let leader =
+        Leader { node_id: broker.node_id(), epoch: broker.leader_epoch().0, address: ctx.advertised().clone() };
     let plan = read::Plan::new(&request, broker.settings.fetch_max_bytes);
     let wishes = columnar::Wishes::of(version, &request);
     let judged = access
         .map(|access| Judge { access, replicates: is_replica(version, &request).then(|| access.may_replicate()) });
     let mut hold = Vec::new();
-    let answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
+    let mut answer = match broker.fetch_sessions.begin(broker.now_ms(), session_request(version, request)) {
         Err(error) => {
             tracing::debug!(%error, "fetch session refused");
             FetchAnswer::refused(error, leader)
@@ -153,6 +155,8 @@ pub async fn handle(
         }
     };
     count(broker, &answer);
+    let bytes = answer.partitions.iter().map(FetchedPartition::records_bytes).sum();
+    answer.throttle_time_ms = ctx.meter(broker, QuotaKey::ConsumerByteRate, bytes).wire();
     (encode::encode(version, answer), hold)
 }
 

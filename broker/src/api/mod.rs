@@ -7,6 +7,7 @@ use kafka_protocol::protocol::StrBytes;
 
 pub mod add_offsets_to_txn;
 pub mod add_partitions_to_txn;
+pub mod alter_client_quotas;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
@@ -24,6 +25,7 @@ pub mod delete_groups;
 pub mod delete_records;
 pub mod delete_topics;
 pub mod describe_acls;
+pub mod describe_client_quotas;
 pub mod describe_cluster;
 pub mod describe_configs;
 pub mod describe_groups;
@@ -124,6 +126,8 @@ pub const SERVED: &[Versions] = &[
     alter_partition_reassignments::VERSIONS,
     list_partition_reassignments::VERSIONS,
     offset_delete::VERSIONS,
+    describe_client_quotas::VERSIONS,
+    alter_client_quotas::VERSIONS,
     describe_quorum::VERSIONS,
     update_features::VERSIONS,
     describe_cluster::VERSIONS,

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
+//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
 //! | `columns.rs`, `rows/` | consume with columns and predicates; its output formats |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
@@ -16,6 +16,7 @@
 //! It talks to brokers only through `weir_client`, so it works against any broker of the protocol. Results go to stdout, everything
 //! else to stderr. The exit code is 0 for success, 1 for failure, 130 if Ctrl-C ended a command that had not finished.
 
+mod acl;
 mod args;
 mod cluster;
 mod columns;
@@ -28,6 +29,7 @@ mod output;
 mod produce;
 mod profile;
 mod progress;
+mod quota;
 mod record_format;
 mod registry;
 mod reset;
@@ -104,6 +106,12 @@ pub enum Command {
     /// Topics that are lake tables: what is tiered, lag, errors
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Lake(lake::LakeArgs),
+    /// Access control lists: who may do what
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Acl(acl::AclArgs),
+    /// How much clients may produce and fetch in a second
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Quota(quota::QuotaArgs),
     /// Keep brokers and settings under a name
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Profile(profile::ProfileArgs),
@@ -141,6 +149,8 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
         Command::Cluster(args) => cluster::run(context, args, &mut out).await,
         Command::Registry(args) => registry::run(context, args, &mut out).await,
         Command::Lake(args) => lake::run(context, args, &mut out).await,
+        Command::Acl(args) => acl::run(context, args, &mut out).await,
+        Command::Quota(args) => quota::run(context, args, &mut out).await,
         Command::Profile(args) => profile::run(context, args, &mut out),
         Command::Completion(args) => completion::run(args, root, &mut out),
         Command::Produce(_) | Command::Consume(_) => Ok(()),

@@ -63,6 +63,8 @@ errors! {
     DescribeTransactionsResponse { transaction_states.error_code; }
     ListTransactionsResponse { error_code; }
     DescribeAclsResponse { error_code; }
+    DescribeClientQuotasResponse { error_code; }
+    AlterClientQuotasResponse { entries.error_code; }
     CreateAclsResponse { results.error_code; }
     DeleteAclsResponse { filter_results.error_code; }
     DescribeConfigsResponse { results.error_code; }

@@ -54,6 +54,7 @@ fn default_request(api: ApiKey, version: i16) -> BytesMut {
         ApiVersions => ApiVersionsRequest, CreateTopics => CreateTopicsRequest, DeleteTopics => DeleteTopicsRequest,
         DeleteRecords => DeleteRecordsRequest, InitProducerId => InitProducerIdRequest,
         OffsetForLeaderEpoch => OffsetForLeaderEpochRequest, DescribeAcls => DescribeAclsRequest,
+        DescribeClientQuotas => DescribeClientQuotasRequest, AlterClientQuotas => AlterClientQuotasRequest,
         CreateAcls => CreateAclsRequest, DeleteAcls => DeleteAclsRequest,
         DescribeConfigs => DescribeConfigsRequest, AlterConfigs => AlterConfigsRequest,
         DescribeLogDirs => DescribeLogDirsRequest, CreatePartitions => CreatePartitionsRequest,

@@ -164,6 +164,8 @@ async fn read_loop<R: AsyncRead + Unpin>(
             Ok(frame) => frame,
             Err(end) => return Ended::Frame(end),
         };
+        // A throttled client may send, and is not listened to.
+        tokio::time::sleep(connection.mute.left(broker.now_ms())).await;
         broker.metrics.bytes_in.increment(frame.len() as u64 + 4);
         // Awaited here, so that produce requests are queued in the order they came.
         let accepted = match dispatch::accept(broker, connection, frame, memory).await {

@@ -2,11 +2,14 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test: Clippy sees #[test] functions only
 
 mod admin;
+mod authorization;
+mod authorization_requests;
 mod column_client;
 mod columnar;
 mod groups;
 mod harness;
 mod produce_fetch;
+mod quotas;
 mod sessions;
 mod sweep;
 mod transactions;

@@ -49,6 +49,8 @@ async fn every_version_of_every_api_answers_an_empty_request() {
     sweep(&broker, DescribeTransactionsRequest::default(), done).await;
     sweep(&broker, ListTransactionsRequest::default().with_transactional_id_pattern(None), done).await;
     sweep(&broker, DescribeAclsRequest::default(), done).await;
+    sweep(&broker, DescribeClientQuotasRequest::default(), done).await;
+    sweep(&broker, AlterClientQuotasRequest::default(), done).await;
     sweep(&broker, CreateAclsRequest::default(), done).await;
     sweep(&broker, DeleteAclsRequest::default(), done).await;
     sweep(&broker, DescribeConfigsRequest::default(), done).await;

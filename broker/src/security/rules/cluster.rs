@@ -7,6 +7,8 @@
 //! | ListConfigResources | DescribeConfigs Cluster | the whole request |
 //! | DescribeAcls | Describe Cluster | the whole request |
 //! | CreateAcls, DeleteAcls | Alter Cluster | each binding, each filter |
+//! | DescribeClientQuotas, AlterClientQuotas | DescribeConfigs, AlterConfigs Cluster | the whole request, each entity |
+//! | DescribeUserScramCredentials, AlterUserScramCredentials | Describe, Alter Cluster | the whole request, each user |
 //! | DescribeLogDirs, ListPartitionReassignments, DescribeQuorum | Describe Cluster | the whole request |
 //! | AlterReplicaLogDirs, AlterPartitionReassignments, ElectLeaders, UpdateFeatures | Alter Cluster | the whole request |
 //! | DescribeCluster | nothing; what may be done is shown to those with Describe Cluster | |
@@ -114,9 +116,66 @@ macro_rules! of_cluster {
 of_cluster! {
     ListConfigResourcesRequest => ListConfigResourcesResponse, DescribeConfigs;
     DescribeAclsRequest => DescribeAclsResponse, Describe, with_error_message;
+    DescribeUserScramCredentialsRequest => DescribeUserScramCredentialsResponse, Describe, with_error_message;
     ListPartitionReassignmentsRequest => ListPartitionReassignmentsResponse, Describe, with_error_message;
     AlterPartitionReassignmentsRequest => AlterPartitionReassignmentsResponse, Alter, with_error_message;
     UpdateFeaturesRequest => UpdateFeaturesResponse, Alter, with_error_message;
+}
+
+impl Guarded for DescribeClientQuotasRequest {
+    type Response = DescribeClientQuotasResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DescribeClientQuotasResponse> {
+        if access.cluster(Operation::DescribeConfigs) {
+            return Verdict::Allowed;
+        }
+        let message = access.message(ErrorCode::ClusterAuthorizationFailed, Operation::DescribeConfigs);
+        let answer = DescribeClientQuotasResponse::default().with_error_code(CLUSTER_REFUSED);
+        Verdict::refused(answer.with_error_message(message).with_entries(None))
+    }
+}
+
+impl Guarded for AlterClientQuotasRequest {
+    type Response = AlterClientQuotasResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, AlterClientQuotasResponse> {
+        use kafka_protocol::messages::alter_client_quotas_response::{EntityData, EntryData};
+        if access.cluster(Operation::AlterConfigs) {
+            return Verdict::Allowed;
+        }
+        let message = access.message(ErrorCode::ClusterAuthorizationFailed, Operation::AlterConfigs);
+        let entries = self.entries.iter().map(|entry| {
+            let entity = entry.entity.iter().map(|part| {
+                let name = part.entity_name.clone();
+                EntityData::default().with_entity_type(part.entity_type.clone()).with_entity_name(name)
+            });
+            let refused = EntryData::default().with_error_code(CLUSTER_REFUSED).with_error_message(message.clone());
+            refused.with_entity(entity.collect())
+        });
+        Verdict::refused(AlterClientQuotasResponse::default().with_entries(entries.collect()))
+    }
+}
+
+impl Guarded for AlterUserScramCredentialsRequest {
+    type Response = AlterUserScramCredentialsResponse;
+
+    fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, AlterUserScramCredentialsResponse> {
+        use kafka_protocol::messages::alter_user_scram_credentials_response::AlterUserScramCredentialsResult;
+        if access.cluster(Operation::Alter) {
+            return Verdict::Allowed;
+        }
+        let message = access.message(ErrorCode::ClusterAuthorizationFailed, Operation::Alter);
+        let users = self.deletions.iter().map(|user| &user.name).chain(self.upsertions.iter().map(|user| &user.name));
+        // Each user once, as the answer has them.
+        let users: std::collections::BTreeSet<_> = users.map(|name| name.to_string()).collect();
+        let results = users.into_iter().map(|user| {
+            AlterUserScramCredentialsResult::default()
+                .with_user(crate::api::wire(user))
+                .with_error_code(CLUSTER_REFUSED)
+                .with_error_message(message.clone())
+        });
+        Verdict::refused(AlterUserScramCredentialsResponse::default().with_results(results.collect()))
+    }
 }
 
 impl Guarded for DescribeQuorumRequest {

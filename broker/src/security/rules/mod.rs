@@ -82,6 +82,8 @@ macro_rules! open_to_everybody {
 
 open_to_everybody! {
     ApiVersionsRequest => ApiVersionsResponse,
+    SaslHandshakeRequest => SaslHandshakeResponse,
+    SaslAuthenticateRequest => SaslAuthenticateResponse,
 }
 
 /// Who asks, and what they may do. Holds one snapshot of the access control lists, so that one request is judged by one state.

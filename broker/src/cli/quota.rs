@@ -1,0 +1,158 @@
+//! `weir quota`: how much clients may produce and fetch in a second.
+
+use std::io::Write;
+
+use clap::ArgGroup;
+use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use kafka_protocol::messages::{AlterClientQuotasRequest, DescribeClientQuotasRequest};
+use kafka_protocol::protocol::StrBytes;
+use serde_json::{Map, Value, json};
+use weir_client::Client;
+
+use super::output::{Format, OutputArgs, print_list};
+use super::{CliError, Context, note};
+use crate::config::{ByteCount, SettingValue};
+
+/// Flags of `quota`.
+#[derive(Debug, clap::Args)]
+pub struct QuotaArgs {
+    #[command(flatten)]
+    output: OutputArgs,
+    #[command(subcommand)]
+    command: QuotaCommand,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum QuotaCommand {
+    /// List all quotas
+    #[command(visible_alias = "ls")]
+    List,
+    /// Set or remove quotas of a user, a client id, or a client id of a user
+    Set(SetArgs),
+}
+
+fn rate(text: &str) -> Result<f64, String> {
+    ByteCount::parse(text).map(|bytes| bytes.0 as f64).map_err(|error| error.to_string())
+}
+
+#[derive(Debug, clap::Args)]
+#[command(
+    group = ArgGroup::new("who").required(true).multiple(true).args(["user", "default_user", "client_id", "default_client_id"]),
+    group = ArgGroup::new("what").required(true).multiple(true).args(["producer_byte_rate", "consumer_byte_rate", "remove"]),
+)]
+struct SetArgs {
+    /// The user
+    #[arg(long, value_name = "NAME", conflicts_with = "default_user")]
+    user: Option<String>,
+    /// Every user without a quota of their own
+    #[arg(long)]
+    default_user: bool,
+    /// The client id
+    #[arg(long, value_name = "NAME", conflicts_with = "default_client_id")]
+    client_id: Option<String>,
+    /// Every client id without a quota of its own
+    #[arg(long)]
+    default_client_id: bool,
+    /// Bytes of produce requests in a second, e.g. 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    producer_byte_rate: Option<f64>,
+    /// Bytes of fetched records in a second, e.g. 10MiB
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    consumer_byte_rate: Option<f64>,
+    /// Quotas to remove: producer_byte_rate, consumer_byte_rate
+    #[arg(long, value_name = "QUOTA", value_delimiter = ',')]
+    remove: Vec<String>,
+}
+
+impl SetArgs {
+    fn entry(&self) -> EntryData {
+        let text = |text: &str| StrBytes::from_string(text.to_owned());
+        let part = |kind: &str, name: &Option<String>, is_default: bool| {
+            let entity = EntityData::default().with_entity_type(text(kind));
+            (name.is_some() || is_default).then(|| entity.with_entity_name(name.as_deref().map(text)))
+        };
+        let entity = [
+            part("user", &self.user, self.default_user),
+            part("client-id", &self.client_id, self.default_client_id),
+        ];
+        let set = [
+            ("producer_byte_rate", self.producer_byte_rate),
+            ("consumer_byte_rate", self.consumer_byte_rate),
+        ];
+        let set = set.into_iter().filter_map(|(key, value)| {
+            Some(OpData::default().with_key(text(key)).with_value(value?))
+        });
+        let removed = self.remove.iter().map(|key| OpData::default().with_key(text(key)).with_remove(true));
+        EntryData::default().with_entity(entity.into_iter().flatten().collect()).with_ops(set.chain(removed).collect())
+    }
+}
+
+pub(crate) async fn run(context: &Context, args: QuotaArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
+    let client = context.client()?;
+    if let QuotaCommand::Set(set) = &args.command {
+        alter(&client, set).await?;
+    }
+    list(&client, args.output.output, out).await
+}
+
+async fn alter(client: &Client, set: &SetArgs) -> Result<(), CliError> {
+    let connection = client.controller().await?;
+    let request = AlterClientQuotasRequest::default().with_entries(vec![set.entry()]);
+    let response = connection.call(|_| request).await?;
+    for entry in &response.entries {
+        let detail = entry.error_message.as_deref();
+        connection.check::<AlterClientQuotasRequest>("the quotas", entry.error_code, detail)?;
+    }
+    Ok(())
+}
+
+async fn list(client: &Client, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
+    let connection = client.controller().await?;
+    let response = connection.call(|_| DescribeClientQuotasRequest::default()).await?;
+    let detail = response.error_message.as_deref();
+    connection.check::<DescribeClientQuotasRequest>("the quotas", response.error_code, detail)?;
+    let entries = response.entries.unwrap_or_default();
+    let items = entries.iter().map(|entry| {
+        let mut item = Map::new();
+        for part in &entry.entity {
+            let name = part.entity_name.as_deref().unwrap_or("<default>");
+            item.insert(part.entity_type.to_string(), json!(name));
+        }
+        item.extend(entry.values.iter().map(|value| (value.key.to_string(), json!(value.value as u64))));
+        Value::Object(item)
+    });
+    let items: Vec<Value> = items.collect();
+    if items.is_empty() && format == Format::Table {
+        note("no quotas; `weir quota set` makes some");
+    }
+    let columns = [
+        ("user", "USER"),
+        ("client-id", "CLIENT-ID"),
+        ("producer_byte_rate", "PRODUCER BYTES/S"),
+        ("consumer_byte_rate", "CONSUMER BYTES/S"),
+    ];
+    print_list(out, format, &columns, &items)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_become_one_entity_and_its_changes() {
+        let set = SetArgs {
+            user: Some("a".to_owned()),
+            default_user: false,
+            client_id: None,
+            default_client_id: true,
+            producer_byte_rate: Some(rate("1MiB").unwrap()),
+            consumer_byte_rate: None,
+            remove: vec!["consumer_byte_rate".to_owned()],
+        };
+        let entry = set.entry();
+        let parts: Vec<_> = entry.entity.iter().map(|e| (e.entity_type.as_str(), e.entity_name.as_deref())).collect();
+        assert_eq!(parts, [("user", Some("a")), ("client-id", None)]);
+        let ops: Vec<_> = entry.ops.iter().map(|op| (op.key.as_str(), op.value, op.remove)).collect();
+        assert_eq!(ops, [("producer_byte_rate", 1_048_576.0, false), ("consumer_byte_rate", 0.0, true)]);
+    }
+}

@@ -1,0 +1,83 @@
+//! Client quotas over the wire: set and described by Kafka's APIs, told in answers, kept by not reading from the connection.
+//!
+//! Seen failing: with the silence told and not kept (the next answer came at once).
+use std::time::{Duration, Instant};
+
+use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
+use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
+use kafka_protocol::messages::*;
+use weir_protocol::records::Compression;
+
+use crate::harness::*;
+
+/// Bytes in a second; the window is ten seconds long.
+const RATE: usize = 50_000;
+
+async fn set(client: &mut Client, kind: &str, key: &str, value: Option<f64>) -> i16 {
+    let entity = EntityData::default().with_entity_type(s(kind)).with_entity_name(Some(s("api-test")));
+    let op = OpData::default().with_key(s(key)).with_value(value.unwrap_or_default()).with_remove(value.is_none());
+    let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![op]);
+    client.call(1, &AlterClientQuotasRequest::default().with_entries(vec![entry])).await.entries[0].error_code
+}
+
+/// What is set for client ids, as `key=value`.
+async fn described(client: &mut Client) -> Vec<String> {
+    let any = ComponentData::default().with_entity_type(s("client-id")).with_match_type(2).with_match(None);
+    let request = DescribeClientQuotasRequest::default().with_components(vec![any]);
+    let answer = client.call(1, &request).await;
+    let values = answer.entries.unwrap().into_iter().flat_map(|entry| entry.values);
+    values.map(|value| format!("{}={}", value.key, value.value)).collect()
+}
+
+/// About two and a half seconds are due after 12.5 seconds' worth in one go.
+fn is_due(throttle_ms: i32) -> bool {
+    (2_000..4_000).contains(&throttle_ms)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_produces_or_fetches_too_fast_is_told_and_not_read_from() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let topic = Topic { name: "t".to_owned(), id: client.create_topic("t", 1, &[]).await };
+    assert_eq!(set(&mut client, "client-id", "producer_byte_rate", Some(RATE as f64)).await, 0);
+    assert_eq!(described(&mut client).await, [format!("producer_byte_rate={RATE}")]);
+    let text = "x".repeat(RATE * 5 / 2);
+    let values = [text.as_str(); 5];
+    let request = produce_request(13, &topic, 0, 1, batch(Compression::None, &values));
+    let answer = client.call(13, &request).await;
+    assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "throttled is not refused");
+    assert!(is_due(answer.throttle_time_ms), "{}", answer.throttle_time_ms);
+
+    // A client that sends all the same is not heard; others are.
+    let told = Duration::from_millis(answer.throttle_time_ms as u64);
+    let start = Instant::now();
+    let mut other = Client::connect(&broker).await;
+    assert_eq!(set(&mut other, "client-id", "producer_byte_rate", None).await, 0);
+    assert!(start.elapsed() < told / 2, "another connection waited");
+    assert_eq!(set(&mut client, "client-id", "consumer_byte_rate", Some(RATE as f64)).await, 0);
+    assert!(start.elapsed() >= told - Duration::from_millis(200), "{:?} of {told:?}", start.elapsed());
+
+    let fetched = client.call(18, &fetch_request(18, &topic, 0, 0)).await;
+    assert_eq!(records(only(&fetched)).len(), 5);
+    assert!(is_due(fetched.throttle_time_ms), "{}", fetched.throttle_time_ms);
+    let told = Duration::from_millis(fetched.throttle_time_ms as u64);
+    let start = Instant::now();
+    assert_eq!(described(&mut client).await, [format!("consumer_byte_rate={RATE}")]);
+    assert!(start.elapsed() >= told - Duration::from_millis(200), "{:?} of {told:?}", start.elapsed());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn quotas_that_would_not_be_kept_are_refused() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    for (kind, key, value) in [
+        ("client-id", "request_percentage", 50.0),
+        ("client-id", "controller_mutation_rate", 5.0),
+        ("ip", "connection_creation_rate", 5.0),
+        ("client-id", "producer_byte_rate", 0.5),
+        ("host", "producer_byte_rate", 5.0),
+    ] {
+        assert_eq!(set(&mut client, kind, key, Some(value)).await, 42, "{kind} {key} {value}");
+    }
+    assert!(described(&mut client).await.is_empty());
+}
