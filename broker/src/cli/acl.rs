@@ -279,7 +279,10 @@ fn shown(AclBinding { pattern, entry }: &AclBinding) -> Value {
 }
 
 /// Resource, name and pattern; principal, host, operation and permission: as on the wire, to names.
-fn row((resource, name, pattern): (i8, &str, i8), (principal, host, operation, permission): (&str, &str, i8, i8)) -> Value {
+fn row(
+    (resource, name, pattern): (i8, &str, i8),
+    (principal, host, operation, permission): (&str, &str, i8, i8),
+) -> Value {
     let or_code = |name: Option<&'static str>, code: i8| name.map_or_else(|| code.to_string(), str::to_owned);
     json!({
         "permission": or_code(Permission::of_wire(permission).map(Permission::name), permission),

@@ -71,17 +71,11 @@ impl SetArgs {
             let entity = EntityData::default().with_entity_type(text(kind));
             (name.is_some() || is_default).then(|| entity.with_entity_name(name.as_deref().map(text)))
         };
-        let entity = [
-            part("user", &self.user, self.default_user),
-            part("client-id", &self.client_id, self.default_client_id),
-        ];
-        let set = [
-            ("producer_byte_rate", self.producer_byte_rate),
-            ("consumer_byte_rate", self.consumer_byte_rate),
-        ];
-        let set = set.into_iter().filter_map(|(key, value)| {
-            Some(OpData::default().with_key(text(key)).with_value(value?))
-        });
+        let entity =
+            [part("user", &self.user, self.default_user), part("client-id", &self.client_id, self.default_client_id)];
+        let set = [("producer_byte_rate", self.producer_byte_rate), ("consumer_byte_rate", self.consumer_byte_rate)];
+        let set =
+            set.into_iter().filter_map(|(key, value)| Some(OpData::default().with_key(text(key)).with_value(value?)));
         let removed = self.remove.iter().map(|key| OpData::default().with_key(text(key)).with_remove(true));
         EntryData::default().with_entity(entity.into_iter().flatten().collect()).with_ops(set.chain(removed).collect())
     }

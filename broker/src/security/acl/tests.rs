@@ -193,6 +193,17 @@ fn model(policy: &Policy, all: &[AclBinding], user: &Principal, host: IpAddr, op
     !denied && mine.iter().any(|b| b.entry.permission == Permission::Allow && allows(b.entry.operation))
 }
 
+/// Operations between which there is something to confuse.
+const DENSE: [Operation; 7] = [
+    Operation::All,
+    Operation::Read,
+    Operation::Write,
+    Operation::Alter,
+    Operation::Describe,
+    Operation::AlterConfigs,
+    Operation::DescribeConfigs,
+];
+
 fn some_binding() -> impl Strategy<Value = AclBinding> {
     let name = prop::sample::select(vec!["*", "a", "ab", "abc", "b", "ä", "kafka-cluster"]);
     let resource = prop::sample::select(ResourceType::ALL[..2].to_vec());
@@ -200,7 +211,7 @@ fn some_binding() -> impl Strategy<Value = AclBinding> {
     let host = prop::sample::select(vec!["*", "127.0.0.1", "10.0.0.1"]);
     let rest = (
         prop::sample::select(PatternType::ALL.to_vec()),
-        prop::sample::select(Operation::ALL.to_vec()),
+        prop::sample::select(DENSE.to_vec()),
         prop::sample::select(Permission::ALL.to_vec()),
     );
     (resource, name, who, host, rest).prop_map(|(resource, name, who, host, (pattern, operation, permission))| {
@@ -212,25 +223,30 @@ fn some_binding() -> impl Strategy<Value = AclBinding> {
 }
 
 proptest! {
-    /// Seen failing: with a denial of Read also denying Describe, and with prefixes looked up at their longest length only.
+    /// Every question of a small world. Seen failing: with a denial of Read also denying Describe. (The first version asked one random
+    /// question for each set of bindings, and passed.)
     #[test]
     fn the_index_decides_as_somebody_who_reads_every_binding(
         bindings in prop::collection::vec(some_binding(), 0..12),
-        user in prop::sample::select(vec!["a", "b", "c", "root"]),
-        host in prop::sample::select(vec![[127, 0, 0, 1], [10, 0, 0, 1], [10, 0, 0, 2]]),
-        operation in prop::sample::select(Operation::ALL.to_vec()),
-        name in prop::sample::select(vec!["a", "ab", "abcd", "b", "ä1", "zzz"]),
         allow_if_no_acl in any::<bool>(),
     ) {
         let policy = Policy { super_users: [Principal::user("root")].into(), allow_if_no_acl };
-        let (user, host) = (Principal::user(user), IpAddr::from(host));
-        let expected = model(&policy, &bindings, &user, host, operation, name);
-        let index = AclIndex::new(policy, bindings);
-        let decided = index.authorize(&user, host, operation, ResourceType::Topic, name);
-        prop_assert_eq!(decided.is_allowed(), expected);
-        // Who may write to a name that exists in this small world may write to some topic.
-        if expected && operation == Operation::Write {
-            prop_assert!(index.authorize_some(&user, host, operation, ResourceType::Topic).is_allowed());
+        let index = AclIndex::new(policy.clone(), bindings.clone());
+        for user in ["a", "b", "root"].map(Principal::user) {
+            for host in [[127, 0, 0, 1], [10, 0, 0, 1], [10, 0, 0, 2]].map(IpAddr::from) {
+                for operation in Operation::ALL.iter().copied() {
+                    let mut writes_somewhere = false;
+                    for name in ["a", "ab", "abcd", "b", "ä1", "zzz"] {
+                        let expected = model(&policy, &bindings, &user, host, operation, name);
+                        let decided = index.authorize(&user, host, operation, ResourceType::Topic, name).is_allowed();
+                        prop_assert_eq!(decided, expected, "{} {} {} {}", user, host, operation, name);
+                        writes_somewhere |= expected && operation == Operation::Write;
+                    }
+                    // Who may write to a name of this small world may write to some topic.
+                    let some = index.authorize_some(&user, host, operation, ResourceType::Topic).is_allowed();
+                    prop_assert!(some || !writes_somewhere, "{} {}", user, host);
+                }
+            }
         }
     }
 }
