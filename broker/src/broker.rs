@@ -27,6 +27,7 @@ use crate::quota::{Mute, QuotaKey, QuotaStore, Throttle};
 use crate::registry;
 use crate::security::Principal;
 use crate::security::acl::{AclStore, Policy};
+use crate::security::audit::Audit;
 use crate::tables::{Schemas, TableGuard};
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
@@ -130,6 +131,8 @@ pub fn kafka_id(id: uuid::Uuid) -> String {
 /// Why the broker cannot be opened.
 #[derive(Debug, Error)]
 pub enum StartError {
+    #[error("cannot open the audit log {path}: {source}; name another file with `audit.file`")]
+    Audit { path: String, source: std::io::Error },
     #[error(transparent)]
     Metadata(#[from] MetaError),
     #[error(transparent)]
@@ -164,6 +167,8 @@ pub struct Broker {
     pub metrics: Arc<BrokerMetrics>,
     /// Access control lists; `None` while everybody may do everything.
     pub acls: Option<AclStore>,
+    /// Who was refused what, and who changed what.
+    pub audit: Audit,
     /// Client quotas, and the rates they bound.
     pub quotas: QuotaStore,
     pub started: Instant,
@@ -213,6 +218,7 @@ impl Broker {
             Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
         topics.keep_offsets_in(Arc::new(groups.clone()));
         let acls = config.authorizes().then(|| AclStore::load(acl_policy(&config), meta.clone())).transpose()?;
+        let audit = audit_log(&config)?;
         let quotas = QuotaStore::load(meta.clone())?;
         Ok(Arc::new(Broker {
             registry,
@@ -233,6 +239,7 @@ impl Broker {
             scan_plans: PlanCache::default(),
             metrics: BrokerMetrics::new(config.observe.per_topic),
             acls,
+            audit,
             quotas,
             config,
             started,
@@ -279,6 +286,16 @@ async fn forget_deleted_topics(topics: Weak<Topics>) {
             tracing::warn!(%error, "records of deleted topics are kept for now");
         }
     }
+}
+
+fn audit_log(config: &Config) -> Result<Audit, StartError> {
+    let settings = &config.authorization;
+    let path = settings.audit_file.trim();
+    if path.is_empty() {
+        return Ok(Audit::off());
+    }
+    let opened = Audit::to_file(std::path::Path::new(path), settings.audit_file_max.0);
+    opened.map_err(|source| StartError::Audit { path: path.to_owned(), source })
 }
 
 fn acl_policy(config: &Config) -> Policy {

@@ -8,7 +8,7 @@ mod errors;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bytes::{BufMut, Bytes, BytesMut};
@@ -25,6 +25,7 @@ use weir_storage::memory::Reservation;
 
 use crate::broker::{Broker, Connection, RequestContext};
 use crate::quota::{QuotaKey, Throttle};
+use crate::security::audit::AuditEvent;
 use crate::security::rules::{self, Access, Guarded, Verdict};
 use errors::ErrorCodes;
 
@@ -189,7 +190,7 @@ pub async fn answer(broker: &Arc<Broker>, accepted: Accepted) -> Result<Answer, 
         }
         Work::Plain(body) => {
             let access = Access::of(broker, &context, api, version);
-            let call = Call { broker, header: &header, api, context, access };
+            let call = Call { broker, header: &header, api, context, access, audited: OnceLock::new() };
             call.handle(body).await?
         }
     };
@@ -247,6 +248,8 @@ struct Call<'a> {
     context: RequestContext,
     /// `None` while everybody may do everything.
     access: Option<Access>,
+    /// What an administrator's request is about, if the audit log wants to know.
+    audited: OnceLock<Vec<String>>,
 }
 
 impl Call<'_> {
@@ -259,7 +262,30 @@ impl Call<'_> {
         self.access.as_ref().map_or(Verdict::Allowed, |access| request.admit(access))
     }
 
+    fn note_subjects<R: Guarded>(&self, request: &R) {
+        if self.broker.audit.is_on()
+            && let Some(subjects) = request.audited()
+        {
+            self.audited.get_or_init(|| subjects);
+        }
+    }
+
+    fn audit<R: ErrorCodes>(&self, response: &R) {
+        let Some(subjects) = self.audited.get() else { return };
+        let mut errors = std::collections::BTreeSet::new();
+        response.each_error(&mut |code| {
+            if code != 0 {
+                errors.insert(crate::metrics::error_name(code));
+            }
+        });
+        let api = api_name(self.header.api_key).to_owned();
+        let event = AuditEvent::AdminRequest { api, subjects: subjects.clone(), errors: errors.into_iter().collect() };
+        let (context, host) = (&self.context, self.context.client_addr.ip());
+        self.broker.audit.record(&context.principal, host, context.client_id.as_deref(), &event);
+    }
+
     fn respond<R: Encodable + ErrorCodes>(&self, response: &R) -> Result<Answer, Refused> {
+        self.audit(response);
         let parts = respond(self.broker, self.header, self.api, self.header.api_version, response)?;
         Ok(Answer::Send(parts, Vec::new()))
     }
@@ -271,6 +297,7 @@ impl Call<'_> {
             ($request:ty, |$r:ident| $run:expr) => {{
                 #[allow(unused_mut)] // a rule may change it
                 let mut $r: $request = self.decode(body)?;
+                self.note_subjects(&$r);
                 match self.admit(&mut $r) {
                     Verdict::Allowed => self.respond(&$run),
                     Verdict::Refused(answer) => self.respond(&*answer),

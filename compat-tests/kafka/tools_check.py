@@ -171,6 +171,14 @@ def configs(check):
     check.that("retention.ms=604800000" in said and "max.message.bytes=1048588" in said, said)
     said = check.kafka("kafka-configs", "--alter", *entity, "--add-config", "no.such.config=1", fails=True)
     check.that("InvalidConfigurationException" in said or "InvalidRequestException" in said, said)
+    # Quotas of a client id that nobody uses.
+    client = ["--entity-type", "clients", "--entity-name", check.suite.name("client")]
+    check.kafka("kafka-configs", "--alter", *client, "--add-config", "producer_byte_rate=1048576,consumer_byte_rate=2097152")
+    said = check.kafka("kafka-configs", "--describe", *client)
+    check.that("producer_byte_rate=1048576" in said and "consumer_byte_rate=2097152" in said, said)
+    check.kafka("kafka-configs", "--alter", *client, "--delete-config", "producer_byte_rate,consumer_byte_rate")
+    said = check.kafka("kafka-configs", "--describe", *client)
+    check.that("byte_rate" not in said, said)
 
 
 def offsets_and_deletion(check):

@@ -39,7 +39,8 @@ pub async fn handle(broker: &Broker, request: CreateAclsRequest) -> CreateAclsRe
     CreateAclsResponse::default().with_results(results.collect())
 }
 
-fn binding(wanted: &AclCreation) -> Result<AclBinding, AclError> {
+/// Reads and checks one.
+pub(crate) fn binding(wanted: &AclCreation) -> Result<AclBinding, AclError> {
     fn read<T>(field: &'static str, code: i8, value: Option<T>) -> Result<T, AclError> {
         value.ok_or(AclError::InvalidField { field, code })
     }

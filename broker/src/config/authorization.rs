@@ -1,6 +1,6 @@
 //! Settings of authorisation: whether there is any, and who is beyond it.
 use super::declare::settings;
-use super::values::{SettingValue, ValueError};
+use super::values::{ByteCount, SettingValue, ValueError};
 use crate::security::Principal;
 
 settings! {
@@ -14,6 +14,11 @@ settings! {
         "super.users" => super_users: Principals = Principals::default();
         /// What no list mentions is allowed to everybody. As in Kafka; leave it off where strangers can connect.
         "allow.everyone.if.no.acl.found" => allow_if_no_acl: bool = false;
+        /// File to which is appended who was refused what and who changed what, one JSON object a line; names only, never values.
+        /// Empty = none.
+        "audit.file" => audit_file: String = String::new();
+        /// Size at which the audit file is renamed to `FILE.1`, in place of the one before.
+        "audit.file.max.bytes" => audit_file_max: ByteCount = ByteCount::mib(100);
     }
 }
 

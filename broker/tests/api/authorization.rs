@@ -263,3 +263,41 @@ async fn refused_produce_without_acks_closes_the_connection() {
         assert_eq!(matches!(answer, Answer::Close), closes, "{who}: {answer:?}");
     }
 }
+
+/// The audit log names who was refused and who changed what, and holds no value of a config: one may be a secret.
+#[tokio::test(flavor = "multi_thread")]
+async fn audit_log_tells_refusals_and_changes_and_no_secrets() {
+    use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
+    const CANARY: &str = "s3cr3t-canary-7341";
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("audit.jsonl");
+    let settings = [("authorizer", "on"), ("super.users", "User:root"), ("audit.file", path.to_str().unwrap())];
+    let world = world(&settings, &bindings()).await;
+    for who in ["root", "reader"] {
+        let config = AlterableConfig::default().with_name(s("retention.ms")).with_value(Some(s(CANARY)));
+        let resource =
+            AlterConfigsResource::default().with_resource_type(2).with_resource_name(s("t")).with_configs(vec![config]);
+        let request = IncrementalAlterConfigsRequest::default().with_resources(vec![resource]);
+        Caller::new(&world, who).call(1, request).await;
+    }
+    let mut text = String::new();
+    for _ in 0..2_000 {
+        text = std::fs::read_to_string(&path).unwrap();
+        if text.lines().count() >= 3 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    let lines: Vec<serde_json::Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let brief: Vec<_> =
+        lines.iter().map(|line| (line["event"].as_str().unwrap(), line["principal"].as_str().unwrap())).collect();
+    assert_eq!(
+        brief,
+        [("admin_request", "User:root"), ("authorization_failed", "User:reader"), ("admin_request", "User:reader")]
+    );
+    assert_eq!(lines[0]["subjects"][0], "2:t retention.ms");
+    assert_eq!(lines[0]["errors"][0], "INVALID_CONFIG");
+    assert_eq!(lines[1]["operation"], "ALTER_CONFIGS");
+    assert_eq!(lines[2]["errors"][0], "TOPIC_AUTHORIZATION_FAILED");
+    assert!(!text.contains(CANARY), "{text}");
+}

@@ -16,6 +16,7 @@ use kafka_protocol::messages::alter_configs_response::AlterConfigsResourceRespon
 use kafka_protocol::messages::alter_replica_log_dirs_response::{
     AlterReplicaLogDirPartitionResult, AlterReplicaLogDirTopicResult,
 };
+use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_acls_response::AclCreationResult;
 use kafka_protocol::messages::delete_acls_response::DeleteAclsFilterResult;
 use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
@@ -68,6 +69,15 @@ macro_rules! alter_configs {
     ($($request:ident => $response:ident, $result:ident;)*) => {$(
         impl Guarded for $request {
             type Response = $response;
+
+            fn audited(&self) -> Option<Vec<String>> {
+                let subjects = self.resources.iter().map(|resource| {
+                    // Values may be secrets; their names are not.
+                    let names: Vec<&str> = resource.configs.iter().map(|config| config.name.as_str()).collect();
+                    format!("{}:{} {}", resource.resource_type, resource.resource_name, names.join(","))
+                });
+                Some(subjects.collect())
+            }
 
             fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, $response> {
                 let operation = Operation::AlterConfigs;
@@ -138,6 +148,10 @@ impl Guarded for DescribeClientQuotasRequest {
 impl Guarded for AlterClientQuotasRequest {
     type Response = AlterClientQuotasResponse;
 
+    fn audited(&self) -> Option<Vec<String>> {
+        Some(self.entries.iter().map(|entry| format!("{:?} {:?}", entry.entity, entry.ops)).collect())
+    }
+
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, AlterClientQuotasResponse> {
         use kafka_protocol::messages::alter_client_quotas_response::{EntityData, EntryData};
         if access.cluster(Operation::AlterConfigs) {
@@ -158,6 +172,11 @@ impl Guarded for AlterClientQuotasRequest {
 
 impl Guarded for AlterUserScramCredentialsRequest {
     type Response = AlterUserScramCredentialsResponse;
+
+    fn audited(&self) -> Option<Vec<String>> {
+        let (gone, set) = (self.deletions.iter(), self.upsertions.iter());
+        Some(gone.map(|user| user.name.to_string()).chain(set.map(|user| user.name.to_string())).collect())
+    }
 
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, AlterUserScramCredentialsResponse> {
         use kafka_protocol::messages::alter_user_scram_credentials_response::AlterUserScramCredentialsResult;
@@ -256,6 +275,13 @@ impl Guarded for AlterReplicaLogDirsRequest {
 impl Guarded for CreateAclsRequest {
     type Response = CreateAclsResponse;
 
+    fn audited(&self) -> Option<Vec<String>> {
+        let subject = |wanted: &AclCreation| {
+            crate::api::create_acls::binding(wanted).map_or_else(|error| error.to_string(), |made| made.to_string())
+        };
+        Some(self.creations.iter().map(subject).collect())
+    }
+
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, CreateAclsResponse> {
         if access.cluster(Operation::Alter) {
             return Verdict::Allowed;
@@ -268,6 +294,10 @@ impl Guarded for CreateAclsRequest {
 
 impl Guarded for DeleteAclsRequest {
     type Response = DeleteAclsResponse;
+
+    fn audited(&self) -> Option<Vec<String>> {
+        Some(self.filters.iter().map(|filter| format!("{filter:?}")).collect())
+    }
 
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DeleteAclsResponse> {
         if access.cluster(Operation::Alter) {

@@ -209,6 +209,10 @@ impl OffsetFetchRule for OffsetFetchRequest {
 impl Guarded for OffsetDeleteRequest {
     type Response = OffsetDeleteResponse;
 
+    fn audited(&self) -> Option<Vec<String>> {
+        Some(vec![self.group_id.to_string()])
+    }
+
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, OffsetDeleteResponse> {
         if !access.group(Operation::Delete, &self.group_id) {
             return Verdict::refused(OffsetDeleteResponse::default().with_error_code(GROUP_REFUSED));
@@ -332,6 +336,10 @@ fn hide_topics(access: &Access, group: &mut DescribedConsumerGroup) {
 
 impl Guarded for DeleteGroupsRequest {
     type Response = DeleteGroupsResponse;
+
+    fn audited(&self) -> Option<Vec<String>> {
+        Some(self.groups_names.iter().map(|group| group.to_string()).collect())
+    }
 
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DeleteGroupsResponse> {
         let refused = take_refused(&mut self.groups_names, |group| access.group(Operation::Delete, group));

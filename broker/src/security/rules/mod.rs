@@ -25,6 +25,7 @@ use weir_protocol::ids::TopicId;
 
 use super::Principal;
 use super::acl::{AclIndex, CLUSTER_NAME, Operation, ResourceType};
+use super::audit::AuditEvent;
 use crate::broker::{Broker, RequestContext};
 use crate::error_code::ErrorCode;
 
@@ -65,6 +66,12 @@ pub trait Guarded {
 
     /// Takes out what the client may not ask for.
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, Self::Response>;
+
+    /// What a request of an administrator is about, for the audit log: names, never values. `None` = it changes nothing that
+    /// administrators answer for.
+    fn audited(&self) -> Option<Vec<String>> {
+        None
+    }
 }
 
 /// Requests that everybody may send: what clients need before they are anybody.
@@ -92,6 +99,7 @@ pub struct Access {
     index: Arc<AclIndex>,
     principal: Arc<Principal>,
     host: IpAddr,
+    client_id: Option<String>,
     api: ApiKey,
     version: i16,
 }
@@ -101,7 +109,8 @@ impl Access {
     pub fn of(broker: &Arc<Broker>, context: &RequestContext, api: ApiKey, version: i16) -> Option<Access> {
         let index = broker.acls.as_ref()?.index();
         let (principal, host) = (context.principal.clone(), context.client_addr.ip());
-        Some(Access { broker: broker.clone(), index, principal, host, api, version })
+        let client_id = context.client_id.clone();
+        Some(Access { broker: broker.clone(), index, principal, host, client_id, api, version })
     }
 
     /// Whether the operation is allowed; a refusal is noted.
@@ -137,6 +146,12 @@ impl Access {
     fn note_refusal(&self, operation: Operation, resource: ResourceType, name: &str) {
         let (principal, host, api) = (&self.principal, self.host, self.api);
         tracing::info!(target: "weir::authorization", %principal, %host, ?api, %operation, %resource, name, "refused");
+        if self.broker.audit.is_on() {
+            let (api, name) = (format!("{api:?}"), name.to_owned());
+            let (operation, resource) = (operation.name(), resource.name());
+            let event = AuditEvent::AuthorizationFailed { api, operation, resource, name };
+            self.broker.audit.record(principal, host, self.client_id.as_deref(), &event);
+        }
     }
 
     /// Whether records of the topic of a fetch may be read. A topic that does not exist is the handler's to answer, by its id; by

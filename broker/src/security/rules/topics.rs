@@ -224,6 +224,10 @@ impl Guarded for DescribeTopicPartitionsRequest {
 impl Guarded for CreateTopicsRequest {
     type Response = CreateTopicsResponse;
 
+    fn audited(&self) -> Option<Vec<String>> {
+        Some(self.topics.iter().map(|topic| topic.name.to_string()).collect())
+    }
+
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, CreateTopicsResponse> {
         let refused = take_refused(&mut self.topics, |topic| may_create(access, &topic.name));
         Verdict::completed(move |answer: &mut Self::Response| {
@@ -255,6 +259,15 @@ const CONFIGS_SINCE: i16 = 5;
 
 impl Guarded for DeleteTopicsRequest {
     type Response = DeleteTopicsResponse;
+
+    fn audited(&self) -> Option<Vec<String>> {
+        let named = self.topic_names.iter().map(|name| name.to_string());
+        let by_state = self.topics.iter().map(|topic| match &topic.name {
+            Some(name) => name.to_string(),
+            None => topic.topic_id.to_string(),
+        });
+        Some(named.chain(by_state).collect())
+    }
 
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DeleteTopicsResponse> {
         let mut refused = Vec::new();
@@ -288,6 +301,10 @@ impl Guarded for DeleteTopicsRequest {
 impl Guarded for DeleteRecordsRequest {
     type Response = DeleteRecordsResponse;
 
+    fn audited(&self) -> Option<Vec<String>> {
+        Some(self.topics.iter().map(|topic| topic.name.to_string()).collect())
+    }
+
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, DeleteRecordsResponse> {
         let refused = take_refused(&mut self.topics, |topic| access.topic(Operation::Delete, &topic.name));
         Verdict::without(refused, |answer: &mut Self::Response, refused| {
@@ -307,6 +324,10 @@ impl Guarded for DeleteRecordsRequest {
 
 impl Guarded for CreatePartitionsRequest {
     type Response = CreatePartitionsResponse;
+
+    fn audited(&self) -> Option<Vec<String>> {
+        Some(self.topics.iter().map(|topic| topic.name.to_string()).collect())
+    }
 
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, CreatePartitionsResponse> {
         let refused = take_refused(&mut self.topics, |topic| access.topic(Operation::Alter, &topic.name));
