@@ -1,9 +1,5 @@
 //! The Rust client's readers of columns against a broker on a port: filtered by the broker, filtered by the client, and computed
 //! here from the records must be the same rows.
-//!
-//! Seen failing: without the cut at the end of a reading, `a_reading_ends_where_it_was_told_to` gets too many rows; with the
-//! `_offset` of sparse batches left in, schemas differ; with positions of empty answers not committed,
-//! `a_group_goes_on_where_it_stopped_also_where_nothing_matched` finds the group at 0.
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;

@@ -41,7 +41,7 @@ fn field(name: &str) -> Option<Field> {
 mod tests {
     use super::*;
 
-    /// The broker's and this one must be the same. Seen failing with `_headers` nullable.
+    /// The broker's and this one must be the same.
     #[test]
     fn the_columns_are_those_of_a_scan() {
         let scanned = weir_scan::system_schema();

@@ -1,7 +1,8 @@
 """Checks of the Python client `weir`: rows against pandas, Arrow consumers, Ctrl-C, threads, forks.
 
-Seen failing: with one row of the oracle's frame dropped, `predicates` fails on every one of them; with the GIL kept while
-waiting, `gives-up-the-gil` does.
+Seen failing: with one matching row of the oracle's frame dropped, `predicates` fails, tried with each of them; with the GIL kept
+while waiting, `gives-up-the-gil` does; with pyarrow called from below a frame of the extension, `arrow-consumers` ended the
+process.
 """
 
 import json
