@@ -115,13 +115,15 @@ fn temporary(path: &Path, bytes: &[u8]) -> io::Result<PathBuf> {
 
 fn create(path: &Path, bytes: &[u8]) -> io::Result<()> {
     if path.try_exists()? {
+        // Whoever made it may have died before its name was durable, and the caller goes on as if it were.
+        sync_folder(parent(path)?)?;
         return Err(ErrorKind::AlreadyExists.into());
     }
     let temporary = temporary(path, bytes)?;
     let linked = fs::hard_link(&temporary, path);
     let _ = fs::remove_file(&temporary); // what is left is swept
-    linked?;
-    sync_folder(parent(path)?)
+    sync_folder(parent(path)?)?;
+    linked
 }
 
 #[expect(clippy::disallowed_methods, reason = "the folder is synced right behind it")]
