@@ -357,3 +357,38 @@ fn reading_columns_without_end_stops_on_ctrl_c_with_what_was_there() {
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(lines.count(), 0);
 }
+
+#[test]
+fn tables_are_created_described_and_altered() {
+    let broker = Broker::start();
+    broker.ok(&["topic", "create", "t", "-p", "1", "--schema", "id INT NOT NULL, city STRING, old STRING"]);
+    assert!(broker.refused(&["topic", "create", "bad", "--schema", "id INTT"]).contains("weir.table.schema"));
+    let columns = |broker: &Broker| {
+        let table = broker.json(&["table", "describe", "t"]);
+        let columns = table["columns"].as_array().unwrap().clone();
+        let column = |column: &Value| format!("{} {} {}", column["column"], column["type"], column["nullable"]);
+        columns.iter().map(column).collect::<Vec<_>>().join(",").replace('"', "")
+    };
+    assert_eq!(columns(&broker), "id INT no,city STRING yes,old STRING yes");
+    broker.ok(&[
+        "table",
+        "alter",
+        "t",
+        "--widen",
+        "id BIGINT",
+        "--drop",
+        "old",
+        "--add",
+        "n INT DEFAULT 3",
+        "--dry-run",
+    ]);
+    assert_eq!(columns(&broker), "id INT no,city STRING yes,old STRING yes");
+    broker.ok(&["table", "alter", "t", "--widen", "id BIGINT", "--drop", "old", "--add", "n INT DEFAULT 3"]);
+    assert_eq!(broker.ok(&["table", "schema", "t"]), "id BIGINT NOT NULL, city STRING, n INT DEFAULT 3\n");
+    assert!(broker.refused(&["table", "alter", "t", "--drop", "x"]).contains("is not a column"));
+    assert!(broker.refused(&["table", "alter", "t", "--add", "x INT NOT NULL"]).contains("add DEFAULT"));
+    broker.produce(&["t"], "{\"id\":1}\n");
+    let mut process = broker.command(&["produce", "t"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    process.stdin.take().unwrap().write_all(b"{\"id\":\"x\"}\n").unwrap();
+    assert!(!process.wait_with_output().unwrap().status.success());
+}

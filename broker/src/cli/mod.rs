@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `topic.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
+//! | `topic.rs`, `table.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
 //! | `columns.rs`, `rows/` | consume with columns and predicates; its output formats |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
@@ -35,6 +35,7 @@ mod registry;
 mod reset;
 mod rows;
 mod signals;
+mod table;
 mod topic;
 
 use std::io::{IsTerminal, Write};
@@ -90,6 +91,9 @@ pub enum Command {
     /// Create, list, describe, alter and delete topics
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Topic(topic::TopicArgs),
+    /// Typed topics: show and change their columns
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Table(table::TableArgs),
     /// Write records read from standard input, one per line
     Produce(produce::ProduceArgs),
     /// Read records
@@ -145,6 +149,7 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
     let mut out = std::io::stdout();
     match command {
         Command::Topic(args) => topic::run(context, args, &mut out).await,
+        Command::Table(args) => table::run(context, args, &mut out).await,
         Command::Group(args) => group::run(context, args, &mut out).await,
         Command::Cluster(args) => cluster::run(context, args, &mut out).await,
         Command::Registry(args) => registry::run(context, args, &mut out).await,

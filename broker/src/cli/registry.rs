@@ -299,7 +299,7 @@ fn body(args: &SchemaArgs) -> Result<Value, CliError> {
 }
 
 /// A part of a path, percent-encoded.
-fn encoded(text: &str) -> String {
+pub(crate) fn encoded(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for byte in text.bytes() {
         match byte {

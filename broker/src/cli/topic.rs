@@ -10,6 +10,7 @@ use weir_client::{ClientError, kafka_name};
 
 use super::args::parse_pair;
 use super::output::{Format, OutputArgs, print_list, print_value, table, write_all};
+use super::registry::{Rest, encoded};
 use super::{CliError, Context, note};
 
 /// Flags of `topic`.
@@ -25,7 +26,9 @@ pub struct TopicArgs {
 enum TopicCommand {
     /// Create topics
     #[command(after_help = "Example:
-  weir topic create flights -p 6 -c retention.ms=86400000 -c compression.type=zstd")]
+  weir topic create flights -p 6 -c retention.ms=86400000 -c compression.type=zstd
+  weir topic create flights --schema 'id BIGINT NOT NULL, city STRING, delay INT'
+  weir topic create flights --schema flight.avsc")]
     Create(CreateArgs),
     /// List topics
     #[command(visible_alias = "ls")]
@@ -55,6 +58,18 @@ struct CreateArgs {
     /// Topic configuration; may be repeated
     #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = parse_pair)]
     configs: Vec<(String, String)>,
+    /// Makes typed topics: columns as DDL, or an Avro schema in a file (.avsc), which is registered as TOPIC-value
+    #[arg(long, value_name = "DDL|FILE")]
+    schema: Option<String>,
+    /// Address of the Schema Registry, for --schema FILE
+    #[arg(
+        id = "schema_registry",
+        long = "registry",
+        value_name = "HOST:PORT",
+        env = "WEIR_REGISTRY",
+        default_value = "127.0.0.1:8081"
+    )]
+    registry: String,
     /// Do not complain about topics that exist
     #[arg(long)]
     if_not_exists: bool,
@@ -121,7 +136,7 @@ pub(crate) async fn run(context: &Context, args: TopicArgs, out: &mut (dyn Write
     let admin = Admin::new(context.client()?);
     let format = args.output.output;
     match args.command {
-        TopicCommand::Create(args) => create(&admin, args, format, out).await,
+        TopicCommand::Create(args) => create(context, &admin, args, format, out).await,
         TopicCommand::List(args) => list(&admin, args, format, out).await,
         TopicCommand::Describe(args) => describe(&admin, args, format, out).await,
         TopicCommand::Alter(args) => alter(&admin, args, format, out).await,
@@ -162,7 +177,24 @@ fn conclude(
     }
 }
 
-async fn create(admin: &Admin, args: CreateArgs, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
+async fn create(
+    context: &Context,
+    admin: &Admin,
+    mut args: CreateArgs,
+    format: Format,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CliError> {
+    let avro = match &args.schema {
+        Some(file) if file.ends_with(".avsc") => {
+            args.configs.push(("weir.value.format".to_owned(), "avro".to_owned()));
+            Some(std::fs::read_to_string(file).map_err(CliError::io(format!("reading the schema {file}")))?)
+        }
+        Some(ddl) => {
+            args.configs.push(("weir.table.schema".to_owned(), ddl.clone()));
+            None
+        }
+        None => None,
+    };
     let topics: Vec<_> = args
         .topics
         .iter()
@@ -188,7 +220,17 @@ async fn create(admin: &Admin, args: CreateArgs, format: Format, out: &mut dyn W
         };
         (item, result)
     });
-    conclude(results.collect(), format, out)
+    let results: Vec<_> = results.collect();
+    if let Some(schema) = avro.filter(|_| !args.dry_run) {
+        let registry = Rest::new("the Schema Registry", "--registry", args.registry, context.client.request_timeout);
+        for (item, _) in results.iter().filter(|(_, result)| result.is_ok()) {
+            // The topic's table has its columns from then on.
+            let subject = encoded(&format!("{}-value", item["topic"].as_str().unwrap_or_default()));
+            let body = json!({ "schema": schema, "schemaType": "AVRO" });
+            registry.ask("POST", &format!("/subjects/{subject}/versions"), Some(body)).await?;
+        }
+    }
+    conclude(results, format, out)
 }
 
 async fn list(admin: &Admin, args: ListArgs, format: Format, out: &mut dyn Write) -> Result<(), CliError> {

@@ -145,7 +145,6 @@ async fn schemas_that_make_no_table_are_refused_with_the_setting_and_the_reason(
     }
 }
 
-/// Seen failing with versions that are not written: after the restart the second rows are refused, or the ids are new.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_table_evolves_while_producers_of_both_versions_write_and_survives_a_restart() {
     let broker = TestBroker::start().await;
@@ -191,6 +190,7 @@ async fn a_table_evolves_while_producers_of_both_versions_write_and_survives_a_r
     assert_eq!(ids(3), pairs(&[("id", 1), ("old", 4)]), "an id is never given out twice");
 }
 
+/// Seen failing with versions that are not written.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deleted_topics_schemas_go_with_it() {
     let broker = TestBroker::start().await;
