@@ -32,12 +32,13 @@ pub(super) async fn run(context: &Context, args: &ConsumeArgs, interrupt: &Inter
     };
     let terminal = std::io::stdout().is_terminal();
     let format = args.row_format().unwrap_or(if terminal { RowFormat::Table } else { RowFormat::Json });
-    if terminal && format == RowFormat::Arrow {
+    if terminal && matches!(format, RowFormat::Arrow | RowFormat::Parquet) {
+        let name = if format == RowFormat::Arrow { "arrow" } else { "parquet" };
         return Err(CliError::Invalid {
             setting: "--output",
-            value: "arrow".into(),
+            value: name.into(),
             reason: "is not for a terminal".into(),
-            fix: format!("send it to a file or a program: weir consume {topic} ... -o arrow > rows.arrows"),
+            fix: format!("send it to a file or a program: weir consume {topic} ... -o {name} > rows.{name}"),
         });
     }
     let client = context.client()?;

@@ -117,7 +117,7 @@ fn parse_place(text: &str) -> Result<Place, String> {
         Ok(format) => Ok(Place::Output(format)),
         Err(_) => parse_start(text)
             .map(Place::Start)
-            .map_err(|reason| format!("{reason}; or, for columns, json, csv, arrow or table")),
+            .map_err(|reason| format!("{reason}; or, for columns, json, csv, arrow, parquet or table")),
     }
 }
 
@@ -540,7 +540,7 @@ mod tests {
         let columns = args(&["--columns", "a,b.c", "--output", "table"]);
         assert_eq!(columns.columns().unwrap(), ["a", "b.c"]);
         assert_eq!((columns.start(), columns.row_format()), (None, Some(RowFormat::Table)));
-        assert!(parse_place("jsonl").unwrap_err().contains("csv, arrow or table"));
+        assert!(parse_place("jsonl").unwrap_err().contains("csv, arrow, parquet or table"));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Rows of columns on standard output: JSON lines, CSV, a table for people, or an Arrow IPC stream.
+//! Rows of columns on standard output: JSON lines, CSV, a table for people, an Arrow IPC stream, or a Parquet file.
 //!
 //! | file | what |
 //! |---|---|
@@ -15,6 +15,10 @@ use std::io::{self, Write};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use arrow_ipc::writer::StreamWriter;
 use arrow_schema::{ArrowError, DataType, SchemaRef};
+use parquet::arrow::ArrowWriter;
+use parquet::basic::Compression;
+use parquet::errors::ParquetError;
+use parquet::file::properties::WriterProperties;
 
 /// `-o` of a consume with columns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -25,16 +29,21 @@ pub(crate) enum RowFormat {
     Csv,
     /// An Arrow IPC stream
     Arrow,
+    /// A Parquet file
+    Parquet,
     /// Columns for people
     Table,
 }
 
+/// Memory of a Parquet row group before it is written.
+const ROW_GROUP_BYTES: usize = 64 << 20;
+
 /// Writes batches of one schema.
-pub(crate) struct RowWriter<W: Write> {
+pub(crate) struct RowWriter<W: Write + Send> {
     out: Output<W>,
 }
 
-enum Output<W: Write> {
+enum Output<W: Write + Send> {
     Json {
         out: W,
         line: Vec<u8>,
@@ -51,10 +60,12 @@ enum Output<W: Write> {
     /// The stream begins with the schema of the first batch.
     ArrowUnopened(W),
     Arrow(StreamWriter<W>),
+    ParquetUnopened(W),
+    Parquet(Box<ArrowWriter<W>>),
     Closed,
 }
 
-impl<W: Write> RowWriter<W> {
+impl<W: Write + Send> RowWriter<W> {
     pub(crate) fn new(format: RowFormat, out: W) -> Self {
         let line = Vec::new();
         let out = match format {
@@ -62,6 +73,7 @@ impl<W: Write> RowWriter<W> {
             RowFormat::Csv => Output::Csv { out, line, started: false },
             RowFormat::Table => Output::Table { out, table: table::Table::default() },
             RowFormat::Arrow => Output::ArrowUnopened(out),
+            RowFormat::Parquet => Output::ParquetUnopened(out),
         };
         Self { out }
     }
@@ -96,7 +108,8 @@ impl<W: Write> RowWriter<W> {
             }
             Output::Table { out, table } => table.push(batch.schema_ref().fields(), &plain_columns(batch)?, out),
             Output::Arrow(writer) => writer.write(batch).map_err(io_error),
-            Output::ArrowUnopened(_) => {
+            Output::Parquet(writer) => writer.write(batch).map_err(parquet_error),
+            Output::ArrowUnopened(_) | Output::ParquetUnopened(_) => {
                 self.open(&batch.schema())?;
                 self.write(batch)
             }
@@ -107,6 +120,13 @@ impl<W: Write> RowWriter<W> {
     fn open(&mut self, schema: &SchemaRef) -> io::Result<()> {
         self.out = match std::mem::replace(&mut self.out, Output::Closed) {
             Output::ArrowUnopened(out) => Output::Arrow(StreamWriter::try_new(out, schema).map_err(io_error)?),
+            Output::ParquetUnopened(out) => {
+                let properties = WriterProperties::builder()
+                    .set_compression(Compression::SNAPPY)
+                    .set_max_row_group_bytes(Some(ROW_GROUP_BYTES));
+                let writer = ArrowWriter::try_new(out, schema.clone(), Some(properties.build()));
+                Output::Parquet(Box::new(writer.map_err(parquet_error)?))
+            }
             other => other,
         };
         Ok(())
@@ -115,19 +135,21 @@ impl<W: Write> RowWriter<W> {
     /// Hands everything written so far to the reader of the output.
     pub(crate) fn flush(&mut self) -> io::Result<()> {
         match &mut self.out {
-            Output::Json { out, .. } | Output::Csv { out, .. } | Output::ArrowUnopened(out) => out.flush(),
+            Output::Json { out, .. } | Output::Csv { out, .. } => out.flush(),
+            Output::ArrowUnopened(out) | Output::ParquetUnopened(out) => out.flush(),
             Output::Table { out, table } => {
                 table.print(out)?;
                 out.flush()
             }
             Output::Arrow(writer) => writer.flush().map_err(io_error),
-            Output::Closed => Ok(()),
+            // A row group is written when it is full; more of them would make a worse file.
+            Output::Parquet(_) | Output::Closed => Ok(()),
         }
     }
 
     /// Ends the output. If there was no row, `schema` (where it is known) makes it a valid file without rows.
     pub(crate) fn finish(&mut self, schema: Option<&SchemaRef>) -> io::Result<()> {
-        if let (Output::ArrowUnopened(_), Some(schema)) = (&self.out, schema) {
+        if let (Output::ArrowUnopened(_) | Output::ParquetUnopened(_), Some(schema)) = (&self.out, schema) {
             self.open(schema)?;
         }
         if let (Output::Csv { out, line, started: started @ false }, Some(schema)) = (&mut self.out, schema) {
@@ -135,8 +157,11 @@ impl<W: Write> RowWriter<W> {
             csv::write_header(schema, line);
             out.write_all(line)?;
         }
-        if let Output::Arrow(writer) = &mut self.out {
-            writer.finish().map_err(io_error)?;
+        match &mut self.out {
+            Output::Arrow(writer) => writer.finish().map_err(io_error)?,
+            // Its footer makes it a file, so this also ends one that was interrupted.
+            Output::Parquet(writer) => drop(writer.finish().map_err(parquet_error)?),
+            _ => {}
         }
         self.flush()
     }
@@ -145,6 +170,16 @@ impl<W: Write> RowWriter<W> {
 fn io_error(error: ArrowError) -> io::Error {
     match error {
         ArrowError::IoError(_, source) => source,
+        other => io::Error::other(other),
+    }
+}
+
+fn parquet_error(error: ParquetError) -> io::Error {
+    match error {
+        ParquetError::External(source) => match source.downcast::<io::Error>() {
+            Ok(source) => *source,
+            Err(source) => io::Error::other(source),
+        },
         other => io::Error::other(other),
     }
 }
