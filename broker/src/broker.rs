@@ -8,6 +8,7 @@ use arc_swap::ArcSwap;
 use thiserror::Error;
 use weir_protocol::ids::LeaderEpoch;
 use weir_registry::Registry;
+use weir_scan::RowCache;
 use weir_storage::disk::Disk;
 use weir_storage::log::{OpenError, Storage};
 use weir_storage::memory::{MemoryBudget, Share};
@@ -158,6 +159,8 @@ pub struct Broker {
     pub fetch_sessions: SessionCache,
     /// Projections and predicates in use.
     pub scan_plans: PlanCache,
+    /// Rows that scans decoded, for all readers.
+    pub scan_rows: Arc<RowCache>,
     pub groups: Coordinator,
     /// Settings of single groups.
     pub group_configs: Arc<GroupConfigs>,
@@ -197,6 +200,7 @@ impl Broker {
         let deleted = |topic| loaded.is_deleted(topic);
         let storage =
             Storage::open(disk, config.storage_config(), identity.incarnation, loaded.specs(), &deleted).await?;
+        let scan_rows = RowCache::new(storage.memory());
         let topics = Arc::new(Topics::new(meta.clone(), storage.clone(), loaded, config.topics.num_partitions));
         tokio::spawn(forget_deleted_topics(Arc::downgrade(&topics)));
         registry.set_guard(Arc::new(TableGuard::new(&topics)));
@@ -237,6 +241,7 @@ impl Broker {
                 ..SessionLimits::default()
             }),
             scan_plans: PlanCache::default(),
+            scan_rows,
             metrics: BrokerMetrics::new(config.observe.per_topic),
             acls,
             audit,

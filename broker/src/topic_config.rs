@@ -11,10 +11,12 @@ use weir_storage::log::{CleanupPolicy, Layout, LogConfig};
 
 use crate::tables::TableSettings;
 
+mod layout;
 mod table;
 #[cfg(test)]
 mod tests;
 
+pub use layout::LayoutSettings;
 pub use table::{TABLE, TopicConfigDef};
 
 /// Characters of a refused value in its error.
@@ -151,6 +153,7 @@ pub struct TopicSettings {
     pub table: TableSettings,
     /// How the topic is tiered into a lake table, if it is.
     pub lake: Option<LakeSettings>,
+    pub layout: LayoutSettings,
 }
 
 /// The definition of a config, or the error that names the nearest one.
@@ -338,6 +341,7 @@ impl TopicConfigs {
             table: TableSettings::of(self, cleanup.compact),
             // What does not parse was refused when it was set.
             lake: self.lake().unwrap_or_default(),
+            layout: LayoutSettings::of(self, cleanup.compact),
         }
     }
 }

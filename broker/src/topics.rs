@@ -15,7 +15,7 @@ use thiserror::Error;
 use tokio::sync::oneshot;
 use uuid::Uuid;
 use weir_protocol::ids::TopicId;
-use weir_storage::log::{Storage, TopicSpec};
+use weir_storage::log::{Layout, LogConfig, Storage, TopicSpec};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 use weir_table::Table;
 use weir_table::table::WriterSchema;
@@ -76,7 +76,15 @@ impl Topic {
     }
 
     fn spec(&self) -> TopicSpec {
-        TopicSpec { topic: self.id, partitions: self.partitions, config: self.settings.log.clone() }
+        TopicSpec { topic: self.id, partitions: self.partitions, config: self.log_config() }
+    }
+
+    /// What its partition logs need to know, how rows become columns included.
+    fn log_config(&self) -> Arc<LogConfig> {
+        match self.settings.layout.of_table(self.table()) {
+            Layout::Row => self.settings.log.clone(),
+            layout => Arc::new(LogConfig { layout, ..LogConfig::clone(&self.settings.log) }),
+        }
     }
 }
 
@@ -591,7 +599,7 @@ impl Topics {
         let mut writes = vec![put(&next)];
         writes.extend(tables::writes(next.id, &topic.table.versions, &next.table.versions));
         self.meta.transact(Vec::new(), writes).await?;
-        self.storage.update_config(next.id, next.settings.log.clone());
+        self.storage.update_config(next.id, next.log_config());
         self.publish(&next);
         log_versions(&topic, &next);
         Ok(next)
@@ -628,6 +636,7 @@ impl Topics {
             settings: topic.settings.clone(),
             table,
         });
+        self.storage.update_config(next.id, next.log_config());
         self.publish(&next);
         log_versions(&topic, &next);
         Ok(())

@@ -55,6 +55,8 @@ pub struct FetchedPartition {
     pub columnar: Option<ColumnarResult>,
     /// Tells a changed projection or predicate from the one before; 0 for a plain fetch.
     pub asked: u64,
+    /// Rows that another scan had decoded.
+    pub rows_cached: u64,
 }
 
 impl FetchedPartition {
@@ -71,6 +73,7 @@ impl FetchedPartition {
             diverging: None,
             columnar: None,
             asked: 0,
+            rows_cached: 0,
         }
     }
 
@@ -207,7 +210,9 @@ fn count(broker: &Broker, answer: &FetchAnswer) {
         match &partition.columnar {
             Some(result) => {
                 records = result.rows_returned.max(0) as u64;
-                metrics.scanned(result, partition.records_bytes());
+                let topic = lookup::topic(broker, &partition.key.topic).ok().filter(|_| metrics.counts_topics());
+                let name = topic.as_ref().map(|topic| &*topic.name);
+                metrics.scanned(name, result, partition.records_bytes(), partition.rows_cached);
             }
             None => read::each_header(&partition.records, |header| {
                 if !header.attributes.is_control() {

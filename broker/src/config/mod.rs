@@ -340,6 +340,7 @@ impl Config {
         use weir_storage::log::{Durability, StorageConfig};
         let storage = &self.storage;
         let ms = |duration: std::time::Duration| duration.as_millis() as u64;
+        let memory = MemoryBudget::new(self.memory_limit());
         StorageConfig {
             durability: match storage.durability {
                 DurabilitySetting::Fsync => Durability::Fsync,
@@ -349,7 +350,8 @@ impl Config {
             wal_max_bytes: storage.wal_max.0,
             wal_max_age_ms: ms(storage.wal_max_age),
             merge_partition_bytes: storage.merge_partition.0,
-            memory: MemoryBudget::new(self.memory_limit()),
+            columns: Some(std::sync::Arc::new(weir_layout::Format::new(memory.clone()))),
+            memory,
             commit_max_bytes: storage.wal_commit_max.0,
             os_sync_interval_ms: ms(storage.os_sync_interval).max(1),
             housekeeping_interval_ms: ms(storage.housekeeping_interval).max(1),

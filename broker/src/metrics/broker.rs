@@ -29,6 +29,7 @@ pub struct BrokerMetrics {
     pub records_in: Counter,
     /// Records of the batches sent to fetchers.
     pub records_out: Counter,
+    scans_done: Counter,
     scans: ScanCounters,
     connections: Gauge,
     connections_accepted: Counter,
@@ -37,24 +38,46 @@ pub struct BrokerMetrics {
 }
 
 struct ScanCounters {
-    scans: Counter,
     bytes_scanned: Counter,
     bytes_returned: Counter,
     rows_scanned: Counter,
     rows_returned: Counter,
     rows_errored: Counter,
+    rows_cached: Counter,
 }
 
 impl ScanCounters {
     fn new() -> ScanCounters {
         ScanCounters {
-            scans: metrics::counter!(scans::SCANS.name),
             bytes_scanned: metrics::counter!(scans::SCAN_BYTES_SCANNED.name),
             bytes_returned: metrics::counter!(scans::SCAN_BYTES_RETURNED.name),
             rows_scanned: metrics::counter!(scans::SCAN_ROWS_SCANNED.name),
             rows_returned: metrics::counter!(scans::SCAN_ROWS_RETURNED.name),
             rows_errored: metrics::counter!(scans::SCAN_ROWS_ERRORED.name),
+            rows_cached: metrics::counter!(scans::SCAN_ROWS_CACHED.name),
         }
+    }
+
+    fn of_topic(name: &str) -> ScanCounters {
+        let topic = || [("topic", name.to_owned())];
+        ScanCounters {
+            bytes_scanned: metrics::counter!(scans::TOPIC_SCAN_BYTES_SCANNED.name, &topic()),
+            bytes_returned: metrics::counter!(scans::TOPIC_SCAN_BYTES_RETURNED.name, &topic()),
+            rows_scanned: metrics::counter!(scans::TOPIC_SCAN_ROWS_SCANNED.name, &topic()),
+            rows_returned: metrics::counter!(scans::TOPIC_SCAN_ROWS_RETURNED.name, &topic()),
+            rows_errored: metrics::counter!(scans::TOPIC_SCAN_ROWS_ERRORED.name, &topic()),
+            rows_cached: metrics::counter!(scans::TOPIC_SCAN_ROWS_CACHED.name, &topic()),
+        }
+    }
+
+    fn add(&self, result: &ColumnarResult, bytes_returned: usize, rows_cached: u64) {
+        let count = |n: i64| n.max(0) as u64;
+        self.bytes_scanned.increment(count(result.bytes_scanned));
+        self.bytes_returned.increment(bytes_returned as u64);
+        self.rows_scanned.increment(count(result.rows_scanned));
+        self.rows_returned.increment(count(result.rows_returned));
+        self.rows_errored.increment(count(result.rows_errored));
+        self.rows_cached.increment(rows_cached);
     }
 }
 
@@ -70,6 +93,7 @@ pub struct TopicTraffic {
     pub bytes_in: Counter,
     /// Bytes of batches fetched.
     pub bytes_out: Counter,
+    scans: Arc<OnceLock<ScanCounters>>,
 }
 
 /// Counts as an open connection until it is dropped.
@@ -95,6 +119,7 @@ impl BrokerMetrics {
             bytes_out: metrics::counter!(requests::BYTES_OUT.name),
             records_in: metrics::counter!(requests::RECORDS_IN.name),
             records_out: metrics::counter!(requests::RECORDS_OUT.name),
+            scans_done: metrics::counter!(scans::SCANS.name),
             scans: ScanCounters::new(),
             connections,
             connections_accepted: metrics::counter!(connections::CONNECTIONS_ACCEPTED.name),
@@ -118,15 +143,15 @@ impl BrokerMetrics {
         handles.seconds.record(elapsed.as_secs_f64());
     }
 
-    /// A partition was answered with columns.
-    pub fn scanned(&self, result: &ColumnarResult, bytes_returned: usize) {
-        let count = |n: i64| n.max(0) as u64;
-        self.scans.scans.increment(1);
-        self.scans.bytes_scanned.increment(count(result.bytes_scanned));
-        self.scans.bytes_returned.increment(bytes_returned as u64);
-        self.scans.rows_scanned.increment(count(result.rows_scanned));
-        self.scans.rows_returned.increment(count(result.rows_returned));
-        self.scans.rows_errored.increment(count(result.rows_errored));
+    /// A partition was answered with columns. `topic`: where topics are counted one by one.
+    pub fn scanned(&self, topic: Option<&str>, result: &ColumnarResult, bytes_returned: usize, rows_cached: u64) {
+        self.scans_done.increment(1);
+        self.scans.add(result, bytes_returned, rows_cached);
+        if let Some(traffic) = topic.and_then(|topic| self.topic(topic)) {
+            // Series appear with a topic's first scan.
+            let scans = traffic.scans.get_or_init(|| ScanCounters::of_topic(topic.unwrap_or_default()));
+            scans.add(result, bytes_returned, rows_cached);
+        }
     }
 
     /// A client was told this error, in whatever part of a response; 0 is no error.
@@ -187,6 +212,7 @@ impl BrokerMetrics {
         let traffic = topics.entry(name.to_owned()).or_insert_with(|| TopicTraffic {
             bytes_in: metrics::counter!(requests::TOPIC_BYTES_IN.name, "topic" => name.to_owned()),
             bytes_out: metrics::counter!(requests::TOPIC_BYTES_OUT.name, "topic" => name.to_owned()),
+            scans: Arc::default(),
         });
         Some(traffic.clone())
     }

@@ -44,6 +44,20 @@ pub mod scans {
         SCAN_ROWS_RETURNED = "weir_scan_rows_returned_total", Kind::Counter, Count, [];
         /// Rows whose predicate raised an error; they are not returned.
         SCAN_ROWS_ERRORED = "weir_scan_rows_errored_total", Kind::Counter, Count, [];
+        /// Rows that another scan had decoded already.
+        SCAN_ROWS_CACHED = "weir_scan_rows_cached_total", Kind::Counter, Count, [];
+        /// Stored bytes of a topic that scans looked at. This and the following ones only with the setting `metrics.topics`.
+        TOPIC_SCAN_BYTES_SCANNED = "weir_topic_scan_bytes_scanned_total", Kind::Counter, Bytes, ["topic"];
+        /// Bytes that scans of a topic returned.
+        TOPIC_SCAN_BYTES_RETURNED = "weir_topic_scan_bytes_returned_total", Kind::Counter, Bytes, ["topic"];
+        /// Rows of a topic that scans looked at.
+        TOPIC_SCAN_ROWS_SCANNED = "weir_topic_scan_rows_scanned_total", Kind::Counter, Count, ["topic"];
+        /// Rows of a topic that matched and were returned.
+        TOPIC_SCAN_ROWS_RETURNED = "weir_topic_scan_rows_returned_total", Kind::Counter, Count, ["topic"];
+        /// Rows of a topic whose predicate raised an error.
+        TOPIC_SCAN_ROWS_ERRORED = "weir_topic_scan_rows_errored_total", Kind::Counter, Count, ["topic"];
+        /// Rows of a topic that another scan had decoded already.
+        TOPIC_SCAN_ROWS_CACHED = "weir_topic_scan_rows_cached_total", Kind::Counter, Count, ["topic"];
     }
 }
 

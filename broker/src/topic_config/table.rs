@@ -233,6 +233,14 @@ pub const TABLE: &[TopicConfigDef] = &[
         "Accepted. There is one replica.",
     ),
     config(
+        "weir.column.compression",
+        "zstd",
+        Allowed::OneOf(&["none", "lz4", "zstd"]),
+        "",
+        "Codec of the columns of weir.layout `column` and `both`.",
+    ),
+    config("weir.column.zstd.level", "3", Allowed::Int(1, 22), "", "Level of weir.column.compression `zstd`."),
+    config(
         "weir.fidelity",
         "exact",
         Allowed::OneOf(&["exact", "semantic"]),
@@ -293,7 +301,7 @@ pub const TABLE: &[TopicConfigDef] = &[
         "row",
         Allowed::OneOf(&["row", "column", "both"]),
         "",
-        "How a typed topic is stored. Accepted; rows are stored as rows (`row`) until column segments are written.",
+        "In which form merges store records: `row` as their producers framed them, `column` as Arrow files (rows beside them for weir.row.retention.ms), `both`. Less than about a megabyte at a time, and compacted topics, are rows. Every record comes back as it was produced.",
     ),
     config(
         "weir.on.invalid",
@@ -308,6 +316,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         Allowed::OneOf(&["keep", "drop", "reject"]),
         "",
         "What becomes of fields that a typed topic has no column for: plain consumers see them (`keep`), need not see them (`drop`), or the row is invalid (`reject`).",
+    ),
+    config(
+        "weir.row.retention.ms",
+        "0",
+        Allowed::Long(0, LONG),
+        "",
+        "Under weir.layout `column`: how long rows are kept beside the columns, for plain consumers that follow closely.",
     ),
     config(
         "weir.table.schema",

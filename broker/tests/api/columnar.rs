@@ -293,3 +293,100 @@ async fn a_session_tells_of_a_position_that_moved_without_rows() {
     let response = client.call(16, &tagged(next(4), &wish(&t, Some(&["_key"]), Some("false")))).await;
     assert_eq!(response.responses.len(), 1, "a changed projection is a change");
 }
+
+const ORDERS: &str =
+    "id BIGINT NOT NULL, user ROW<name STRING, address ROW<city STRING, zip STRING>>, amount DECIMAL(10,2)";
+
+async fn orders(client: &mut Client, count: i64) -> Topic {
+    let id = client.create_topic("orders", 1, &[("weir.table.schema", ORDERS)]).await;
+    let t = Topic { name: "orders".to_owned(), id };
+    let mut builder = BatchBuilder::new().compression(Compression::Lz4, None);
+    for i in 0..count {
+        let city = ["Ulm", "Bern", "Graz"][(i % 3) as usize];
+        let row = format!(
+            r#"{{"id": {i}, "user": {{"name": "n{i}", "address": {{"city": "{city}", "zip": "{i}"}}}}, "amount": {i}.25}}"#
+        );
+        builder
+            .append(
+                Some(b"k"),
+                Some(row.as_bytes()),
+                &[("h", Some(b"1".as_slice()))].map(|(k, v)| (k.as_bytes(), v)),
+                Timestamp(7),
+            )
+            .unwrap();
+    }
+    assert_eq!(client.produce(13, &t, 0, -1, builder.build().unwrap()).await.error_code, 0);
+    t
+}
+
+fn only_batch(data: &PartitionData) -> RecordBatch {
+    assert_eq!(data.error_code, 0, "{:?}", result(data).error_message);
+    let stream = data.records.clone().unwrap();
+    assert_eq!(result(data).crc32c, crc32c::crc32c(&stream));
+    let mut batches = StreamReader::try_new(&stream[..], None).unwrap();
+    let batch = batches.next().unwrap().unwrap();
+    assert!(batches.next().is_none());
+    batch
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typed_topics_give_their_columns_under_any_version_of_their_schema() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = orders(&mut client, 12).await;
+    let fetch = async |client: &mut Client, wish: &ColumnarFetch| {
+        only(&client.call(16, &tagged(fetch_request(16, &t, 0, 0), wish)).await).clone()
+    };
+    let all = fetch(&mut client, &wish(&t, None, None)).await;
+    let batch = only_batch(&all);
+    assert_eq!((batch.num_columns(), batch.num_rows(), result(&all).schema_id), (3, 12, 1));
+    assert_eq!(batch.schema().field(1).metadata()["PARQUET:field_id"], "2");
+    assert_eq!(batch.column(0).as_primitive::<Int64Type>().values()[3], 3);
+    let some = wish(&t, Some(&["user.address.city", "_offset"]), Some("user.address.city = 'Bern' AND amount > 4.25"));
+    let data = fetch(&mut client, &some).await;
+    let batch = only_batch(&data);
+    let cities = batch.column(0).as_struct().column(0).as_struct();
+    assert_eq!((cities.num_columns(), cities.column(0).as_string::<i32>().value(0)), (1, "Bern"));
+    assert_eq!(batch.column(1).as_primitive::<Int64Type>().values(), &[7, 10]);
+    assert_eq!((result(&data).rows_scanned, result(&data).next_fetch_offset), (12, 12));
+
+    let mut old = wish(&t, Some(&["amount"]), None);
+    old.topics[0].read_schema = Some(1);
+    assert_eq!(result(&fetch(&mut client, &old).await).rows_returned, 12);
+    old.topics[0].read_schema = Some(9);
+    let refused = fetch(&mut client, &old).await;
+    assert_eq!(refused.error_code, 42);
+    assert!(result(&refused).error_message.unwrap().contains("no schema version 9; it has 1 to 1"));
+    for (projection, predicate, expected) in [
+        (Some(&["amout"][..]), None, "did you mean amount"),
+        (Some(&["user.address.town"][..]), None, "there is city, zip"),
+        (None, Some("user.adress.zip = '1'"), "did you mean address"),
+    ] {
+        let refused = fetch(&mut client, &wish(&t, projection, predicate)).await;
+        let message = result(&refused).error_message.unwrap();
+        assert!(refused.error_code == 42 && message.contains(expected), "{message}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn result_format_1_gives_kafka_records_of_the_rows_that_match() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = orders(&mut client, 9).await;
+    let read = async |client: &mut Client, projection: Option<&[&str]>, predicate: &str| {
+        let wish = ColumnarFetch { format: ResultFormat::KafkaRecords, ..wish(&t, projection, Some(predicate)) };
+        only(&client.call(16, &tagged(fetch_request(16, &t, 0, 0), &wish)).await).clone()
+    };
+    let same = read(&mut client, None, "id = 4").await;
+    let row = r#"{"id": 4, "user": {"name": "n4", "address": {"city": "Bern", "zip": "4"}}, "amount": 4.25}"#;
+    assert_eq!(records(&same), [(4, row.to_owned())], "the bytes that were produced");
+    assert!(result(&same).batches.is_empty());
+    assert_eq!((result(&same).rows_returned, result(&same).next_fetch_offset), (1, 9));
+    assert_eq!(result(&same).crc32c, crc32c::crc32c(&same.records.clone().unwrap()));
+    let pruned = read(&mut client, Some(&["user.address.zip", "amount"]), "id >= 7").await;
+    let expected = [7, 8].map(|i| (i, format!(r#"{{"user":{{"address":{{"zip":"{i}"}}}},"amount":{i}.25}}"#)));
+    assert_eq!(records(&pruned), expected);
+    let refused = read(&mut client, Some(&["_key"]), "id >= 7").await;
+    assert_eq!(refused.error_code, 42);
+    assert!(records(&read(&mut client, None, "id < 0").await).is_empty());
+}

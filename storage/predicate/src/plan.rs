@@ -22,7 +22,8 @@ use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
 use datafusion_pruning::PruningPredicate;
 use datafusion_sql::planner::{ParserOptions, PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::{
-    AccessExpr, Expr as SqlExpr, Subscript, Value, Visit, VisitMut, Visitor, VisitorMut,
+    AccessExpr, Expr as SqlExpr, FunctionArguments, Ident, ObjectNamePart, Subscript, Value, Visit, VisitMut, Visitor,
+    VisitorMut,
 };
 
 use crate::bounds;
@@ -34,6 +35,9 @@ use crate::names::Suggestion;
 const STACK_BYTES: usize = 32 << 20;
 /// Compiled size of one regular expression.
 const PATTERN_BYTES_MAX: usize = 1 << 20;
+
+/// Digits that every decimal can have.
+const DECIMAL_DIGITS: usize = 38;
 
 /// What `now()` is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -93,7 +97,7 @@ impl Predicate {
 
 fn plan(text: &str, schema: &SchemaRef, clock: Clock) -> Result<Predicate, PlanError> {
     let mut sql = bounds::parse(text)?;
-    let _: ControlFlow<()> = VisitMut::visit(&mut sql, &mut DotIsSubscript);
+    let _: ControlFlow<()> = VisitMut::visit(&mut sql, &mut Spelling);
     let mut names = Names { schema, clock, uses_clock: false };
     if let ControlFlow::Break(error) = Visit::visit(&sql, &mut names) {
         return Err(error);
@@ -289,22 +293,75 @@ fn unplannable(error: DataFusionError) -> PlanError {
     PlanError::Unplannable { detail: error.strip_backtrace() }
 }
 
-/// `list[1].name` becomes `list[1]['name']`, which is the form that DataFusion plans.
-struct DotIsSubscript;
+/// Forms that DataFusion does not plan, in forms that it does: `list[1].name` becomes `list[1]['name']`, `user` a column, and
+/// numbers that no decimal holds, as `1e300`, floats.
+struct Spelling;
 
-impl VisitorMut for DotIsSubscript {
+impl VisitorMut for Spelling {
     type Break = ();
 
     fn pre_visit_expr(&mut self, expr: &mut SqlExpr) -> ControlFlow<()> {
-        let SqlExpr::CompoundFieldAccess { access_chain, .. } = expr else { return ControlFlow::Continue(()) };
-        for access in access_chain {
-            if let AccessExpr::Dot(SqlExpr::Identifier(name)) = access {
-                let index = SqlExpr::value(Value::SingleQuotedString(std::mem::take(&mut name.value)));
-                *access = AccessExpr::Subscript(Subscript::Index { index });
+        match expr {
+            SqlExpr::CompoundFieldAccess { root, access_chain } => {
+                if let Some(path) = plain_path(root, access_chain) {
+                    *expr = SqlExpr::CompoundIdentifier(path);
+                    return ControlFlow::Continue(());
+                }
+                for access in access_chain {
+                    if let AccessExpr::Dot(SqlExpr::Identifier(name)) = access {
+                        let index = SqlExpr::value(Value::SingleQuotedString(std::mem::take(&mut name.value)));
+                        *access = AccessExpr::Subscript(Subscript::Index { index });
+                    }
+                }
             }
+            // `user` and the like are functions without parentheses in SQL; here they are columns, if anything.
+            SqlExpr::Function(_) => {
+                if let Some(name) = column_like(expr) {
+                    *expr = SqlExpr::Identifier(name);
+                }
+            }
+            SqlExpr::Value(value) => {
+                if let Value::Number(number, _) = &value.value
+                    && is_beyond_decimals(number)
+                    && let Ok(float) = bounds::parse(&format!("CAST('{number}' AS DOUBLE)"))
+                {
+                    *expr = float;
+                }
+            }
+            _ => {}
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The name of what looks like a function without parentheses and is none that may be called.
+fn column_like(expr: &SqlExpr) -> Option<Ident> {
+    let SqlExpr::Function(call) = expr else { return None };
+    match (&call.args, call.name.0.as_slice()) {
+        (FunctionArguments::None, [ObjectNamePart::Identifier(name)]) => {
+            (!functions::is_allowed(&name.value.to_lowercase())).then(|| name.clone())
+        }
+        _ => None,
+    }
+}
+
+/// `user.address.city`, whose first name SQL takes for a function.
+fn plain_path(root: &SqlExpr, access_chain: &[AccessExpr]) -> Option<Vec<Ident>> {
+    let name = |access: &AccessExpr| match access {
+        AccessExpr::Dot(SqlExpr::Identifier(name)) => Some(name.clone()),
+        _ => None,
+    };
+    let rest: Option<Vec<Ident>> = access_chain.iter().map(name).collect();
+    let mut path = vec![column_like(root)?];
+    path.extend(rest?);
+    Some(path)
+}
+
+/// A number with an exponent that makes more digits than a decimal has.
+fn is_beyond_decimals(number: &str) -> bool {
+    let Some((digits, exponent)) = number.split_once(['e', 'E']) else { return false };
+    let exponent = exponent.parse::<i32>().map_or(usize::MAX, |exponent| exponent.unsigned_abs() as usize);
+    digits.len().saturating_add(exponent) > DECIMAL_DIGITS
 }
 
 /// Names that do not exist are told with the nearest one that does.
@@ -320,9 +377,7 @@ impl Visitor for Names<'_> {
     fn pre_visit_expr(&mut self, expr: &SqlExpr) -> ControlFlow<PlanError> {
         match expr {
             SqlExpr::Identifier(ident) => self.column(&ident.value),
-            SqlExpr::CompoundIdentifier(parts) => {
-                parts.first().map_or(ControlFlow::Continue(()), |ident| self.column(&ident.value))
-            }
+            SqlExpr::CompoundIdentifier(parts) => self.path(parts),
             SqlExpr::Function(call) => self.function(&call.name.to_string().to_lowercase()),
             _ => ControlFlow::Continue(()),
         }
@@ -336,6 +391,24 @@ impl Names<'_> {
         }
         let suggestion = Suggestion::new(name, self.schema.fields().iter().map(|f| f.name().as_str()));
         ControlFlow::Break(PlanError::UnknownColumn { name: name.to_owned(), suggestion })
+    }
+
+    /// `user.address.city`
+    fn path(&self, parts: &[Ident]) -> ControlFlow<PlanError> {
+        let mut fields = self.schema.fields();
+        for (depth, part) in parts.iter().enumerate() {
+            let Some((_, field)) = fields.find(&part.value) else {
+                let name = parts[..=depth].iter().map(|part| part.value.as_str()).collect::<Vec<_>>().join(".");
+                let suggestion = Suggestion::new(&part.value, fields.iter().map(|f| f.name().as_str()));
+                return ControlFlow::Break(PlanError::UnknownColumn { name, suggestion });
+            };
+            match field.data_type() {
+                DataType::Struct(members) => fields = members,
+                // The planner says what is wrong with the rest.
+                _ => break,
+            }
+        }
+        ControlFlow::Continue(())
     }
 
     fn function(&mut self, name: &str) -> ControlFlow<PlanError> {

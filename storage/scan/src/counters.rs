@@ -7,4 +7,9 @@ pub struct ScanCounters {
     pub rows_returned: u64,
     pub rows_errored: u64,
     pub bytes_scanned: u64,
+    /// Rows that another scan had decoded.
+    pub rows_cached: u64,
+    /// Row groups that were read, and those that statistics ruled out.
+    pub groups_read: u64,
+    pub groups_pruned: u64,
 }

@@ -5,19 +5,27 @@
 //! | `system.rs` | the system columns that every topic has |
 //! | `projection.rs` | column paths of a client -> columns and pruned structs |
 //! | `plan.rs` | what one kind of request reads and returns; shared between requests |
-//! | `rows.rs` | Kafka batches -> the columns a plan reads |
+//! | `columns.rs` | which columns are read, and what makes them out of records |
+//! | `rows.rs` | what a read of the log gives -> the columns a plan reads |
+//! | `segments.rs` | column files: pruned, and read by column |
 //! | `committed.rs` | which batches a reader may see |
+//! | `cache.rs` | rows that were decoded once, for every reader |
 //! | `operator.rs` | the scan: cursor, budgets, counters |
 //! | `local.rs` | the same for records that a client fetched (without feature `log` nothing here needs the log) |
 //! | `output.rs` | matching rows, cut to what fits |
 //! | `ipc.rs` | rows -> one Arrow IPC stream |
+//! | `records.rs` | rows -> Kafka batches |
 //!
 //! SCAN-1: the same scan gives the same rows, however they are stored and batched. SCAN-2: the next offset advances whenever
 //! anything was scanned. This crate knows no sockets and no requests.
 #![cfg_attr(not(feature = "log"), allow(dead_code, reason = "what only the scan of a log uses is small"))]
 #[cfg(feature = "log")]
+mod cache;
+mod columns;
+#[cfg(feature = "log")]
 mod committed;
 mod counters;
+mod error;
 mod ipc;
 mod local;
 #[cfg(feature = "log")]
@@ -25,18 +33,26 @@ mod operator;
 mod output;
 mod plan;
 mod projection;
+mod records;
+#[cfg(feature = "log")]
 mod rows;
+#[cfg(feature = "log")]
+mod segments;
 mod system;
 #[cfg(test)]
 #[cfg(feature = "log")]
 mod tests;
 
+#[cfg(feature = "log")]
+pub use cache::RowCache;
 pub use counters::ScanCounters;
+pub use error::ScanError;
 pub use ipc::{StreamCodec, encode_stream};
 pub use local::{LocalScan, LocalScanError};
 #[cfg(feature = "log")]
-pub use operator::{Scan, ScanError, ScanLimits, ScanResult};
+pub use operator::{Scan, ScanLimits, ScanResult};
 pub use output::{OFFSET_COLUMN, ScannedBatch};
-pub use plan::{ScanPlan, ScanPlanError, ScanRequest};
+pub use plan::{ResultRows, ScanPlan, ScanPlanError, ScanRequest, UNTYPED};
 pub use projection::ProjectionError;
-pub use system::system_schema;
+pub use records::encode_records;
+pub use system::{system_schema, topic_schema};

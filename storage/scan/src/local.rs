@@ -10,11 +10,12 @@ use arrow_select::filter::FilterBuilder;
 use thiserror::Error;
 use weir_predicate::EvaluateError;
 use weir_protocol::records::{BatchHeader, Record};
+use weir_table::RowDecoder;
 
 use crate::counters::ScanCounters;
 use crate::output::{Output, ScannedBatch};
-use crate::plan::ScanPlan;
-use crate::rows::{RowBuilder, Rows};
+use crate::plan::{ScanPlan, batch_of};
+use crate::system::SystemBuilder;
 
 /// A predicate that is not done with 8 Ki rows by then never will be.
 const SLICE_TIME_MAX: Duration = Duration::from_secs(10);
@@ -28,10 +29,17 @@ pub enum LocalScanError {
     Columns { reason: String },
 }
 
+/// Bytes of records gathered before they are filtered.
+const BYTES_MAX: usize = 4 << 20;
+
 /// A scan of records that are handed to it.
 pub struct LocalScan {
     plan: Arc<ScanPlan>,
-    rows: RowBuilder,
+    partition: i32,
+    user: Option<RowDecoder>,
+    system: Vec<SystemBuilder>,
+    offsets: Vec<i64>,
+    bytes: usize,
     output: Output,
     counters: ScanCounters,
 }
@@ -39,16 +47,27 @@ pub struct LocalScan {
 impl LocalScan {
     /// Of one partition; nothing is scanned yet.
     pub fn new(plan: Arc<ScanPlan>, partition: i32) -> LocalScan {
-        let rows = RowBuilder::new(&plan, partition);
         let output = Output::new(plan.output(), usize::MAX, true);
-        LocalScan { plan, rows, output, counters: ScanCounters::default() }
+        let (user, system) = (plan.columns().decoder(), plan.columns().system());
+        let (offsets, bytes, counters) = (Vec::new(), 0, ScanCounters::default());
+        LocalScan { plan, partition, user, system, offsets, bytes, output, counters }
     }
 
     /// Takes a record of a visible batch. They come in offset order.
     pub fn append(&mut self, header: &BatchHeader, record: &Record<'_>) -> Result<(), LocalScanError> {
+        let (offset, timestamp) = (record.offset(header), record.timestamp(header));
+        if let Some(user) = &mut self.user {
+            let done = user.push(record.key, record.value);
+            done.map_err(|error| LocalScanError::Columns { reason: error.to_string() })?;
+        }
+        for column in &mut self.system {
+            column.append(self.partition, offset, timestamp, record);
+        }
+        self.offsets.push(offset.0);
+        self.bytes += record.raw.len();
         self.counters.bytes_scanned += record.raw.len() as u64;
-        self.rows.append(header, record);
-        if self.rows.is_full() { self.flush() } else { Ok(()) }
+        let full = self.offsets.len() >= weir_predicate::SLICE_ROWS || self.bytes >= BYTES_MAX;
+        if full { self.flush() } else { Ok(()) }
     }
 
     /// The rows that match, and what was done.
@@ -60,10 +79,20 @@ impl LocalScan {
     }
 
     fn flush(&mut self) -> Result<(), LocalScanError> {
-        if self.rows.is_empty() {
+        if self.offsets.is_empty() {
             return Ok(());
         }
-        let Rows { batch, offsets, .. } = self.rows.take(&self.plan).map_err(columns_error)?;
+        let mut columns = match &mut self.user {
+            Some(user) => {
+                let rows = user.finish().map_err(|error| LocalScanError::Columns { reason: error.to_string() })?;
+                rows.columns().to_vec()
+            }
+            None => Vec::new(),
+        };
+        columns.extend(self.system.iter_mut().map(SystemBuilder::finish));
+        let offsets = std::mem::take(&mut self.offsets);
+        self.bytes = 0;
+        let batch = batch_of(self.plan.input(), columns, offsets.len()).map_err(columns_error)?;
         self.counters.rows_scanned += offsets.len() as u64;
         let Some(predicate) = self.plan.predicate() else {
             self.output.push(self.plan.project(&batch), offsets);

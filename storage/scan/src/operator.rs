@@ -1,30 +1,27 @@
 //! The scan of one partition: reads on from its cursor until the visible end or until a budget is used up.
 //!
 //! It can go on later: a long poll runs the same scan again when data was appended, so nothing is looked at twice.
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow_array::ArrayRef;
-use arrow_schema::ArrowError;
+use arrow_array::{ArrayRef, RecordBatch};
 use arrow_select::filter::FilterBuilder;
-use bytes::{Bytes, BytesMut};
-use thiserror::Error;
-use weir_predicate::EvaluateError;
+use weir_predicate::Matches;
 use weir_protocol::ids::Offset;
-use weir_protocol::records::{BatchHeader, DecompressLimits, batches, decode};
 use weir_storage::cpu::{CpuPool, Priority};
-use weir_storage::log::{AbortedTransaction, LogOffsets, Partition, ReadError, ReadLimit, ReadRequest};
+use weir_storage::log::{LogOffsets, Partition, ReadLimit, ReadOutcome, ReadRequest};
 
-use crate::committed::Visibility;
+use crate::cache::{RowCache, SeriesKey};
 use crate::counters::ScanCounters;
+use crate::error::ScanError;
 use crate::output::{Output, ScannedBatch};
 use crate::plan::ScanPlan;
-use crate::rows::{RowBuilder, Rows};
+use crate::rows::{Chunk, Rows, read_chunk};
+use crate::segments::{Group, SegmentScan};
 
 /// Stored bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
-/// One batch decompressed.
-const BATCH_BYTES_MAX: usize = 64 << 20;
 /// A predicate that is not done with 8 Ki rows by then never will be.
 const SLICE_TIME_MAX: Duration = Duration::from_secs(10);
 
@@ -52,22 +49,6 @@ pub struct ScanResult {
     pub batches: Vec<ScannedBatch>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum ScanError {
-    #[error(transparent)]
-    Read(#[from] ReadError),
-    #[error("the predicate is too expensive: {0}")]
-    Predicate(EvaluateError),
-    #[error("the scan failed: {reason}")]
-    Failed { reason: String },
-}
-
-impl From<ArrowError> for ScanError {
-    fn from(error: ArrowError) -> ScanError {
-        ScanError::Failed { reason: error.to_string() }
-    }
-}
-
 /// A scan in progress.
 pub struct Scan {
     plan: Arc<ScanPlan>,
@@ -78,8 +59,22 @@ pub struct Scan {
     next: Offset,
     counters: ScanCounters,
     output: Output,
+    /// The column file at the cursor.
+    segment: Option<SegmentScan>,
     full: bool,
     out_of_time: bool,
+    /// Rows that were decoded before, and what those of this scan are kept under.
+    cache: Option<(Arc<RowCache>, SeriesKey)>,
+}
+
+/// What one look at a column file came to.
+enum Step {
+    /// The cursor moved.
+    Moved,
+    /// There is nothing visible behind the cursor.
+    AtEnd,
+    /// What is here is to be read as rows.
+    Rows,
 }
 
 impl Scan {
@@ -102,9 +97,19 @@ impl Scan {
             next: start,
             counters: ScanCounters::default(),
             output,
+            segment: None,
             full: false,
             out_of_time: false,
+            cache: None,
         }
+    }
+
+    /// Takes rows that were decoded before out of `cache`, and puts there what it decodes.
+    #[must_use]
+    pub fn with_cache(mut self, cache: &Arc<RowCache>) -> Scan {
+        let series = self.plan.columns().series(self.partition.key(), self.limits.visible);
+        self.cache = series.map(|series| (cache.clone(), series));
+        self
     }
 
     /// Where it has got to.
@@ -128,7 +133,34 @@ impl Scan {
         let cpu = self.cpu.clone();
         let started = Instant::now();
         while !self.is_exhausted() {
+            if self.partition.stores_columns_at(self.next) {
+                let memory = self.partition.memory_to_read(2 * weir_column::GROUP_BYTES_MAX).await;
+                let work = move || {
+                    let step = self.column_step();
+                    drop(memory);
+                    step.map(|step| (self, step))
+                };
+                let done = cpu.run(Priority::Request, work).await;
+                let step;
+                (self, step) = done.map_err(|error| ScanError::Failed { reason: error.to_string() })??;
+                match step {
+                    Step::Moved => {
+                        self.out_of_time = started.elapsed() >= time;
+                        continue;
+                    }
+                    Step::AtEnd => break,
+                    Step::Rows => {}
+                }
+            }
             let left = self.limits.max_scan_bytes.saturating_sub(self.counters.bytes_scanned);
+            if let Some(rows) = self.cached(left) {
+                self.offsets = self.partition.offsets();
+                self.counters.rows_cached += rows.offsets.len() as u64;
+                let done = cpu.run(Priority::Request, move || self.take(&rows).map(|_| self)).await;
+                self = done.map_err(|error| ScanError::failed(error.to_string()))??;
+                self.out_of_time = started.elapsed() >= time;
+                continue;
+            }
             let request = ReadRequest {
                 offset: self.next,
                 max_bytes: usize::try_from(left).map_or(CHUNK_BYTES, |left| left.clamp(1, CHUNK_BYTES)),
@@ -140,9 +172,12 @@ impl Scan {
             if outcome.bytes == 0 {
                 break;
             }
+            let ReadOutcome { chunks, aborted, memory, .. } = outcome;
             let work = move || {
-                // The chunks are ours, and with them their memory, until they have been looked at.
-                self.chunk(&outcome.chunks, &outcome.aborted).map(|()| self)
+                let done = self.chunk(&Chunk::Batches { chunks, aborted });
+                // What was read from disk is held until it has been looked at.
+                drop(memory);
+                done.map(|()| self)
             };
             let done = cpu.run(Priority::Request, work).await;
             self = done.map_err(|error| ScanError::Failed { reason: error.to_string() })??;
@@ -158,155 +193,128 @@ impl Scan {
         Ok(ScanResult { offsets, next, counters, schema, batches })
     }
 
-    /// Whole batches in offset order.
-    fn chunk(&mut self, chunks: &[Bytes], aborted: &[AbortedTransaction]) -> Result<(), ScanError> {
-        let mut visibility = Visibility::new(aborted);
-        let mut rows = RowBuilder::new(&self.plan, self.partition.key().partition.0);
-        for chunk in whole_batches(chunks) {
-            for batch in batches(&chunk) {
-                let Ok(batch) = batch else {
-                    return Err(ScanError::Failed { reason: "stored batches do not parse".to_owned() });
-                };
-                self.batch(&batch.header, batch.bytes, &mut visibility, &mut rows)?;
-                if self.full {
-                    return Ok(());
+    /// Rows from the cursor on that were decoded before, if the budget allows for them. What retention has deleted is not read
+    /// out of a cache: the log says so.
+    fn cached(&self, left: u64) -> Option<Arc<Rows>> {
+        let (cache, series) = self.cache.as_ref()?;
+        let rows = cache.get(series, self.next)?;
+        (rows.stored_bytes <= left && self.partition.offsets().log_start <= self.next).then_some(rows)
+    }
+
+    fn chunk(&mut self, chunk: &Chunk) -> Result<(), ScanError> {
+        let (plan, key, from) = (self.plan.clone(), self.partition.key(), self.next);
+        let cache = self.cache.clone();
+        read_chunk(chunk, plan.columns(), &key, from, &mut |rows| {
+            let rows = Arc::new(rows);
+            if let Some((cache, series)) = &cache {
+                cache.put(series, &rows);
+            }
+            self.take(&rows)
+        })
+    }
+
+    /// Looks at the next row group that statistics do not rule out.
+    fn column_step(&mut self) -> Result<Step, ScanError> {
+        let segment = match self.segment.take().filter(|segment| segment.covers(self.next)) {
+            Some(segment) => segment,
+            None => {
+                let Some(part) = self.partition.column_part(self.next)? else { return Ok(Step::Rows) };
+                let number = self.partition.key().partition.0;
+                let Some(segment) = SegmentScan::open(&part, &self.plan, number)? else { return Ok(Step::Rows) };
+                segment
+            }
+        };
+        let view = self.partition.view(self.next, segment.next(), self.limits.visible)?;
+        self.offsets = view.offsets;
+        if self.next >= view.end {
+            return Ok(Step::AtEnd);
+        }
+        while self.next < view.end {
+            match segment.group(&self.plan, self.next, view.end, &view.aborted)? {
+                Group::Passed { end, pruned } => {
+                    self.counters.groups_pruned += u64::from(pruned);
+                    self.next = self.next.max(end);
                 }
-            }
-        }
-        self.flush(&mut rows)
-    }
-
-    fn batch(
-        &mut self,
-        header: &BatchHeader,
-        bytes: &[u8],
-        visibility: &mut Visibility,
-        rows: &mut RowBuilder,
-    ) -> Result<(), ScanError> {
-        self.counters.bytes_scanned += bytes.len() as u64;
-        if visibility.sees(header, bytes) {
-            let errored = self.records(header, bytes, rows)?;
-            if self.full {
-                return Ok(());
-            }
-            if errored > 0 && rows.is_empty() {
-                self.counters.rows_scanned += errored;
-                self.counters.rows_errored += errored;
-            } else if errored > 0 {
-                // Not together with later rows: if those do not fit, these are counted all the same.
-                rows.add_errored(errored);
-                rows.set_end(header.next_offset());
-                return self.flush(rows);
-            }
-        }
-        if rows.is_empty() {
-            self.next = self.next.max(header.next_offset());
-        } else {
-            rows.set_end(header.next_offset());
-        }
-        Ok(())
-    }
-
-    /// Gathers the records of a batch from the cursor on; says how many could not be decoded. Those were stored before they
-    /// were checked, and no consumer can read them: they are counted, and passed over.
-    fn records(&mut self, header: &BatchHeader, bytes: &[u8], rows: &mut RowBuilder) -> Result<u64, ScanError> {
-        let count = u64::from(header.record_count.unsigned_abs());
-        let limits = DecompressLimits { max_bytes: BATCH_BYTES_MAX, ..DecompressLimits::default() };
-        let partition = self.partition.clone();
-        let unreadable = |done: u64, error: &dyn std::fmt::Display| {
-            let (partition, offset) = (partition.key(), header.base_offset.0);
-            tracing::warn!(%partition, offset, done, count, %error, "a batch cannot be decoded to its end");
-            count.saturating_sub(done)
-        };
-        let decoded = match decode(bytes, &limits) {
-            Ok(decoded) => decoded,
-            Err(error) => return Ok(unreadable(0, &error)),
-        };
-        for (done, record) in decoded.records().enumerate() {
-            let record = match record {
-                Ok(record) => record,
-                Err(error) => return Ok(unreadable(done as u64, &error)),
-            };
-            if record.offset(header) < self.next {
-                continue;
-            }
-            rows.append(header, &record);
-            if rows.is_full() {
-                self.flush(rows)?;
-                if self.full {
+                Group::Rows(rows) => {
+                    self.counters.groups_read += 1;
+                    for piece in pieces(rows) {
+                        if self.take(&piece)?.is_break() {
+                            break;
+                        }
+                    }
                     break;
                 }
             }
         }
-        Ok(0)
+        self.segment = Some(segment);
+        Ok(Step::Moved)
     }
 
-    /// Filters what was gathered and hands it to the output; moves the cursor behind what was dealt with.
-    fn flush(&mut self, rows: &mut RowBuilder) -> Result<(), ScanError> {
-        if rows.is_empty() {
-            return Ok(());
-        }
-        let Rows { batch, offsets, errored: undecoded, end } = rows.take(&self.plan)?;
-        let mut errored = Vec::new();
-        let (columns, matching) = match self.plan.predicate() {
-            None => (self.plan.project(&batch), offsets.clone()),
-            Some(predicate) => {
-                let started = Instant::now();
-                let mut proceed = || match started.elapsed() {
-                    spent if spent < SLICE_TIME_MAX => Ok(()),
-                    spent => Err(format!("{} rows were not done after {} s", batch.num_rows(), spent.as_secs())),
-                };
-                let matches = predicate.evaluate(&batch, &mut proceed).map_err(ScanError::Predicate)?;
-                errored = matches.errored.iter().map(|row| offsets[*row]).collect();
-                let matching: Vec<i64> = matches.rows.set_indices().map(|row| offsets[row]).collect();
-                if matching.is_empty() {
-                    (Vec::new(), matching)
-                } else if matching.len() == offsets.len() {
-                    (self.plan.project(&batch), matching)
-                } else {
-                    let filter = FilterBuilder::new(&matches.mask()).build();
-                    let projected = self.plan.project(&batch);
-                    let filtered: Result<Vec<ArrayRef>, _> = projected.iter().map(|c| filter.filter(c)).collect();
-                    (filtered?, matching)
-                }
+    /// Filters rows and hands them to the output; moves the cursor behind what was dealt with. Rows in front of the cursor were
+    /// dealt with before.
+    fn take(&mut self, rows: &Rows) -> Result<ControlFlow<()>, ScanError> {
+        self.counters.bytes_scanned += rows.stored_bytes;
+        let from = rows.offsets.partition_point(|offset| *offset < self.next.0);
+        let offsets = &rows.offsets[from..];
+        let batch = rows.batch.slice(from, offsets.len());
+        let matches = self.matches(&batch)?;
+        let errored: Vec<i64> = matches.iter().flat_map(|m| &m.errored).map(|row| offsets[*row]).collect();
+        let (columns, matching) = match matches {
+            None => (self.plan.project(&batch), offsets.to_vec()),
+            Some(matches) if matches.matched == 0 => (Vec::new(), Vec::new()),
+            Some(matches) if matches.matched == offsets.len() => (self.plan.project(&batch), offsets.to_vec()),
+            Some(matches) => {
+                let filter = FilterBuilder::new(&matches.mask()).build();
+                let projected = self.plan.project(&batch);
+                let filtered: Result<Vec<ArrayRef>, _> = projected.iter().map(|c| filter.filter(c)).collect();
+                (filtered?, matches.rows.set_indices().map(|row| offsets[row]).collect())
             }
         };
         let wanted = matching.len();
-        let first_left = |taken: usize| matching[taken];
-        let taken = if wanted == 0 { 0 } else { self.output.push(columns, matching.clone()) };
+        let last = matching.clone();
+        let taken = if wanted == 0 { 0 } else { self.output.push(columns, matching) };
         let before = |offsets: &[i64], next: Offset| offsets.partition_point(|o| *o < next.0) as u64;
         if taken < wanted {
             // The next scan begins with the first row that was left, and counts it and all behind it.
             self.full = true;
-            self.next = Offset(first_left(taken));
-            self.counters.rows_scanned += before(&offsets, self.next);
+            self.next = Offset(last[taken]);
+            self.counters.rows_scanned += before(offsets, self.next);
             self.counters.rows_errored += before(&errored, self.next);
-        } else {
-            self.next = end;
-            self.counters.rows_scanned += offsets.len() as u64 + undecoded;
-            self.counters.rows_errored += errored.len() as u64 + undecoded;
+            return Ok(ControlFlow::Break(()));
         }
-        Ok(())
+        self.next = self.next.max(rows.end);
+        self.counters.rows_scanned += offsets.len() as u64 + rows.errored;
+        self.counters.rows_errored += errored.len() as u64 + rows.errored;
+        Ok(ControlFlow::Continue(()))
+    }
+
+    /// `None`: there is no predicate, every row matches.
+    fn matches(&self, batch: &RecordBatch) -> Result<Option<Matches>, ScanError> {
+        let Some(predicate) = self.plan.predicate() else { return Ok(None) };
+        let started = Instant::now();
+        let mut proceed = || match started.elapsed() {
+            spent if spent < SLICE_TIME_MAX => Ok(()),
+            spent => Err(format!("{} rows were not done after {} s", batch.num_rows(), spent.as_secs())),
+        };
+        predicate.evaluate(batch, &mut proceed).map(Some).map_err(ScanError::Predicate)
     }
 }
 
-/// Chunks whose batches are whole: a header that is a chunk of its own is joined with its body.
-fn whole_batches(chunks: &[Bytes]) -> Vec<Bytes> {
-    let mut whole: Vec<Bytes> = Vec::with_capacity(chunks.len());
-    let mut pending: Option<BytesMut> = None;
-    for chunk in chunks {
-        if let Some(mut open) = pending.take() {
-            open.extend_from_slice(chunk);
-            match BatchHeader::parse(&open) {
-                Ok(header) if open.len() < header.total_len() => pending = Some(open),
-                _ => whole.push(open.freeze()),
-            }
-            continue;
+/// Rows of a row group, as many at a time as a predicate looks at.
+fn pieces(rows: Rows) -> impl Iterator<Item = Rows> {
+    let count = rows.offsets.len();
+    let starts: Vec<usize> =
+        if count == 0 { vec![0] } else { (0..count).step_by(weir_predicate::SLICE_ROWS).collect() };
+    starts.into_iter().map(move |from| {
+        let len = (count - from).min(weir_predicate::SLICE_ROWS);
+        let last = from + len == count;
+        Rows {
+            batch: rows.batch.slice(from, len),
+            offsets: rows.offsets[from..from + len].to_vec(),
+            errored: 0,
+            stored_bytes: if from == 0 { rows.stored_bytes } else { 0 },
+            start: if from == 0 { rows.start } else { Offset(rows.offsets[from]) },
+            end: if last { rows.end } else { Offset(rows.offsets[from + len]) },
         }
-        match BatchHeader::parse(chunk) {
-            Ok(header) if chunk.len() < header.total_len() => pending = Some(BytesMut::from(&chunk[..])),
-            _ => whole.push(chunk.clone()),
-        }
-    }
-    whole
+    })
 }

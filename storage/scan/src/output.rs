@@ -138,7 +138,7 @@ fn with_offset(schema: &SchemaRef) -> SchemaRef {
     }
     let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
     fields.push(Arc::new(Field::new(OFFSET_COLUMN, DataType::Int64, false)));
-    Arc::new(Schema::new(fields))
+    Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone()))
 }
 
 #[cfg(test)]

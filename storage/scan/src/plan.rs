@@ -6,9 +6,15 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use thiserror::Error;
 use weir_predicate::{Clock, PlanError, Predicate};
+use weir_table::{Table, TableSchema};
 
+use crate::columns::Columns;
 use crate::projection::{Projection, ProjectionError};
-use crate::system::{HEADERS, KEY, TIMESTAMP, VALUE, system_schema};
+use crate::records::RecordPlan;
+use crate::system::{HEADERS, KEY, TIMESTAMP, VALUE, system_schema, topic_schema};
+
+/// The schema id of untyped topics.
+pub const UNTYPED: i32 = 0;
 
 /// Projection and predicate as a client sent them.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -24,52 +30,113 @@ pub enum ScanPlanError {
     Projection(#[from] ProjectionError),
     #[error(transparent)]
     Predicate(#[from] PlanError),
+    #[error("the table has no schema version {id}; it has {oldest} to {current}, and -1 asks for the current one")]
+    NoSuchVersion { id: i32, oldest: i32, current: i32 },
+    #[error(
+        "Kafka records carry key, timestamp, headers and offset anyway: leave {column} out of the projection of ResultFormat 1"
+    )]
+    SystemColumnInRecords { column: String },
+    #[error(
+        "rows of this topic's format cannot be written with part of their columns ({reason}): leave the projection of ResultFormat 1 null, or use ResultFormat 0"
+    )]
+    NotWritable { reason: String },
+}
+
+/// What a scan returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ResultRows {
+    /// Columns.
+    Arrow,
+    /// What [`crate::encode_records`] makes Kafka batches of.
+    Kafka,
 }
 
 /// A projection and a predicate, bound to the columns of a topic.
 #[derive(Debug)]
 pub struct ScanPlan {
-    /// Every column that is read, in the order of the topic's schema.
-    input: SchemaRef,
-    /// Where the projection's columns are in `input`.
+    /// What is read.
+    columns: Columns,
+    /// Where the projection's columns are in what is read.
     places: Vec<Option<usize>>,
     projection: Projection,
     predicate: Option<Predicate>,
+    schema_id: i32,
+    table: Option<Arc<Table>>,
+    records: Option<RecordPlan>,
 }
 
 impl ScanPlan {
     /// Plans over an untyped topic: its columns are the system columns.
     pub fn untyped(request: &ScanRequest, clock: Clock) -> Result<ScanPlan, ScanPlanError> {
-        let sent = || [KEY, VALUE, HEADERS, TIMESTAMP].map(str::to_owned).to_vec();
-        ScanPlan::new(&system_schema(), request, sent, clock)
+        let schema = system_schema();
+        let projection = match &request.projection {
+            Some(paths) => Projection::new(paths, &schema)?,
+            None => Projection::whole(places_of(&[KEY, VALUE, HEADERS, TIMESTAMP], &schema), &schema),
+        };
+        ScanPlan::new(&schema, None, projection, request, clock)
+    }
+
+    /// Plans over a typed topic. `version`: of the schema whose names and types the request uses; `None` is the current one.
+    pub fn typed(
+        table: &Arc<Table>,
+        version: Option<i32>,
+        request: &ScanRequest,
+        rows: ResultRows,
+        clock: Clock,
+    ) -> Result<ScanPlan, ScanPlanError> {
+        let version = match version {
+            None => table.current(),
+            Some(id) => table.version(id).ok_or_else(|| {
+                let oldest = table.versions().first().map_or(id, |schema| schema.version);
+                ScanPlanError::NoSuchVersion { id, oldest, current: table.current().version }
+            })?,
+        };
+        let schema = topic_schema(version);
+        let projection = match &request.projection {
+            Some(paths) => Projection::new(paths, &schema)?,
+            None => Projection::whole(0..version.fields.len(), &schema),
+        };
+        let (projection, records) = match rows {
+            ResultRows::Arrow => (projection, None),
+            ResultRows::Kafka => {
+                let whole = request.projection.is_none();
+                let (projection, records) = RecordPlan::new(table, version, projection, whole, &schema)?;
+                (projection, Some(records))
+            }
+        };
+        let plan = ScanPlan::new(&schema, Some((table, version)), projection, request, clock)?;
+        Ok(ScanPlan { schema_id: version.version, table: Some(table.clone()), records, ..plan })
     }
 
     fn new(
-        columns: &SchemaRef,
+        schema: &SchemaRef,
+        table: Option<(&Arc<Table>, &Arc<TableSchema>)>,
+        projection: Projection,
         request: &ScanRequest,
-        every: impl FnOnce() -> Vec<String>,
         clock: Clock,
     ) -> Result<ScanPlan, ScanPlanError> {
-        let paths = request.projection.clone().unwrap_or_else(every);
-        let projection = Projection::new(&paths, columns)?;
         let predicate = match &request.predicate {
             None => None,
-            Some(text) => Some(Predicate::plan(text, columns, clock)?),
+            Some(text) => Some(Predicate::plan(text, schema, clock)?),
         };
         let mut read: BTreeSet<usize> = projection.inputs().collect();
         let filtered = predicate.iter().flat_map(|p| p.columns().fields().iter());
-        read.extend(filtered.filter_map(|field| columns.index_of(field.name()).ok()));
-        let fields: Vec<_> = read.iter().map(|at| columns.fields()[*at].clone()).collect();
-        let mut places = vec![None; columns.fields().len()];
+        read.extend(filtered.filter_map(|field| schema.index_of(field.name()).ok()));
+        let mut places = vec![None; schema.fields().len()];
         for (place, at) in read.iter().enumerate() {
             places[*at] = Some(place);
         }
-        Ok(ScanPlan { input: Arc::new(Schema::new(fields)), places, projection, predicate })
+        let columns = Columns::new(schema, table, &read);
+        Ok(ScanPlan { columns, places, projection, predicate, schema_id: UNTYPED, table: None, records: None })
     }
 
     /// The columns that are read.
     pub fn input(&self) -> &SchemaRef {
-        &self.input
+        self.columns.schema()
+    }
+
+    pub(crate) fn columns(&self) -> &Columns {
+        &self.columns
     }
 
     /// The columns that are returned, without an `_offset` that is added to sparse rows.
@@ -79,6 +146,20 @@ impl ScanPlan {
 
     pub fn predicate(&self) -> Option<&Predicate> {
         self.predicate.as_ref()
+    }
+
+    /// The version of the table's schema that columns are of; 0 of an untyped topic.
+    pub fn schema_id(&self) -> i32 {
+        self.schema_id
+    }
+
+    /// The table it was planned for.
+    pub fn table(&self) -> Option<&Arc<Table>> {
+        self.table.as_ref()
+    }
+
+    pub(crate) fn records(&self) -> Option<&RecordPlan> {
+        self.records.as_ref()
     }
 
     /// Whether the plan may serve other requests, later ones too.
@@ -94,6 +175,11 @@ impl ScanPlan {
             None => arrow_array::new_null_array(&arrow_schema::DataType::Null, batch.num_rows()),
         })
     }
+}
+
+/// The places of columns by name.
+pub(crate) fn places_of(names: &[&str], schema: &Schema) -> Vec<usize> {
+    names.iter().filter_map(|name| schema.index_of(name).ok()).collect()
 }
 
 /// A batch that may have no columns.

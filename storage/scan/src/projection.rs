@@ -7,6 +7,7 @@ use arrow_array::{Array, ArrayRef, ListArray, StructArray};
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef};
 use thiserror::Error;
 use weir_predicate::Suggestion;
+use weir_table::TableSchema;
 
 /// Levels of a path.
 const DEPTH_MAX: usize = 32;
@@ -43,8 +44,28 @@ impl Projection {
             let names = split(path)?;
             add(&mut columns, schema.fields(), &names, path)?;
         }
+        Ok(Projection::of(columns, schema))
+    }
+
+    /// Whole columns, by their places in `schema`.
+    pub fn whole(columns: impl IntoIterator<Item = usize>, schema: &Schema) -> Projection {
+        Projection::of(columns.into_iter().map(|at| (at, Want::All)).collect(), schema)
+    }
+
+    /// The same, and behind it these whole columns of `schema`.
+    pub fn with_whole(self, columns: impl IntoIterator<Item = usize>, schema: &Schema) -> Projection {
+        Projection::of(self.columns.into_iter().chain(columns.into_iter().map(|at| (at, Want::All))).collect(), schema)
+    }
+
+    fn of(columns: Vec<(usize, Want)>, schema: &Schema) -> Projection {
         let fields: Vec<Field> = columns.iter().map(|(at, want)| pruned_field(schema.field(*at), want)).collect();
-        Ok(Projection { columns, schema: Arc::new(Schema::new(fields)) })
+        Projection { columns, schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())) }
+    }
+
+    /// The columns of the projection as a table, whose columns come first in the projected schema.
+    pub fn table(&self, table: &TableSchema) -> TableSchema {
+        let column = |(at, want): &(usize, Want)| Some(pruned_column(table.fields.get(*at)?, want));
+        TableSchema { fields: self.columns.iter().filter_map(column).collect(), ..table.clone() }
     }
 
     /// The schema of the result.
@@ -158,6 +179,22 @@ fn pruned_type(data_type: &DataType, want: &Want) -> DataType {
             DataType::Struct(wanted.iter().map(|(at, want)| pruned_field(&fields[*at], want)).collect())
         }
         (DataType::List(item), Want::Fields(_)) => DataType::List(Arc::new(pruned_field(item, want))),
+        (other, _) => other.clone(),
+    }
+}
+
+/// As [`pruned_field`], of a table's column.
+fn pruned_column(column: &weir_table::Field, want: &Want) -> weir_table::Field {
+    weir_table::Field { data_type: pruned_table_type(&column.data_type, want), ..column.clone() }
+}
+
+fn pruned_table_type(data_type: &weir_table::DataType, want: &Want) -> weir_table::DataType {
+    use weir_table::DataType as T;
+    match (data_type, want) {
+        (T::Row(members), Want::Fields(wanted)) => {
+            T::Row(wanted.iter().map(|(at, want)| pruned_column(&members[*at], want)).collect())
+        }
+        (T::Array(item), Want::Fields(_)) => T::Array(Box::new(pruned_column(item, want))),
         (other, _) => other.clone(),
     }
 }

@@ -7,6 +7,7 @@ use arrow_buffer::OffsetBuffer;
 use arrow_schema::{DataType, Field, Fields, Schema, SchemaRef, TimeUnit};
 use weir_protocol::ids::{Offset, Timestamp};
 use weir_protocol::records::Record;
+use weir_table::TableSchema;
 
 pub const PARTITION: &str = "_partition";
 pub const OFFSET: &str = "_offset";
@@ -30,6 +31,15 @@ static SCHEMA: LazyLock<SchemaRef> = LazyLock::new(|| {
 /// value Binary>>`.
 pub fn system_schema() -> SchemaRef {
     SCHEMA.clone()
+}
+
+/// The columns of a topic: those of its table, then the system columns. Every user column is nullable, because a record without
+/// a value is a row as well, and so is one that was stored before it had to fit.
+pub fn topic_schema(table: &TableSchema) -> SchemaRef {
+    let user = table.to_arrow();
+    let nullable = user.fields().iter().map(|field| Arc::new(field.as_ref().clone().with_nullable(true)));
+    let fields: Vec<_> = nullable.chain(SCHEMA.fields().iter().cloned()).collect();
+    Arc::new(Schema::new_with_metadata(fields, user.metadata().clone()))
 }
 
 fn header_fields() -> Fields {

@@ -8,15 +8,20 @@ use arrow_array::{Array, RecordBatch};
 use arrow_ipc::reader::StreamReader;
 use bytes::BytesMut;
 use proptest::prelude::*;
+use weir_layout::{Format, TopicLayout};
 use weir_predicate::Clock;
 use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use weir_protocol::records::{BatchBuilder, BatchHeader, Compression, ControlType, EndTxnMarker, HEADER_LEN};
 use weir_storage::disk::OsDisk;
 use weir_storage::log::{
-    AckLevel, AppendOrigin, LogConfig, Partition, PendingAppend, ReadLimit, Storage, StorageConfig, TopicSpec,
+    AckLevel, AppendOrigin, Layout, LogConfig, Partition, PendingAppend, ReadLimit, Storage, StorageConfig, TopicSpec,
 };
+use weir_storage::memory::MemoryBudget;
 
 use crate::*;
+
+mod naive;
+mod typed;
 
 /// One record as the tests know it.
 #[derive(Debug, Clone, PartialEq)]
@@ -37,16 +42,25 @@ struct Log {
 const TOPIC: TopicId = TopicId(uuid::Uuid::from_u128(9));
 
 async fn log() -> Log {
+    log_in(Layout::Row).await
+}
+
+/// A log whose merges write this layout, a few kilobytes at a time.
+async fn log_in(layout: Layout) -> Log {
+    let merge_partition_bytes = if layout == Layout::Row { 16 << 10 } else { 4 << 10 };
+    let memory = MemoryBudget::new(1 << 30);
     let dir = tempfile::tempdir().unwrap();
     let disk = Arc::new(OsDisk::open(dir.path()).unwrap());
-    let config = LogConfig { retention_ms: None, ..LogConfig::default() };
+    let config = LogConfig { retention_ms: None, layout, ..LogConfig::default() };
     let spec = TopicSpec { topic: TOPIC, partitions: 4, config: Arc::new(config) };
     // Small sizes, so that a few hundred rows reach WAL and segments.
     let config = StorageConfig {
         wal_file_bytes: 64 << 10,
         wal_max_bytes: 128 << 10,
-        merge_partition_bytes: 16 << 10,
+        merge_partition_bytes,
         housekeeping_interval_ms: 5,
+        columns: Some(Arc::new(Format::new(memory.clone()))),
+        memory,
         ..StorageConfig::default()
     };
     let storage = Storage::open(disk, config, LeaderEpoch(1), vec![spec], &|_| false).await.unwrap();
@@ -92,9 +106,13 @@ impl Log {
         self.append(marker.to_batch().unwrap(), AppendOrigin::Coordinator).await;
     }
 
-    /// Scans from 0 to the end in as many steps as the limits take.
+    /// Scans an untyped topic from 0 to the end in as many steps as the limits take.
     async fn scan(&self, request: &ScanRequest, limits: ScanLimits) -> (Vec<ScanResult>, Vec<i64>) {
-        let plan = Arc::new(ScanPlan::untyped(request, Clock::At(0)).unwrap());
+        self.steps(&Arc::new(ScanPlan::untyped(request, Clock::At(0)).unwrap()), limits).await
+    }
+
+    /// The same with a plan.
+    async fn steps(&self, plan: &Arc<ScanPlan>, limits: ScanLimits) -> (Vec<ScanResult>, Vec<i64>) {
         let mut next = Offset::ZERO;
         let mut results = Vec::new();
         let mut offsets = Vec::new();

@@ -12,6 +12,7 @@ use super::engine::{Storage, now};
 use super::manifest::{ColumnSibling, Record, SegmentRef, Swap};
 use super::merge::{self, CopyError, Section, Written};
 use super::partition::{ColdError, Partition};
+use super::types::{AbortedTransaction, LogOffsets};
 use crate::cpu::Priority;
 use crate::memory::{MemoryBudget, Share};
 use crate::segment::{ColumnLayout, EncodeError, FileKind};
@@ -208,4 +209,13 @@ impl std::fmt::Debug for ColumnPart {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "ColumnPart({}..{})", self.base, self.next)
     }
+}
+
+/// What a reader sees of a range of offsets.
+#[derive(Debug, Clone)]
+pub struct View {
+    pub offsets: LogOffsets,
+    /// What lies at or beyond it is not visible, or not of the range.
+    pub end: Offset,
+    pub aborted: Vec<AbortedTransaction>,
 }

@@ -63,7 +63,7 @@ pub(super) async fn run(storage: &Arc<Storage>) {
     let mut small_bytes = 0;
     for partition in dirty_partitions(storage) {
         let Some(section) = plan(storage, &partition, cut_file) else { continue };
-        if section.bytes >= OWN_SEGMENT_BYTES {
+        if section.bytes >= OWN_SEGMENT_BYTES.min(storage.config.merge_partition_bytes) {
             match section.partition.config().layout.columns() {
                 Some(layout) => columns::write(storage, section, layout.clone()).await,
                 None => write(storage, vec![section]).await,

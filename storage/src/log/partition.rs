@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use weir_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use weir_protocol::records::batch::{BatchHeader, patch_base_offset_and_epoch, set_log_append_time, verify_crc};
 
-use super::columns::ColumnPart;
+use super::columns::{ColumnPart, View};
 use super::commit::{Tag, TailCache};
 use super::config::LogConfig;
 use super::manifest::SegmentRef;
@@ -424,6 +424,31 @@ impl Partition {
                 }
             }
         }
+    }
+
+    /// Whether the record at `offset` is stored as columns. Reads nothing.
+    pub fn stores_columns_at(&self, offset: Offset) -> bool {
+        let state = self.lock();
+        let at = state.segments.partition_point(|s| s.next <= offset.0);
+        state.segments.get(at).is_some_and(|s| s.base <= offset.0 && s.column_file().is_some())
+    }
+
+    /// What a reader sees of `[from, to)`: the part that is visible, and the aborted transactions in it.
+    pub fn view(&self, from: Offset, to: Offset, limit: ReadLimit) -> Result<View, ReadError> {
+        let state = self.lock();
+        self.check_range(&state, from)?;
+        let end = state.visible_end(limit).min(to);
+        let aborted = match limit {
+            ReadLimit::HighWatermark => Vec::new(),
+            ReadLimit::LastStable => state.aborted_in(from, end),
+        };
+        Ok(View { offsets: state.offsets(), end, aborted })
+    }
+
+    /// Memory for bytes that somebody else reads from a column file.
+    pub async fn memory_to_read(&self, bytes: usize) -> Reservation {
+        let most = self.io.memory.limits_of(Share::Responses).max;
+        self.io.memory.reserve(Share::Responses, bytes.min(most)).await
     }
 
     /// The column file that holds the record at `offset`, if that is stored as columns and below `end`. Blocking IO.

@@ -18,12 +18,15 @@ use weir_protocol::columnar::{
     AcceptedCodecs, BatchRange, ColumnarError, ColumnarFetch, ColumnarResult, ColumnarTopic, ResultFormat, ScanOrder,
     TAG,
 };
-use weir_protocol::ids::Offset;
+use weir_protocol::ids::{Offset, TopicId};
+use weir_protocol::records::Compression;
 use weir_scan::{
-    Scan, ScanError, ScanLimits, ScanPlan, ScanPlanError, ScanRequest, ScanResult, StreamCodec, encode_stream,
+    ResultRows, RowCache, Scan, ScanError, ScanLimits, ScanPlan, ScanPlanError, ScanRequest, ScanResult, StreamCodec,
+    UNTYPED, encode_records, encode_stream,
 };
 use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{Partition, ReadLimit};
+use weir_table::Table;
 
 use super::session::PartitionRef;
 use super::{FetchedPartition, TOPIC_IDS_SINCE};
@@ -33,10 +36,7 @@ use crate::error_code::{ErrorCode, KafkaError};
 
 mod plans;
 
-pub use plans::PlanCache;
-
-/// The schema id of untyped topics.
-const UNTYPED: i32 = 0;
+pub use plans::{PlanCache, TypedRead};
 
 /// Why a partition is not answered with columns.
 #[derive(Debug, Clone, Error)]
@@ -127,18 +127,33 @@ impl Wishes {
         }
     }
 
-    fn check(&self, topic: &ColumnarTopic) -> Result<(), ColumnarFetchError> {
-        match topic.read_schema {
-            None | Some(UNTYPED) => {}
-            Some(id) => return Err(ColumnarFetchError::NoSuchSchema { id }),
-        }
-        if self.format == Some(ResultFormat::KafkaRecords) {
+    /// What of the table is read; `None` of an untyped topic.
+    fn check(&self, wish: &ColumnarTopic, table: Option<&Arc<Table>>) -> Result<Option<TypedRead>, ColumnarFetchError> {
+        let rows = match self.format {
+            Some(ResultFormat::KafkaRecords) => ResultRows::Kafka,
+            _ => ResultRows::Arrow,
+        };
+        if table.is_none() && rows == ResultRows::Kafka {
             return Err(ColumnarFetchError::RecordsOfUntyped);
+        }
+        match wish.read_schema {
+            Some(id) if table.is_none() && id != UNTYPED => return Err(ColumnarFetchError::NoSuchSchema { id }),
+            _ => {}
         }
         if self.order == Some(ScanOrder::Window) {
             return Err(ColumnarFetchError::NotClustered);
         }
-        Ok(())
+        let topic = TopicId(wish.topic_id);
+        Ok(table.map(|table| TypedRead { topic, table: table.clone(), version: wish.read_schema, rows }))
+    }
+
+    /// Of Kafka batches, in the same spirit: whoever takes neither codec gets plain ones.
+    fn compression(&self) -> Compression {
+        match self.codec() {
+            StreamCodec::Lz4Frame => Compression::Lz4,
+            StreamCodec::Zstd => Compression::Zstd,
+            StreamCodec::None => Compression::None,
+        }
     }
 
     /// LZ4 costs a reader the least; a client that takes neither gets plain bodies.
@@ -156,7 +171,10 @@ pub struct ScanTarget {
     partition: Arc<Partition>,
     plan: Arc<ScanPlan>,
     cpu: CpuPool,
+    rows: Arc<RowCache>,
     codec: StreamCodec,
+    /// Answered with Kafka batches, compressed like this.
+    records: Option<Compression>,
     asked: u64,
     start: i64,
     visible: ReadLimit,
@@ -176,19 +194,25 @@ impl ScanTarget {
         start: i64,
         visible: ReadLimit,
     ) -> Result<ScanTarget, ColumnarFetchError> {
-        wishes.check(topic)?;
+        let typed = {
+            let topic_now = broker.topics.by_id(TopicId(topic.topic_id));
+            wishes.check(topic, topic_now.as_ref().and_then(|topic| topic.table()))?
+        };
+        let kafka = typed.as_ref().is_some_and(|typed| typed.rows == ResultRows::Kafka);
         let request = ScanRequest {
             projection: topic.projection.clone(),
             predicate: topic.predicate.as_ref().map(|text| text.to_vec()),
         };
-        let asked = hash(&request);
-        let plan = broker.scan_plans.untyped(request, Clock::At(broker.wall_clock_ms())).await?;
+        let asked = hash(&(&request, topic.read_schema, kafka));
+        let plan = broker.scan_plans.plan(typed, request, Clock::At(broker.wall_clock_ms())).await?;
         let settings = broker.settings.scan;
         Ok(ScanTarget {
             partition,
             plan,
             cpu: broker.storage.cpu().clone(),
+            rows: broker.scan_rows.clone(),
             codec: wishes.codec(),
+            records: kafka.then(|| wishes.compression()),
             asked,
             start,
             visible,
@@ -206,7 +230,8 @@ impl ScanTarget {
         let scan = self.scan.take().unwrap_or_else(|| {
             let limits =
                 ScanLimits { visible: self.visible, max_bytes, at_least_one, max_scan_bytes: self.max_scan_bytes };
-            Scan::new(self.plan.clone(), self.partition.clone(), self.cpu.clone(), Offset(self.start), limits)
+            let (plan, partition) = (self.plan.clone(), self.partition.clone());
+            Scan::new(plan, partition, self.cpu.clone(), Offset(self.start), limits).with_cache(&self.rows)
         });
         match scan.run(time).await {
             Ok(scan) => self.scan = Some(scan),
@@ -269,14 +294,20 @@ impl ScanTarget {
                 return FetchedPartition { columnar: Some(result), ..super::read::with_ends(key.clone(), &ends) };
             }
         };
-        let offsets = result.offsets;
-        let encoded = self.cpu.run(Priority::Request, move || encode(&result, codec)).await;
+        let (offsets, rows_cached) = (result.offsets, result.counters.rows_cached);
+        let (plan, partition, records) = (self.plan.clone(), self.partition.clone(), self.records);
+        let work = move || match records {
+            None => encode(&result, plan.schema_id(), codec),
+            Some(compression) => encode_batches(&result, &plan, &partition, compression),
+        };
+        let encoded = self.cpu.run(Priority::Request, work).await;
         match encoded.unwrap_or_else(|error| Err(ColumnarFetchError::Encode { reason: error.to_string() })) {
             Ok((records, columnar)) => FetchedPartition {
                 // Aborted rows are gone already.
                 aborted: (self.visible == ReadLimit::LastStable).then(Vec::new),
-                records: if records.is_empty() { Vec::new() } else { vec![records] },
+                records,
                 columnar: Some(columnar),
+                rows_cached,
                 ..super::read::with_ends(key.clone(), &offsets)
             },
             Err(error) => refused(key, &error),
@@ -285,7 +316,7 @@ impl ScanTarget {
 }
 
 /// Never 0, which stands for a plain fetch.
-fn hash(request: &ScanRequest) -> u64 {
+fn hash(request: &impl Hash) -> u64 {
     let mut hasher = DefaultHasher::new();
     request.hash(&mut hasher);
     hasher.finish() | 1
@@ -298,13 +329,16 @@ pub fn refused(key: &PartitionRef, error: &ColumnarFetchError) -> FetchedPartiti
     FetchedPartition { columnar: Some(columnar), ..FetchedPartition::failed(key.clone(), error) }
 }
 
-fn encode(result: &ScanResult, codec: StreamCodec) -> Result<(Bytes, ColumnarResult), ColumnarFetchError> {
+/// What goes into an answer: the chunks of `Records`, and what is said about them.
+type Encoded = (Vec<Bytes>, ColumnarResult);
+
+fn encode(result: &ScanResult, schema_id: i32, codec: StreamCodec) -> Result<Encoded, ColumnarFetchError> {
     let records = if result.batches.is_empty() {
-        Bytes::new()
+        Vec::new()
     } else {
         let batches = result.batches.iter().map(|scanned| &scanned.batch);
-        encode_stream(&result.schema, batches, codec)
-            .map_err(|error| ColumnarFetchError::Encode { reason: error.to_string() })?
+        let stream = encode_stream(&result.schema, batches, codec);
+        vec![stream.map_err(|error| ColumnarFetchError::Encode { reason: error.to_string() })?]
     };
     let ranges = result.batches.iter().map(|scanned| BatchRange {
         first_offset: scanned.first_offset,
@@ -314,17 +348,34 @@ fn encode(result: &ScanResult, codec: StreamCodec) -> Result<(Bytes, ColumnarRes
         skip_tail: 0,
         dense: scanned.dense,
     });
+    let columnar = ColumnarResult { batches: ranges.collect(), ..summary(result, schema_id, &records) };
+    Ok((records, columnar))
+}
+
+fn encode_batches(
+    result: &ScanResult,
+    plan: &ScanPlan,
+    partition: &Partition,
+    compression: Compression,
+) -> Result<Encoded, ColumnarFetchError> {
+    let epoch_at = |offset| partition.epoch_at(offset);
+    let records = encode_records(plan, &result.batches, compression, &epoch_at)?;
+    let columnar = summary(result, plan.schema_id(), &records);
+    Ok((records, columnar))
+}
+
+/// Everything but the batches of a stream.
+fn summary(result: &ScanResult, schema_id: i32, records: &[Bytes]) -> ColumnarResult {
     let counters = result.counters;
-    let columnar = ColumnarResult {
-        schema_id: UNTYPED,
+    ColumnarResult {
+        schema_id,
         next_fetch_offset: result.next.0,
         rows_scanned: counters.rows_scanned as i64,
         rows_returned: counters.rows_returned as i64,
         rows_errored: counters.rows_errored as i64,
         bytes_scanned: counters.bytes_scanned as i64,
-        batches: ranges.collect(),
-        crc32c: if records.is_empty() { 0 } else { crc32c::crc32c(&records) },
+        batches: Vec::new(),
+        crc32c: records.iter().fold(0, |crc, chunk| crc32c::crc32c_append(crc, chunk)),
         error_message: None,
-    };
-    Ok((records, columnar))
+    }
 }

@@ -72,6 +72,8 @@ fn floats_compare_in_total_order() {
     assert_eq!(select("ratio = 0.0"), (vec![3], 0));
     assert_eq!(select("ratio < 0.0"), (vec![2], 0));
     assert_eq!(select("ratio > 1e9"), (vec![1], 0));
+    assert_eq!(select("ratio > 1e300"), (vec![1], 0), "a number that no decimal holds");
+    assert_eq!(select("ratio IN (0.0, 1e-300, 1E+300)"), (vec![3], 0));
 }
 
 #[test]

@@ -21,6 +21,8 @@ pub(super) enum Mode {
     Read,
     /// Stored rows that become columns: as [`Mode::Read`], and how to get their bytes back.
     Keep,
+    /// Stored rows: every one is a row, what does not fit is null.
+    Scan,
     /// New rows: every rule holds.
     Produce,
 }
@@ -48,6 +50,8 @@ enum PartDecoder {
     Avro(AvroRows),
     /// The raw key, into the column at this place.
     Raw(usize, DataType),
+    /// No column is read out of this part.
+    Nothing,
 }
 
 /// Avro rows of any writer.
@@ -63,13 +67,16 @@ impl RowDecoder {
     pub(super) fn new(parts: &Arc<Parts>, schema: &Arc<TableSchema>, mode: Mode) -> RowDecoder {
         let schema = match mode {
             Mode::Produce => schema.clone(),
-            Mode::Read | Mode::Keep => {
+            Mode::Read | Mode::Keep | Mode::Scan => {
                 let mut nullable = TableSchema::clone(schema);
                 nullable.fields.iter_mut().for_each(|field| field.nullable = true);
                 Arc::new(nullable)
             }
         };
-        let row = |format: &RowFormat, part| PartDecoder::row(parts, &schema, mode, format, part);
+        let row = |format: &RowFormat, part: RowPart| match mode == Mode::Scan && part.columns(&schema).is_empty() {
+            true => PartDecoder::Nothing,
+            false => PartDecoder::row(parts, &schema, mode, format, part),
+        };
         let key = parts.key.as_ref().and_then(|format| match format {
             KeyFormat::Row(format) => Some(row(format, RowPart::Key)),
             KeyFormat::Raw => {
@@ -95,6 +102,9 @@ impl RowDecoder {
     pub fn push(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), RowError> {
         self.nulled.clear();
         self.form = RowForm::Raw;
+        if matches!(self.mode, Mode::Scan | Mode::Keep) {
+            return self.push_lenient(key, value);
+        }
         let mark = self.builder.mark();
         let done = self.key(key).and_then(|()| self.value(value));
         match done {
@@ -102,6 +112,23 @@ impl RowDecoder {
             Err(_) => self.builder.rollback(mark),
         }
         done
+    }
+
+    /// A part that does not fit leaves its columns as they were: they become null when the row is finished.
+    fn push_lenient(&mut self, key: Option<&[u8]>, value: Option<&[u8]>) -> Result<(), RowError> {
+        let mark = self.builder.mark();
+        for done in [self.key(key), self.value(value)] {
+            match done {
+                Err(error) if matches!(error.kind, RowErrorKind::BuilderFull { .. }) => {
+                    self.builder.rollback(mark);
+                    return Err(error);
+                }
+                Err(error) => self.nulled.push(error),
+                Ok(()) => {}
+            }
+        }
+        self.builder.finish_row();
+        Ok(())
     }
 
     /// A row of nulls, in place of a record that is no row of this version. Only when reading (see
@@ -122,11 +149,11 @@ impl RowDecoder {
     pub fn shapes(&self) -> ShapeSet {
         match &self.value {
             PartDecoder::Json(decoder) => decoder.shapes().clone(),
-            PartDecoder::Avro(_) | PartDecoder::Raw(..) => ShapeSet::default(),
+            PartDecoder::Avro(_) | PartDecoder::Raw(..) | PartDecoder::Nothing => ShapeSet::default(),
         }
     }
 
-    /// Under `weir.on.invalid=null`: the columns of the last row that became null, and why.
+    /// Under `weir.on.invalid=null`, and in scans: the columns of the last row that became null, and why.
     pub fn nulled(&self) -> &[RowError] {
         &self.nulled
     }
@@ -217,7 +244,8 @@ impl PartDecoder {
                 // No JSON text begins with 0x00, so what does is framed.
                 let framed = framing::split(row);
                 let row = framed.map_or(row, |framed| framed.payload);
-                let form = if parts.options.on_invalid != OnInvalid::Null {
+                let lenient = parts.options.on_invalid == OnInvalid::Null || matches!(mode, Mode::Scan | Mode::Keep);
+                let form = if !lenient {
                     decoder.decode(row, builder)?
                 } else {
                     let (form, mut errors) = decoder.decode_nulling(row, builder)?;
@@ -227,6 +255,7 @@ impl PartDecoder {
                 // A shape does not know of a frame.
                 Ok(if framed.is_some() { RowForm::Raw } else { form })
             }
+            PartDecoder::Nothing => Ok(RowForm::Raw),
             PartDecoder::Avro(rows) => rows.decode(parts, schema, mode, row, builder).map(|()| RowForm::Raw),
             PartDecoder::Raw(slot, data_type) => {
                 let fail = |kind| RowError { column: schema.fields[*slot].name.clone(), position: 0, kind };

@@ -9,7 +9,7 @@ use parking_lot::RwLock;
 use super::{Parts, TableError};
 use crate::codec::avro::{AvroCodec, AvroOptions, AvroSchema};
 use crate::codec::{OnUnknown, RowErrorKind, RowPart};
-use crate::schema::TableSchema;
+use crate::schema::{FieldId, TableSchema};
 
 /// Bound writer's schemas that one table keeps; a table has few writers, so more than these come from an attack.
 const CODECS_MAX: usize = 1_024;
@@ -97,8 +97,8 @@ impl RowFormat {
     }
 }
 
-/// Schema version, part, whether unknown fields are refused, id (`None`: the format's own schema).
-type CodecKey = (i32, RowPart, bool, Option<i32>);
+/// Schema version and its columns, part, whether unknown fields are refused, id (`None`: the format's own schema).
+type CodecKey = (i32, Vec<FieldId>, RowPart, bool, Option<i32>);
 
 /// Writer's schemas bound to versions of the table, kept because binding costs far more than decoding.
 #[derive(Debug, Default)]
@@ -116,7 +116,8 @@ impl Parts {
         strict: bool,
         id: Option<i32>,
     ) -> Result<Arc<AvroCodec>, RowErrorKind> {
-        let key = (schema.version, part, strict, id);
+        let columns = schema.fields.iter().map(|field| field.id).collect();
+        let key = (schema.version, columns, part, strict, id);
         let failed = |reason: String| RowErrorKind::Writer { id, reason };
         if let Some(known) = self.codecs.known.read().get(&key) {
             return known.clone().map_err(failed);

@@ -180,6 +180,16 @@ impl Table {
         RowDecoder::new(&self.parts, self.current(), Mode::Keep)
     }
 
+    /// As [`Table::decoder`], for scans: of the columns of `schema` only those at `columns` (ascending positions), and every
+    /// record becomes a row. What does not fit is null: of JSON rows the column in question, of other formats (and of what
+    /// is no row at all) every column that comes out of that part of the record. So one column reads the same whatever
+    /// others are read with it.
+    pub fn scanner(self: &Arc<Self>, schema: &Arc<TableSchema>, columns: &[usize]) -> RowDecoder {
+        let fields = columns.iter().filter_map(|at| schema.fields.get(*at)).cloned().collect();
+        let pruned = TableSchema { fields, ..TableSchema::clone(schema) };
+        RowDecoder::new(&self.parts, &Arc::new(pruned), Mode::Scan)
+    }
+
     /// Reads new rows under the current version and all rules of the topic. Give it back with [`Table::release`]: it
     /// knows the shape of the rows it has seen.
     pub fn validator(&self) -> RowDecoder {
@@ -198,7 +208,8 @@ impl Table {
         }
     }
 
-    /// Writes columns of `schema` as rows of this topic: the same values, not the same bytes as were produced.
+    /// Writes columns of `schema` as rows of this topic: the same values, not the same bytes as were produced. `schema` is a
+    /// version of this table, or a part of its columns (which not every format can write).
     pub fn encoder(&self, schema: &Arc<TableSchema>) -> Result<RowEncoder, EncodeError> {
         RowEncoder::new(&self.parts, schema)
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use indexmap::IndexMap;
 use parking_lot::Mutex;
 use weir_predicate::Clock;
-use weir_scan::{ScanPlan, ScanPlanError, ScanRequest};
+use weir_protocol::ids::TopicId;
+use weir_scan::{ResultRows, ScanPlan, ScanPlanError, ScanRequest};
+use weir_table::Table;
 
 /// Plans kept; the one unused for longest goes first. Each is at most a few times its 16 KiB of text.
 const PLANS_MAX: usize = 512;
@@ -13,37 +15,69 @@ const PLANS_MAX: usize = 512;
 #[derive(Debug, Default)]
 pub struct PlanCache {
     /// In the order of last use.
-    untyped: Mutex<IndexMap<ScanRequest, Arc<ScanPlan>>>,
+    plans: Mutex<IndexMap<PlanKey, Arc<ScanPlan>>>,
+}
+
+/// What a plan is made for. All untyped topics share theirs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct PlanKey {
+    table: Option<(TopicId, Option<i32>, ResultRows)>,
+    request: ScanRequest,
+}
+
+/// A typed topic, and how it is read.
+#[derive(Debug, Clone)]
+pub struct TypedRead {
+    pub topic: TopicId,
+    pub table: Arc<Table>,
+    /// `None`: the current one.
+    pub version: Option<i32>,
+    pub rows: ResultRows,
 }
 
 impl PlanCache {
-    /// The plan of a request for an untyped topic. Planning is done off the network threads.
-    pub async fn untyped(&self, request: ScanRequest, clock: Clock) -> Result<Arc<ScanPlan>, ScanPlanError> {
-        if let Some(plan) = self.find(&request) {
+    /// The plan of a request; `typed` is `None` for an untyped topic. Planning is done off the network threads.
+    pub async fn plan(
+        &self,
+        typed: Option<TypedRead>,
+        request: ScanRequest,
+        clock: Clock,
+    ) -> Result<Arc<ScanPlan>, ScanPlanError> {
+        let table = typed.as_ref().map(|typed| (typed.topic, typed.version, typed.rows));
+        let key = PlanKey { table, request: request.clone() };
+        if let Some(plan) = self.find(&key, typed.as_ref().map(|typed| &typed.table)) {
             return Ok(plan);
         }
-        let planned = {
-            let request = request.clone();
-            tokio::task::spawn_blocking(move || ScanPlan::untyped(&request, clock)).await
+        let planning = move || match typed {
+            None => ScanPlan::untyped(&request, clock),
+            Some(typed) => ScanPlan::typed(&typed.table, typed.version, &request, typed.rows, clock),
         };
+        let planned = tokio::task::spawn_blocking(planning).await;
         let detail = |join: tokio::task::JoinError| weir_predicate::PlanError::Unplannable { detail: join.to_string() };
         let plan = Arc::new(planned.map_err(detail)??);
         if plan.is_reusable() {
-            let mut plans = self.untyped.lock();
+            let mut plans = self.plans.lock();
             while plans.len() >= PLANS_MAX {
                 plans.shift_remove_index(0);
             }
-            plans.insert(request, plan.clone());
+            plans.insert(key, plan.clone());
         }
         Ok(plan)
     }
 
-    fn find(&self, request: &ScanRequest) -> Option<Arc<ScanPlan>> {
-        let mut plans = self.untyped.lock();
-        let at = plans.get_index_of(request)?;
+    /// A plan of a table that was replaced since is of no use.
+    fn find(&self, key: &PlanKey, table: Option<&Arc<Table>>) -> Option<Arc<ScanPlan>> {
+        let mut plans = self.plans.lock();
+        let at = plans.get_index_of(key)?;
         let last = plans.len() - 1;
         plans.move_index(at, last);
-        plans.get_index(last).map(|(_, plan)| plan.clone())
+        let (_, plan) = plans.get_index(last)?;
+        let same = match (plan.table(), table) {
+            (Some(planned), Some(now)) => Arc::ptr_eq(planned, now),
+            (None, None) => true,
+            _ => false,
+        };
+        same.then(|| plan.clone())
     }
 }
 
@@ -58,13 +92,13 @@ mod tests {
     #[tokio::test]
     async fn equal_requests_share_a_plan_unless_it_depends_on_the_clock() {
         let cache = PlanCache::default();
-        let a = cache.untyped(request("_offset > 3"), Clock::At(0)).await.unwrap();
-        let b = cache.untyped(request("_offset > 3"), Clock::At(1)).await.unwrap();
+        let a = cache.plan(None, request("_offset > 3"), Clock::At(0)).await.unwrap();
+        let b = cache.plan(None, request("_offset > 3"), Clock::At(1)).await.unwrap();
         assert!(Arc::ptr_eq(&a, &b));
-        let a = cache.untyped(request("_timestamp > now()"), Clock::At(0)).await.unwrap();
-        let b = cache.untyped(request("_timestamp > now()"), Clock::At(1)).await.unwrap();
+        let a = cache.plan(None, request("_timestamp > now()"), Clock::At(0)).await.unwrap();
+        let b = cache.plan(None, request("_timestamp > now()"), Clock::At(1)).await.unwrap();
         assert!(!Arc::ptr_eq(&a, &b));
-        assert!(cache.untyped(request("offset > 3"), Clock::At(0)).await.is_err());
+        assert!(cache.plan(None, request("offset > 3"), Clock::At(0)).await.is_err());
     }
 
     #[tokio::test]
@@ -72,8 +106,8 @@ mod tests {
         let cache = PlanCache::default();
         for i in 0..PLANS_MAX + 10 {
             let request = ScanRequest { projection: Some(vec!["_key".to_owned(); i % 600 + 1]), predicate: None };
-            cache.untyped(request, Clock::At(0)).await.unwrap();
+            cache.plan(None, request, Clock::At(0)).await.unwrap();
         }
-        assert_eq!(cache.untyped.lock().len(), PLANS_MAX);
+        assert_eq!(cache.plans.lock().len(), PLANS_MAX);
     }
 }

@@ -1,0 +1,56 @@
+//! `weir.layout` and what goes with it: in which form a topic's records are stored.
+use std::sync::Arc;
+
+use weir_column::Codec;
+use weir_layout::TopicLayout;
+use weir_storage::log::Layout;
+use weir_table::Table;
+
+use super::TopicConfigs;
+
+/// Which forms, and how columns are compressed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayoutSettings {
+    kind: Kind,
+    codec: Codec,
+    row_retention_ms: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    Row,
+    Column,
+    Both,
+}
+
+impl LayoutSettings {
+    /// Out of configs that were admitted. Compaction works on rows: a compacted topic has no columns.
+    pub fn of(configs: &TopicConfigs, compacted: bool) -> LayoutSettings {
+        let number = |name: &str, default: i64| configs.get(name).parse().unwrap_or(default); // admitted values parse
+        LayoutSettings {
+            kind: match configs.get("weir.layout") {
+                "column" if !compacted => Kind::Column,
+                "both" if !compacted => Kind::Both,
+                _ => Kind::Row,
+            },
+            codec: match configs.get("weir.column.compression") {
+                "none" => Codec::None,
+                "lz4" => Codec::Lz4,
+                _ => Codec::Zstd(number("weir.column.zstd.level", 3) as i32),
+            },
+            row_retention_ms: number("weir.row.retention.ms", 0).max(0) as u64,
+        }
+    }
+
+    /// For a topic that is this table.
+    pub fn of_table(&self, table: Option<&Arc<Table>>) -> Layout {
+        if self.kind == Kind::Row {
+            return Layout::Row;
+        }
+        let layout = Arc::new(TopicLayout::new(table.cloned(), self.codec));
+        match self.kind {
+            Kind::Both => Layout::Both { layout },
+            _ => Layout::Column { layout, row_retention_ms: self.row_retention_ms },
+        }
+    }
+}
