@@ -186,6 +186,8 @@ pub mod storage {
         MERGE_BYTES = "weir_merge_bytes_total", Kind::Counter, Bytes, [];
         /// Merges that failed and will be tried again.
         MERGE_FAILURES = "weir_merge_failures_total", Kind::Counter, Count, [];
+        /// Merges whose records could not become columns and were stored as rows.
+        MERGE_COLUMN_FAILURES = "weir_merge_column_failures_total", Kind::Counter, Count, [];
         /// Bytes that log compaction wrote into segments.
         COMPACTION_BYTES = "weir_compaction_bytes_total", Kind::Counter, Bytes, [];
         /// Compactions that failed and will be tried again.
