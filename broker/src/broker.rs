@@ -1,4 +1,5 @@
 //! What every API handler gets: the broker as one value, and the facts about the request at hand.
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
@@ -26,9 +27,9 @@ use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::quota::{Mute, QuotaKey, QuotaStore, Throttle};
 use crate::registry;
-use crate::security::Principal;
 use crate::security::acl::{AclStore, Policy};
 use crate::security::audit::Audit;
+use crate::security::{ADMIN, Principal, Security, SecurityError};
 use crate::tables::{Schemas, TableGuard};
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
@@ -138,6 +139,8 @@ pub enum StartError {
     Metadata(#[from] MetaError),
     #[error(transparent)]
     Storage(#[from] OpenError),
+    #[error(transparent)]
+    Security(#[from] SecurityError),
     #[error("cannot load the Schema Registry: {0}")]
     Registry(#[from] weir_registry::RegistryError),
     #[error("cannot create {OFFSETS_TOPIC} or {TRANSACTIONS_TOPIC}: {0}")]
@@ -174,6 +177,8 @@ pub struct Broker {
     pub audit: Audit,
     /// Client quotas, and the rates they bound.
     pub quotas: QuotaStore,
+    /// What proves who clients are.
+    pub security: Security,
     pub started: Instant,
 }
 
@@ -205,6 +210,7 @@ impl Broker {
         tokio::spawn(forget_deleted_topics(Arc::downgrade(&topics)));
         registry.set_guard(Arc::new(TableGuard::new(&topics)));
         topics.follow_subjects().await;
+        let security = Security::open(&config.security, meta.clone()).await?;
         let offsets = offsets_configs(&config).map_err(TopicError::from)?;
         let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), offsets));
@@ -221,11 +227,13 @@ impl Broker {
         let transactions =
             Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
         topics.keep_offsets_in(Arc::new(groups.clone()));
-        let acls = config.authorizes().then(|| AclStore::load(acl_policy(&config), meta.clone())).transpose()?;
         let audit = audit_log(&config)?;
         let quotas = QuotaStore::load(meta.clone())?;
+        let policy = acl_policy(&config, &security)?;
+        let acls = config.authorizes().then(|| AclStore::load(policy, meta.clone())).transpose()?;
         Ok(Arc::new(Broker {
             registry,
+            security,
             settings: BrokerSettings::of(&config),
             groups,
             group_configs,
@@ -303,9 +311,13 @@ fn audit_log(config: &Config) -> Result<Audit, StartError> {
     opened.map_err(|source| StartError::Audit { path: path.to_owned(), source })
 }
 
-fn acl_policy(config: &Config) -> Policy {
+fn acl_policy(config: &Config, security: &Security) -> Result<Policy, MetaError> {
     let settings = &config.authorization;
-    Policy { super_users: settings.super_users.0.iter().cloned().collect(), allow_if_no_acl: settings.allow_if_no_acl }
+    let mut super_users: HashSet<Principal> = settings.super_users.0.iter().cloned().collect();
+    if config.security.init_admin || security.users.admin_was_created()? {
+        super_users.insert(Principal::user(ADMIN));
+    }
+    Ok(Policy { super_users, allow_if_no_acl: settings.allow_if_no_acl })
 }
 
 /// Settings of the topic of committed offsets, as Kafka makes it.

@@ -27,6 +27,8 @@ use crate::broker::{Broker, Connection, RequestContext};
 use crate::quota::{QuotaKey, Throttle};
 use crate::security::audit::AuditEvent;
 use crate::security::rules::{self, Access, Guarded, Verdict};
+use crate::security::sasl::session::NotAdmitted;
+use crate::security::sasl::{Authenticator, Reply};
 use errors::ErrorCodes;
 
 /// A request that was taken in.
@@ -48,6 +50,8 @@ enum Work {
     Plain(Bytes),
     /// ApiVersions of a version that is not served: answered in version 0 with the versions that are.
     UnsupportedApiVersions,
+    /// Done in `accept` already: requests of authentication, whose outcome decides about the next one.
+    Ready(Answer),
 }
 
 /// What becomes of an accepted request.
@@ -85,6 +89,12 @@ pub enum Refused {
         /// What was asked.
         key: i16,
     },
+    /// Its client has to authenticate first, or again.
+    #[error("{api} is refused: {0}", api = api_name(*.1))]
+    NotAdmitted(NotAdmitted, i16),
+    /// SASL failed where nothing can be answered: after a handshake of version 0.
+    #[error("authentication failed")]
+    NotAuthenticated,
     /// The body contradicts its shape.
     #[error(transparent)]
     Guard(#[from] GuardError),
@@ -125,13 +135,18 @@ pub fn check_served(key: i16, version: i16) -> Result<(), Refused> {
 pub async fn accept(
     broker: &Arc<Broker>,
     connection: &Connection,
+    authenticator: &mut Authenticator,
     mut frame: BytesMut,
     memory: Reservation,
 ) -> Result<Accepted, Refused> {
     let received = Instant::now();
+    if authenticator.expects_raw() {
+        return raw_token(broker, connection, authenticator, &frame, received).await;
+    }
     let header = RequestHeader::parse(&frame)?;
     let (key, version) = (header.api_key, header.api_version);
     check_served(key, version)?;
+    authenticator.admit(key, broker).map_err(|why| Refused::NotAdmitted(why, key))?;
     let api = ApiKey::try_from(key).map_err(|()| Refused::NotServed { key })?;
     tracing::trace!(connection = connection.id, ?api, version, bytes = frame.len(), "request");
     let context = connection.request(header.client_id.clone());
@@ -152,10 +167,57 @@ pub async fn accept(
         _ => {
             let body = frame.split_off(header.body_offset);
             guard::check(key, version, &body, &limits)?;
-            Work::Plain(body.freeze())
+            let body = body.freeze();
+            match api {
+                ApiKey::SaslHandshake => {
+                    let response = api::sasl_handshake::handle(authenticator, version, &decode(body, &header)?);
+                    Work::Ready(Answer::Send(respond(broker, &header, api, version, &response)?, Vec::new()))
+                }
+                ApiKey::SaslAuthenticate => {
+                    let request = decode(body, &header)?;
+                    let response = api::sasl_authenticate::handle(broker, authenticator, version, request).await;
+                    Work::Ready(Answer::Send(respond(broker, &header, api, version, &response)?, Vec::new()))
+                }
+                _ => Work::Plain(body),
+            }
         }
     };
     Ok(Accepted { header, api, received, context, work, memory })
+}
+
+/// A token without a request, after a handshake of version 0: what goes back is bare as well.
+async fn raw_token(
+    broker: &Broker,
+    connection: &Connection,
+    authenticator: &mut Authenticator,
+    token: &[u8],
+    received: Instant,
+) -> Result<Accepted, Refused> {
+    let reply = match authenticator.token(broker, token).await {
+        Reply::Continue(reply) | Reply::Done(reply, _) => reply,
+        Reply::Refused(_) => return Err(Refused::NotAuthenticated),
+    };
+    let mut out = BytesMut::with_capacity(4 + reply.len());
+    out.put_i32(reply.len() as i32); // far below 2 GiB: of our making
+    out.extend_from_slice(&reply);
+    // Counted as what version 1 would have sent.
+    let api_key = ApiKey::SaslAuthenticate as i16;
+    let header = RequestHeader {
+        api_key,
+        api_version: 0,
+        correlation_id: 0,
+        client_id: None,
+        header_version: 1,
+        body_offset: 0,
+    };
+    let context = connection.request(None);
+    let work = Work::Ready(Answer::Send(vec![out.freeze()], Vec::new()));
+    Ok(Accepted { header, api: ApiKey::SaslAuthenticate, received, context, work, memory: None })
+}
+
+fn decode<R: Decodable>(mut body: Bytes, header: &RequestHeader) -> Result<R, Refused> {
+    R::decode(&mut body, header.api_version)
+        .map_err(|e| Refused::Malformed { api: api_name(header.api_key), detail: e.to_string() })
 }
 
 impl Accepted {
@@ -188,6 +250,7 @@ pub async fn answer(broker: &Arc<Broker>, accepted: Accepted) -> Result<Answer, 
         Work::UnsupportedApiVersions => {
             Answer::Send(respond(broker, &header, api, 0, &api::api_versions::unsupported_version())?, Vec::new())
         }
+        Work::Ready(answer) => answer,
         Work::Plain(body) => {
             let access = Access::of(broker, &context, api, version);
             let call = Call { broker, header: &header, api, context, access, audited: OnceLock::new() };
@@ -253,9 +316,8 @@ struct Call<'a> {
 }
 
 impl Call<'_> {
-    fn decode<R: Decodable>(&self, mut body: Bytes) -> Result<R, Refused> {
-        R::decode(&mut body, self.header.api_version)
-            .map_err(|e| Refused::Malformed { api: api_name(self.header.api_key), detail: e.to_string() })
+    fn decode<R: Decodable>(&self, body: Bytes) -> Result<R, Refused> {
+        decode(body, self.header)
     }
 
     fn admit<R: Guarded>(&self, request: &mut R) -> Verdict<'_, R::Response> {
@@ -423,17 +485,21 @@ impl Call<'_> {
                 serve!(DescribeQuorumRequest, |r| api::describe_quorum::handle(broker, ctx, version, r))
             }
             ApiKey::UpdateFeatures => serve!(UpdateFeaturesRequest, |r| api::update_features::handle(&r)),
-            // Handled by `accept`, which queues it before anything else of the connection is looked at.
+            ApiKey::DescribeUserScramCredentials => serve!(DescribeUserScramCredentialsRequest, |r| {
+                api::describe_user_scram_credentials::handle(broker, &r)
+            }),
+            ApiKey::AlterUserScramCredentials => serve!(AlterUserScramCredentialsRequest, |r| {
+                api::alter_user_scram_credentials::handle(broker, r).await
+            }),
+            // Handled by `accept`, before anything else of the connection is looked at.
             ApiKey::Produce
-            // Security and quotas.
             | ApiKey::SaslHandshake
             | ApiKey::SaslAuthenticate
+            // Security and quotas.
             | ApiKey::CreateDelegationToken
             | ApiKey::RenewDelegationToken
             | ApiKey::ExpireDelegationToken
             | ApiKey::DescribeDelegationToken
-            | ApiKey::DescribeUserScramCredentials
-            | ApiKey::AlterUserScramCredentials
             // Operations of a cluster.
             | ApiKey::Vote
             | ApiKey::BeginQuorumEpoch

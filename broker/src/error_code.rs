@@ -6,6 +6,7 @@ use weir_protocol::records::{BatchError, CompressError, DecodeError, RecordError
 use weir_storage::log::{AppendError, ReadError};
 
 use crate::api::alter_partition_reassignments::ReassignmentError;
+use crate::api::alter_user_scram_credentials::AlterUserError;
 use crate::api::config_change::AlterConfigsError;
 use crate::api::config_resource::ResourceError;
 use crate::api::create_partitions::CreatePartitionsError;
@@ -23,7 +24,9 @@ use crate::api::produce::ProduceError;
 use crate::api::produce::validate::ValidateError;
 use crate::group::{GroupConfigError, GroupError};
 use crate::quota::QuotaError;
+use crate::security::UserError;
 use crate::security::acl::{AclError, AclStoreError};
+use crate::security::sasl::session::HandshakeRefused;
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
 use crate::txn::TxnError;
@@ -52,6 +55,38 @@ impl KafkaError for LookupError {
                 ErrorCode::UnknownTopicOrPartition
             }
             LookupError::UnknownTopicId { .. } => ErrorCode::UnknownTopicId,
+        }
+    }
+}
+
+impl KafkaError for HandshakeRefused {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            HandshakeRefused::Mechanism => ErrorCode::UnsupportedSaslMechanism,
+            HandshakeRefused::State => ErrorCode::IllegalSaslState,
+        }
+    }
+}
+
+impl KafkaError for UserError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            UserError::Name | UserError::Iterations { .. } | UserError::Shape { .. } => {
+                ErrorCode::UnacceptableCredential
+            }
+            UserError::Missing { .. } => ErrorCode::ResourceNotFound,
+            UserError::NoRandomness => ErrorCode::UnknownServerError,
+            UserError::Metadata(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl KafkaError for AlterUserError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            AlterUserError::Twice => ErrorCode::DuplicateResource,
+            AlterUserError::Mechanism { .. } => ErrorCode::UnsupportedSaslMechanism,
+            AlterUserError::User(error) => error.error_code(),
         }
     }
 }

@@ -483,3 +483,39 @@ Acl::Metadata 56 KafkaStorageError retriable
 ";
     assert_eq!(got, expected);
 }
+
+#[test]
+fn handshakes_and_users() {
+    use weir_protocol::sasl::Mechanism;
+    let mechanism = Mechanism::Plain;
+    let mut got = lines("Handshake", vec![&HandshakeRefused::Mechanism, &HandshakeRefused::State]);
+    got += &lines(
+        "User",
+        vec![
+            &UserError::Name,
+            &UserError::Iterations { given: 1 },
+            &UserError::Shape { mechanism },
+            &UserError::Missing { name: text(), mechanism },
+            &UserError::NoRandomness,
+            &UserError::Metadata(MetaError::Closed),
+        ],
+    );
+    got += &lines(
+        "AlterUser",
+        vec![&AlterUserError::Twice, &AlterUserError::Mechanism { number: 9 }, &AlterUserError::User(UserError::Name)],
+    );
+    let expected = "\
+Handshake::Mechanism 33 UnsupportedSaslMechanism final
+Handshake::State 34 IllegalSaslState final
+User::Name 93 UnacceptableCredential final
+User::Iterations 93 UnacceptableCredential final
+User::Shape 93 UnacceptableCredential final
+User::Missing 91 ResourceNotFound final
+User::NoRandomness -1 UnknownServerError final
+User::Metadata 56 KafkaStorageError retriable
+AlterUser::Twice 92 DuplicateResource final
+AlterUser::Mechanism 33 UnsupportedSaslMechanism final
+AlterUser::User 93 UnacceptableCredential final
+";
+    assert_eq!(got, expected);
+}

@@ -8,7 +8,8 @@ use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weir::cli;
-use weir::config::{Config, ConfigCommand, LogFormat, ServeArgs};
+use weir::config::{Config, ConfigCommand, HTTP, LogFormat, REGISTRY, ServeArgs};
+use weir::security::tls::dev::TlsCommand;
 use weir::server::Server;
 
 #[global_allocator]
@@ -33,6 +34,9 @@ enum Command {
     /// Check, show and document the configuration of the broker
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Certificates for trying TLS out
+    #[command(subcommand)]
+    Tls(TlsCommand),
     #[command(flatten)]
     Client(cli::Command),
 }
@@ -48,6 +52,7 @@ fn main() -> ExitCode {
         )),
         Some(Command::Serve(flags)) => serve(&flags, started),
         Some(Command::Config(command)) => configure(&command),
+        Some(Command::Tls(command)) => command.run().map_err(anyhow::Error::from).and_then(|text| print(&text)),
         Some(Command::Client(command)) => client(command, globals),
     };
     result.unwrap_or_else(|error| {
@@ -138,12 +143,18 @@ fn banner(server: &Server) -> String {
     }
     let data = std::path::Path::new(&config.node.data_dir);
     let data = data.canonicalize().unwrap_or_else(|_| data.to_owned());
-    text.push_str(&format!("  http      http://{}  metrics, health\n", server.http));
+    let scheme =
+        |name| if config.security_of(name).is_ok_and(|security| security.tls.is_some()) { "https" } else { "http" };
+    text.push_str(&format!("  http      {}://{}  metrics, health\n", scheme(HTTP), server.http));
     match server.registry {
-        Some(address) => text.push_str(&format!("  registry  http://{address}  schemas\n")),
+        Some(address) => text.push_str(&format!("  registry  {}://{address}  schemas\n", scheme(REGISTRY))),
         None => text.push_str("  registry  off\n"),
     }
-    text.push_str(&format!("  data      {}\n\nTry:\n", data.display()));
+    text.push_str(&format!("  data      {}\n", data.display()));
+    if let Some(password) = &server.admin_password {
+        text.push_str(&format!("\n  user `admin` was created; its password, which is shown only now: {password}\n"));
+    }
+    text.push_str("\nTry:\n");
     let brokers = server.listeners.first().map(|(_, address)| address.to_string()).unwrap_or_default();
     let flag = if brokers == "127.0.0.1:9092" { String::new() } else { format!(" -b {brokers}") };
     text.push_str(&format!("  weir topic create demo -p 3{flag}\n"));

@@ -13,6 +13,7 @@ use weir_registry::{Registry, RegistryError, RegistryOptions, rest};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 
 use crate::http::connection::BoundedListener;
+use crate::security::tls::TlsConfigs;
 
 /// Before every key of the registry.
 const PREFIX: &str = "registry/";
@@ -91,8 +92,13 @@ pub async fn open(meta: Arc<dyn MetadataStore>, cluster_id: &str) -> Result<Arc<
 }
 
 /// Serves until `stop`, then lets answers in progress finish for a while.
-pub async fn serve(listener: TcpListener, registry: Arc<Registry>, stop: CancellationToken) {
-    let bounded = BoundedListener::with_limits(listener, CONNECTIONS_MAX, SILENCE_MAX);
+pub async fn serve(
+    listener: TcpListener,
+    tls: Option<Arc<TlsConfigs>>,
+    registry: Arc<Registry>,
+    stop: CancellationToken,
+) {
+    let bounded = BoundedListener::with_limits(listener, tls, CONNECTIONS_MAX, SILENCE_MAX);
     let stopped = stop.clone();
     let server = axum::serve(bounded, rest::router(registry))
         .with_graceful_shutdown(async move { stopped.cancelled().await })

@@ -16,13 +16,15 @@ use weir_protocol::ids::Timestamp;
 use weir_storage::disk::OsDisk;
 
 use crate::broker::{Broker, Listener, StartError};
-use crate::config::{Config, ConfigProblem};
+use crate::config::{self, Config, ConfigProblem, ListenerSecurity};
 use crate::http::{self, HttpState, Readiness};
 use crate::lake::LakeTables;
 use crate::metrics::tables::transactions as tables;
 use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
 use crate::registry;
+use crate::security::tls::{self, TlsConfigs, TlsFileError};
+use crate::security::{ADMIN, UserError};
 
 /// Why `weir serve` did not start.
 #[derive(Debug, Error)]
@@ -39,6 +41,10 @@ pub enum ServeError {
     DataDir { path: String, source: io::Error },
     #[error(transparent)]
     Open(#[from] StartError),
+    #[error(transparent)]
+    Tls(#[from] TlsFileError),
+    #[error("cannot create the user `{ADMIN}`: {0}")]
+    InitAdmin(#[from] UserError),
     #[error("cannot listen on {address}: {source}; stop what uses the port, or change the setting `{setting}`")]
     Listen { address: String, setting: &'static str, source: io::Error },
 }
@@ -51,6 +57,8 @@ pub struct Server {
     pub http: SocketAddr,
     /// Where the Schema Registry listens; None = it is off.
     pub registry: Option<SocketAddr>,
+    /// The password of the user that `init.admin` created just now: shown once and kept nowhere.
+    pub admin_password: Option<String>,
     /// From process start (or what counts for it) to serving.
     pub started_in: Duration,
     /// Topics that are tiered.
@@ -108,6 +116,7 @@ impl Server {
     /// Opens the data folder and the listeners, and serves. `metrics`: the recorder, if one is installed.
     pub async fn start(config: Config, metrics: Option<Metrics>, since: Instant) -> Result<Server, ServeError> {
         let listeners = config.listeners()?;
+        let certificates = Certificates::load(&config, &listeners)?;
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
         let health = Arc::new(Health {
@@ -122,36 +131,43 @@ impl Server {
             http.local_addr().map_err(|source| cannot_listen(config.node.http_listen, "http.listen", source))?;
         if let Some(metrics) = metrics {
             tasks.push(tokio::spawn(metrics.clone().upkeep()));
-            tasks.push(tokio::spawn(serve_http(http, health.clone(), metrics, stop.clone())));
+            let tls = certificates.http.clone();
+            tasks.push(tokio::spawn(serve_http(http, tls, health.clone(), metrics, stop.clone())));
         }
         let data_dir = PathBuf::from(&config.node.data_dir);
         let disk = Arc::new(open_disk(&data_dir)?);
-        let net_settings = config.net.clone();
+        let (net_settings, security) = (config.net.clone(), config.security.clone());
         let broker = Broker::open(config, disk, Some(data_dir.join("meta").join("sled"))).await?;
         let net = Net {
             broker: broker.clone(),
-            limits: Arc::new(ConnectionLimits::of(&net_settings, broker.config.request_max())),
+            limits: Arc::new(ConnectionLimits::of(&net_settings, &security, broker.config.request_max())),
             slots: ConnectionSlots::new(net_settings.max_connections, net_settings.max_connections_per_ip),
+            pending: ConnectionSlots::new(security.unauthenticated_max, security.unauthenticated_max_per_ip),
             tracker: TaskTracker::new(),
             stop: stop.clone(),
         };
         let mut open = Vec::with_capacity(listeners.len());
         let mut accepting = Vec::with_capacity(listeners.len());
-        for listener in &listeners {
-            let bound =
-                net::bind(listener).await.map_err(|source| cannot_listen(&listener.bind, "listeners", source))?;
+        for (listener, tls) in listeners.iter().zip(&certificates.kafka) {
+            let bound = net::bind(listener, tls.clone())
+                .await
+                .map_err(|source| cannot_listen(&listener.bind, "listeners", source))?;
             open.push((bound.listener.clone(), bound.address));
             accepting.push(bound);
         }
+        // With the ports in hand: a password that was made by a start that fails would be seen by nobody.
+        let admin_password = if security.init_admin { broker.security.users.create_admin().await? } else { None };
         let tracker = net.tracker.clone();
         tasks.extend(accepting.into_iter().map(|bound| tokio::spawn(net::serve(net.clone(), bound))));
         let mut registry_address = None;
         if let Some((listener, address)) = registry {
             registry_address = Some(address);
             // Tracked, so that a stop waits for registrations in progress before storage is closed.
-            tracker.spawn(registry::serve(listener, broker.registry.clone(), stop.clone()));
+            let tls = certificates.registry.clone();
+            tracker.spawn(registry::serve(listener, tls, broker.registry.clone(), stop.clone()));
         }
         let lake = LakeTables::start(&broker);
+        tasks.push(tokio::spawn(tls::watch(certificates.all(), security.ssl_reload, stop.clone())));
         let _ = health.broker.set(broker.clone()); // set once, here
         let _ = health.tables.set(lake.clone()); // set once, here
         Ok(Server {
@@ -160,6 +176,7 @@ impl Server {
             http: http_address,
             registry: registry_address,
             lake,
+            admin_password,
             started_in: since.elapsed(),
             stop,
             tracker,
@@ -192,6 +209,32 @@ impl Server {
     }
 }
 
+/// Certificates of every listener that has TLS.
+struct Certificates {
+    /// In the order of the listeners.
+    kafka: Vec<Option<Arc<TlsConfigs>>>,
+    http: Option<Arc<TlsConfigs>>,
+    registry: Option<Arc<TlsConfigs>>,
+}
+
+impl Certificates {
+    fn load(config: &Config, listeners: &[config::Listener]) -> Result<Certificates, ServeError> {
+        let load = |name: &str, security: &ListenerSecurity| -> Result<_, ServeError> {
+            Ok(security.tls.clone().map(|settings| TlsConfigs::load(name, settings)).transpose()?)
+        };
+        let kafka = listeners.iter().map(|listener| load(&listener.name, &listener.security));
+        Ok(Certificates {
+            kafka: kafka.collect::<Result<_, _>>()?,
+            http: load(config::HTTP, &config.security_of(config::HTTP)?)?,
+            registry: load(config::REGISTRY, &config.security_of(config::REGISTRY)?)?,
+        })
+    }
+
+    fn all(&self) -> Vec<Arc<TlsConfigs>> {
+        self.kafka.iter().chain([&self.http, &self.registry]).flatten().cloned().collect()
+    }
+}
+
 fn cannot_listen(address: impl ToString, setting: &'static str, source: io::Error) -> ServeError {
     ServeError::Listen { address: address.to_string(), setting, source }
 }
@@ -208,8 +251,14 @@ async fn open_registry(address: Option<SocketAddr>) -> Result<Option<(TcpListene
     Ok(Some((listener, bound)))
 }
 
-async fn serve_http(listener: TcpListener, health: Arc<Health>, metrics: Metrics, stop: CancellationToken) {
-    if let Err(error) = http::serve(listener, health, metrics, stop).await {
+async fn serve_http(
+    listener: TcpListener,
+    tls: Option<Arc<TlsConfigs>>,
+    health: Arc<Health>,
+    metrics: Metrics,
+    stop: CancellationToken,
+) {
+    if let Err(error) = http::serve(listener, tls, health, metrics, stop).await {
         tracing::error!(%error, "the HTTP listener ended; metrics and health are not served any more");
     }
 }

@@ -17,6 +17,7 @@ use crate::config::{BrokerAddress, ClientConfig};
 use crate::connection::{Connection, retrying};
 use crate::error::{ClientError, Result};
 use crate::metadata::{BrokerInfo, ClusterMetadata, TopicInfo, TopicRefusal};
+use crate::security::TlsConnector;
 use crate::transport::{Connector, TcpConnector};
 
 /// Whether asking for a missing topic may create it (if the broker's `auto.create.topics.enable` allows).
@@ -68,9 +69,15 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Client {
-    /// A client over plain TCP. Connects on first use.
+    /// A client over TCP, with TLS if the settings say so. Connects on first use.
     pub fn new(config: ClientConfig) -> Result<Self> {
-        Self::with_connector(config, TcpConnector)
+        match &config.tls {
+            None => Self::with_connector(config, TcpConnector),
+            Some(tls) => {
+                let connector = TlsConnector::new(tls)?;
+                Self::with_connector(config, connector)
+            }
+        }
     }
 
     /// A client over any byte stream.

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use crate::error::{ClientError, Result};
+use crate::security::{SaslConfig, TlsConfig};
 
 /// Port assumed where an address names none.
 pub const PORT_DEFAULT: u16 = 9092;
@@ -96,6 +97,10 @@ pub struct ClientConfig {
     pub metadata_age_max: Duration,
     /// Largest response the client is willing to hold.
     pub frame_bytes_max: usize,
+    /// TLS; None = plain text.
+    pub tls: Option<TlsConfig>,
+    /// Name and password; None = the client does not authenticate, or with its certificate.
+    pub sasl: Option<SaslConfig>,
 }
 
 impl Default for ClientConfig {
@@ -110,6 +115,8 @@ impl Default for ClientConfig {
             retry_backoff_max: Duration::from_secs(1),
             metadata_age_max: Duration::from_secs(300),
             frame_bytes_max: 256 << 20,
+            tls: None,
+            sasl: None,
         }
     }
 }

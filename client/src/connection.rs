@@ -4,7 +4,7 @@
 //! uses the highest version that both sides know. Calls may be pipelined; see [`Connection::submit`].
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -32,6 +32,8 @@ struct Inner {
     client_id: StrBytes,
     versions: VersionTable,
     request_timeout: Duration,
+    /// When its session is to be replaced; empty = never.
+    expires: OnceLock<tokio::time::Instant>,
 }
 
 /// A request that was sent and whose answer is awaited separately.
@@ -59,8 +61,16 @@ impl Connection {
         let wire = Wire::start(stream, broker, config.frame_bytes_max);
         let client_id = StrBytes::from_string(config.client_id.clone());
         let versions = negotiate(&wire, &client_id, config.request_timeout).await?;
-        // Authentication (SASL) belongs here: after the versions are known, before anything else is sent.
-        Ok(Self { inner: Arc::new(Inner { wire, client_id, versions, request_timeout: config.request_timeout }) })
+        let request_timeout = config.request_timeout;
+        let inner = Inner { wire, client_id, versions, request_timeout, expires: OnceLock::new() };
+        let connection = Self { inner: Arc::new(inner) };
+        if let Some(sasl) = &config.sasl
+            && let Some(lifetime) = sasl::authenticate(&connection, sasl).await?
+        {
+            // Set once, before anybody else has the connection.
+            let _ = connection.inner.expires.set(tokio::time::Instant::now() + lifetime);
+        }
+        Ok(connection)
     }
 
     /// `host:port`, as errors name it.
@@ -68,9 +78,11 @@ impl Connection {
         self.inner.wire.broker()
     }
 
-    /// Whether the stream has ended.
+    /// Whether the stream has ended, or its session soon will (KIP-368): then another connection takes over, and what was asked
+    /// on this one is still answered.
     pub fn is_closed(&self) -> bool {
-        self.inner.wire.closed().is_some()
+        let expired = self.inner.expires.get().is_some_and(|expires| *expires <= tokio::time::Instant::now());
+        expired || self.inner.wire.closed().is_some()
     }
 
     /// What the broker announced.
@@ -264,5 +276,6 @@ pub(crate) async fn retrying<T, F: Future<Output = Result<T>>>(
     }
 }
 
+mod sasl;
 #[cfg(test)]
 mod tests;

@@ -45,6 +45,24 @@ pub enum ClientError {
         /// The system's reason.
         source: Arc<io::Error>,
     },
+    /// A file of TLS cannot be used.
+    #[error("{setting}: {path} cannot be used: {reason}")]
+    InvalidFile {
+        /// Name of the setting.
+        setting: &'static str,
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The broker and the client do not agree about who the client, or the broker, is.
+    #[error("cannot authenticate to {broker}: {reason}")]
+    Authentication {
+        /// `host:port`.
+        broker: String,
+        /// Why.
+        reason: String,
+    },
     /// Every bootstrap broker failed.
     #[error("none of {brokers} answered; the last one: {last}")]
     NoBrokerReachable {

@@ -5,7 +5,7 @@
 //! [`Consumer`](consumer::Consumer) and [`GroupConsumer`](group::GroupConsumer) are built on it and share its connections.
 //! [`Client::topic`] reads columns instead of records (feature `arrow`).
 //!
-//! What is absent: transactions, SASL and TLS (a [`transport::Connector`] is the place for the latter two), fetch sessions.
+//! TLS and SASL are settings ([`security`]). What is absent: transactions, fetch sessions.
 
 pub mod admin;
 pub mod backoff;
@@ -19,6 +19,7 @@ pub mod error;
 pub mod group;
 pub mod metadata;
 pub mod producer;
+pub mod security;
 pub mod transport;
 pub mod versions;
 mod wire;

@@ -29,7 +29,12 @@ func main() {
 	only := flag.String("only", "", "only checks whose name contains this")
 	registry := flag.String("registry", "127.0.0.1:8081", "HOST:PORT of the Schema Registry, for registry-franz-go")
 	member := flag.String("member", "", "GROUP,TOPIC: be a member until killed (used by the suite itself)")
+	wanted := flag.String("secured", "", "JSON: one round trip with TLS and SASL, for the security suite")
 	flag.Parse()
+	if *wanted != "" {
+		runSecured(*wanted)
+		return
+	}
 
 	var client Client
 	switch *name {

@@ -176,3 +176,38 @@ fn produce_requests_are_split_as_the_crate_would_decode_them() {
         true
     });
 }
+
+/// First messages of every mechanism, and both sides' second ones. What is taken keeps within its bounds, and whoever proves
+/// nothing is not let in.
+#[test]
+fn sasl_messages_are_read_or_refused() {
+    use std::num::NonZeroU32;
+    use weir_protocol::sasl::scram::{ClientStart, Hash, ScramKeys, ServerStart};
+    use weir_protocol::sasl::{NAME_MAX, oauthbearer::BearerMessage, plain::PlainMessage};
+    let iterations = NonZeroU32::new(4096).expect("not zero");
+    let keys = ScramKeys::of_nobody(Hash::Sha256, b"secret", "user", iterations);
+    let mut seeds: Vec<Vec<u8>> = vec![
+        PlainMessage::encode("alice", "secret"),
+        BearerMessage::encode("aaaa.bbbb.cccc"),
+        b"n,a=user@example.com,\x01host=x\x01auth=Bearer abc==\x01\x01".to_vec(),
+        b"n,a=us=2Cer,n=us=2Cer,r=rOprNGfwEbeRWgbNEkqO,x=y".to_vec(),
+        b"r=noncenonce2,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096".to_vec(),
+        b"c=biws,r=noncenonce2,p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ=".to_vec(),
+    ];
+    seeds.push(ClientStart::new(Hash::Sha512, "user", "pencil", "nonce").1);
+    mutate::run("SASL messages", &seeds, |_, input| {
+        let (taken, peak) = peak_of(|| {
+            let plain = PlainMessage::parse(input);
+            let bearer = BearerMessage::parse(input);
+            let start = ServerStart::parse(input);
+            let names = [plain.as_ref().ok().map(|m| m.name.len()), start.as_ref().ok().map(|s| s.name.len())];
+            assert!(names.iter().flatten().all(|name| (1..=NAME_MAX).contains(name)));
+            plain.is_ok() || bearer.is_ok() || start.is_ok()
+        });
+        assert!(peak <= 16 * input.len() + (16 << 10), "{peak} bytes for a message of {}", input.len());
+        let own = ClientStart::new(Hash::Sha256, "user", "pencil", "nonce").1;
+        let (server, _) = ServerStart::parse(&own).ok().expect("our own message").challenge("nonce2", keys.clone());
+        assert!(server.finish(input).is_err(), "let in without a password");
+        taken
+    });
+}

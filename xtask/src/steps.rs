@@ -85,6 +85,7 @@ const fn client(
 }
 
 const PYTHON: &str = "compat-tests/python/driver.py";
+const SECURITY: &str = "compat-tests/python/security.py";
 const NODE: &str = "compat-tests/node/driver.mjs";
 
 /// Every step, in order; a step's `needs` stand above it.
@@ -178,6 +179,8 @@ pub const STEPS: &[Step] = &[
         &["lake"],
         &["{cache}/lake/bin/python", "compat-tests/lake/lake.py", "--bootstrap", "{bootstrap}", "--http", "{http}",
           "--data", "{data}", "--rows", "{rows}"]),
+    client("client-secured-confluent-kafka", "TLS, SASL and tokens: librdkafka through Python", &[], &["build", "install-python"],
+        &["secured-confluent-kafka"], &["{python}", SECURITY, "--client", "confluent-kafka"]),
     client("differential", "the recorded answers of Apache Kafka, replayed", &[], &["build"], &["differential"],
         &["{target}/debug/differential", "replay", "--bootstrap", "{bootstrap}"]),
 

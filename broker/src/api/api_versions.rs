@@ -104,7 +104,7 @@ mod tests {
     #[test]
     fn what_is_not_served_is_not_listed() {
         let response = handle(4, &named("a", "1"));
-        for key in [ApiKey::SaslHandshake, ApiKey::GetTelemetrySubscriptions, ApiKey::ShareFetch] {
+        for key in [ApiKey::CreateDelegationToken, ApiKey::GetTelemetrySubscriptions, ApiKey::ShareFetch] {
             assert_eq!(range_of(&response, key), None, "{key:?}");
         }
     }

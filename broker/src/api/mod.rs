@@ -11,6 +11,7 @@ pub mod alter_client_quotas;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
+pub mod alter_user_scram_credentials;
 pub mod api_versions;
 pub mod authorized;
 pub mod config_change;
@@ -34,6 +35,7 @@ pub mod describe_producers;
 pub mod describe_quorum;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
+pub mod describe_user_scram_credentials;
 pub mod elect_leaders;
 pub mod end_txn;
 pub mod fetch;
@@ -55,6 +57,8 @@ pub mod offset_delete;
 pub mod offset_fetch;
 pub mod offset_for_leader_epoch;
 pub mod produce;
+pub mod sasl_authenticate;
+pub mod sasl_handshake;
 pub mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -101,6 +105,7 @@ pub const SERVED: &[Versions] = &[
     sync_group::VERSIONS,
     describe_groups::VERSIONS,
     list_groups::VERSIONS,
+    sasl_handshake::VERSIONS,
     api_versions::VERSIONS,
     create_topics::VERSIONS,
     delete_topics::VERSIONS,
@@ -119,6 +124,7 @@ pub const SERVED: &[Versions] = &[
     alter_configs::VERSIONS,
     alter_replica_log_dirs::VERSIONS,
     describe_log_dirs::VERSIONS,
+    sasl_authenticate::VERSIONS,
     create_partitions::VERSIONS,
     delete_groups::VERSIONS,
     elect_leaders::VERSIONS,
@@ -128,6 +134,8 @@ pub const SERVED: &[Versions] = &[
     offset_delete::VERSIONS,
     describe_client_quotas::VERSIONS,
     alter_client_quotas::VERSIONS,
+    describe_user_scram_credentials::VERSIONS,
+    alter_user_scram_credentials::VERSIONS,
     describe_quorum::VERSIONS,
     update_features::VERSIONS,
     describe_cluster::VERSIONS,

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `topic.rs`, `table.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
+//! | `topic.rs`, `table.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `user.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
 //! | `columns.rs`, `rows/` | consume with columns and predicates; its output formats |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
@@ -34,9 +34,11 @@ mod record_format;
 mod registry;
 mod reset;
 mod rows;
+mod security;
 mod signals;
 mod table;
 mod topic;
+mod user;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -47,6 +49,7 @@ use weir_client::{Client, ClientConfig, parse_brokers};
 
 pub use error::CliError;
 use profile::Profiles;
+pub use security::Secret;
 use signals::Interrupt;
 
 /// Flags that every client command takes.
@@ -74,6 +77,30 @@ pub struct GlobalArgs {
         help_heading = "Client options"
     )]
     pub timeout: Option<Duration>,
+    /// Use TLS, trusting the CAs of the system
+    #[arg(long, global = true, help_heading = "Client options")]
+    pub tls: bool,
+    /// Use TLS, trusting the CAs of this file (PEM)
+    #[arg(long, global = true, value_name = "FILE", env = "WEIR_TLS_CA", help_heading = "Client options")]
+    pub tls_ca: Option<PathBuf>,
+    /// Certificate to show to brokers (PEM)
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_key", help_heading = "Client options")]
+    pub tls_cert: Option<PathBuf>,
+    /// Private key of the certificate (PEM)
+    #[arg(long, global = true, value_name = "FILE", requires = "tls_cert", help_heading = "Client options")]
+    pub tls_key: Option<PathBuf>,
+    /// User to authenticate as; the password comes from WEIR_PASSWORD, --password-file or the profile
+    #[arg(long, global = true, value_name = "NAME", env = "WEIR_USERNAME", help_heading = "Client options")]
+    pub username: Option<String>,
+    /// File whose first line is the password
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Client options")]
+    pub password_file: Option<PathBuf>,
+    /// The password itself, from the environment: a flag would show it in the list of processes.
+    #[arg(long, global = true, env = "WEIR_PASSWORD", hide = true, hide_env_values = true)]
+    pub password: Option<Secret>,
+    /// How to authenticate: SCRAM-SHA-512, SCRAM-SHA-256, PLAIN or OAUTHBEARER (the password is the token) [default: SCRAM-SHA-512]
+    #[arg(long, global = true, value_name = "MECHANISM", help_heading = "Client options")]
+    pub sasl_mechanism: Option<String>,
     /// File with profiles [default: weir/profiles.toml in the user's config folder]
     #[arg(long, global = true, value_name = "FILE", env = "WEIR_PROFILES", help_heading = "Client options")]
     pub profiles: Option<PathBuf>,
@@ -116,6 +143,9 @@ pub enum Command {
     /// How much clients may produce and fetch in a second
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Quota(quota::QuotaArgs),
+    /// Create, list and delete users with passwords
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    User(user::UserArgs),
     /// Keep brokers and settings under a name
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Profile(profile::ProfileArgs),
@@ -156,6 +186,7 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
         Command::Lake(args) => lake::run(context, args, &mut out).await,
         Command::Acl(args) => acl::run(context, args, &mut out).await,
         Command::Quota(args) => quota::run(context, args, &mut out).await,
+        Command::User(args) => user::run(context, args, &mut out).await,
         Command::Profile(args) => profile::run(context, args, &mut out),
         Command::Completion(args) => completion::run(args, root, &mut out),
         Command::Produce(_) | Command::Consume(_) => Ok(()),
@@ -206,6 +237,10 @@ impl Context {
             client.connect_timeout = timeout.min(client.connect_timeout);
             client.retry_timeout = timeout;
         }
+        let empty = profile::Profile::default();
+        let profile = profile.unwrap_or(&empty);
+        client.tls = security::tls(&globals, profile);
+        client.sasl = security::sasl(&globals, profile)?;
         Ok(Self { client, brokers_from, globals, profiles })
     }
 

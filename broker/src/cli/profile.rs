@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::output::{Format, OutputArgs, print_list};
-use super::{CliError, Context, GlobalArgs, args, note};
+use super::{CliError, Context, GlobalArgs, args, note, security};
 
 /// Flags of `profile`.
 #[derive(Debug, clap::Args)]
@@ -32,7 +32,7 @@ enum ProfileCommand {
     /// List profiles
     #[command(visible_alias = "ls")]
     List,
-    /// Save --brokers and --timeout under a name, and use it from now on
+    /// Save --brokers, --timeout and the flags of TLS and authentication under a name, and use it from now on
     Set {
         /// Name of the profile
         name: String,
@@ -60,6 +60,27 @@ pub(crate) struct Profile {
     /// As for --timeout.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) timeout: Option<String>,
+    /// As for --tls.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls: Option<bool>,
+    /// As for --tls-ca.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_ca: Option<PathBuf>,
+    /// As for --tls-cert.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_cert: Option<PathBuf>,
+    /// As for --tls-key.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) tls_key: Option<PathBuf>,
+    /// As for --username.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) username: Option<String>,
+    /// As for --password-file. The password itself is kept in no profile.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// As for --sasl-mechanism.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) sasl_mechanism: Option<String>,
 }
 
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -171,12 +192,12 @@ pub(crate) fn run(context: &mut Context, args: ProfileArgs, out: &mut dyn Write)
 
 fn set(context: &mut Context, name: String) -> Result<(), CliError> {
     let globals = &context.globals;
-    if globals.brokers.is_none() && globals.timeout.is_none() {
+    if globals.brokers.is_none() && globals.timeout.is_none() && !security::is_given(globals) {
         return Err(CliError::Invalid {
             setting: "profile set",
             value: name,
             reason: "is given no settings".into(),
-            fix: "add --brokers HOST:PORT,... or --timeout 10s".into(),
+            fix: "add --brokers HOST:PORT,..., --timeout 10s, --tls-ca FILE or --username NAME".into(),
         });
     }
     let profile = context.profiles.file.profiles.entry(name.clone()).or_default();
@@ -187,6 +208,7 @@ fn set(context: &mut Context, name: String) -> Result<(), CliError> {
     if let Some(timeout) = globals.timeout {
         profile.timeout = Some(format!("{}ms", timeout.as_millis()));
     }
+    security::remember(globals, profile);
     context.profiles.file.current = Some(name.clone());
     context.profiles.save()?;
     note(&format!("using profile `{name}` from now on"));
@@ -234,7 +256,7 @@ mod tests {
         let path = folder.path().join("deep").join("profiles.toml");
         let mut profiles = Profiles::load(&globals(&path)).unwrap();
         assert_eq!(profiles.selected(None).unwrap(), None);
-        let staging = Profile { brokers: Some("a:1,b:2".into()), timeout: Some("10s".into()) };
+        let staging = Profile { brokers: Some("a:1,b:2".into()), timeout: Some("10s".into()), ..Profile::default() };
         profiles.file.profiles.insert("staging".into(), staging.clone());
         profiles.file.profiles.insert("empty".into(), Profile::default());
         profiles.file.current = Some("staging".into());

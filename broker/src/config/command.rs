@@ -32,6 +32,9 @@ pub struct ServeArgs {
     /// Allow listeners that other machines can reach without authentication
     #[arg(long)]
     pub insecure: bool,
+    /// Create the user `admin` with a random password, which is printed once, if there is no such user
+    #[arg(long)]
+    pub init_admin: bool,
     /// Any setting, e.g. --set log.retention.ms=86400000 (see `weir config show`); repeat for more
     #[arg(long, value_name = "KEY=VALUE", value_parser = key_value)]
     pub set: Vec<(String, String)>,
@@ -58,6 +61,9 @@ impl ServeArgs {
         flag("durability", "durability", &self.durability);
         if self.insecure {
             flag("insecure", "insecure", &Some("true".to_owned()));
+        }
+        if self.init_admin {
+            flag("init-admin", "init.admin", &Some("true".to_owned()));
         }
         let set = self.set.iter().map(|(key, value)| ("--set".to_owned(), key.clone(), value.clone()));
         flags.extend(set);
@@ -150,6 +156,10 @@ pub fn shown(config: &Config) -> String {
             let value = config.topic_defaults.get(def.name).map_or(def.default, String::as_str);
             out.push_str(&line(key, value, &origin(key)));
         }
+    }
+    if !config.listener_settings.is_empty() {
+        out.push_str("\n# Settings of single listeners\n");
+        config.listener_settings.iter().for_each(|(key, value)| out.push_str(&line(key, value, &origin(key))));
     }
     out
 }

@@ -2,6 +2,7 @@
 use std::fmt;
 use std::net::IpAddr;
 
+use super::security::ListenerSecurity;
 use super::values::{SettingValue, ValueError};
 
 /// Host and port as clients see or resolve them.
@@ -91,7 +92,7 @@ impl SettingValue for AddressList {
 }
 
 /// A listener as the network layer opens it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Listener {
     /// Its name.
     pub name: String,
@@ -99,6 +100,8 @@ pub struct Listener {
     pub bind: HostPort,
     /// What clients are told; None = the address it is bound to.
     pub advertised: Option<HostPort>,
+    /// How clients are kept apart from strangers.
+    pub security: ListenerSecurity,
 }
 
 #[cfg(test)]

@@ -57,7 +57,16 @@ pub enum LoadError {
 const PREFIX: &str = "WEIR_";
 
 /// Environment variables with our prefix that are not settings.
-const OTHER_VARIABLES: &[&str] = &["WEIR_CONFIG", "WEIR_BROKERS", "WEIR_PROFILE", "WEIR_PROFILES", "WEIR_REGISTRY"];
+const OTHER_VARIABLES: &[&str] = &[
+    "WEIR_CONFIG",
+    "WEIR_BROKERS",
+    "WEIR_PASSWORD",
+    "WEIR_PROFILE",
+    "WEIR_PROFILES",
+    "WEIR_REGISTRY",
+    "WEIR_TLS_CA",
+    "WEIR_USERNAME",
+];
 
 /// From this similarity on, an unknown variable is taken for a misspelt setting. Others may be there for other reasons:
 /// Kubernetes sets WEIR_SERVICE_HOST and the like for a service that is called weir.

@@ -8,6 +8,7 @@ pub(crate) mod declare;
 mod docs;
 mod listeners;
 mod load;
+mod security;
 mod settings;
 #[cfg(test)]
 mod tests;
@@ -23,11 +24,15 @@ pub use declare::{Section, SettingInfo};
 pub use docs::render as render_docs;
 pub use listeners::{AddressList, HostPort, Listener, NamedAddress};
 pub use load::{LoadError, Overrides, load, variable};
+pub use security::{HTTP, ListenerSecurity, REGISTRY, SaslSettings};
 pub use settings::{
-    GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, StorageSettings, TopicsSettings,
-    TransactionSettings,
+    GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, SecuritySettings, StorageSettings,
+    TopicsSettings, TransactionSettings,
 };
-pub use values::{ByteCount, DurabilitySetting, LogFormat, OptionalAddress, SettingValue, ValueError};
+pub use values::{
+    ByteCount, ClientAuth, DurabilitySetting, LogFormat, Mechanisms, OptionalAddress, ProtocolMap, SecurityProtocol,
+    SettingValue, TlsVersions, ValueError,
+};
 
 use weir_storage::memory::{MemoryBudget, Share};
 
@@ -109,6 +114,10 @@ pub struct Config {
     pub node: NodeSettings,
     /// Limits of connections and requests.
     pub net: NetSettings,
+    /// TLS and SASL.
+    pub security: SecuritySettings,
+    /// Settings of single listeners, by their full names (`listener.name.NAME.SETTING`).
+    pub listener_settings: BTreeMap<String, String>,
     /// The memory budget.
     pub memory: MemorySettings,
     /// The storage engine.
@@ -138,6 +147,7 @@ impl Config {
         let sections = [
             self.node.infos(),
             self.net.infos(),
+            self.security.infos(),
             self.memory.infos(),
             self.storage.infos(),
             self.topics.infos(),
@@ -153,6 +163,8 @@ impl Config {
     pub fn set(&mut self, key: &str, text: &str, source: Source) -> Result<(), ConfigProblem> {
         let result = (self.node.set(key, text))
             .or_else(|| self.net.set(key, text))
+            .or_else(|| self.security.set(key, text))
+            .or_else(|| self.set_of_listener(key, text))
             .or_else(|| self.memory.set(key, text))
             .or_else(|| self.storage.set(key, text))
             .or_else(|| self.topics.set(key, text))
@@ -235,16 +247,6 @@ impl Config {
             let fix = "Keep it below group.max.session.timeout.ms";
             return unsound("group.min.session.timeout.ms", "above the maximum", fix);
         }
-        if let Some(address) = self.node.registry_listen.0.filter(|address| !address.ip().is_loopback())
-            && !self.node.insecure
-        {
-            let problem = format!("{address} can be reached from other machines and nothing authenticates clients");
-            let fix = format!(
-                "Listen on 127.0.0.1:{}, or set insecure = true (flag --insecure) where the network is trusted",
-                address.port()
-            );
-            return unsound("registry.listen", &problem, &fix);
-        }
         let groups = &self.groups;
         if groups.consumer_max_size == 0 {
             return unsound("group.consumer.max.size", "groups of nobody", "Use 1 or more");
@@ -279,40 +281,34 @@ impl Config {
             let fix = format!("Add {}://HOST:PORT to listeners, or name one of them", stray.name);
             return unsound("advertised.listeners", format!("there is no listener named `{}`", stray.name), fix);
         }
-        let http = self.node.http_listen;
-        if !http.ip().is_loopback() && !self.node.insecure {
-            let fix = format!(
-                "Listen on 127.0.0.1:{}, or set insecure = true (flag --insecure) where the network is trusted",
-                http.port()
-            );
-            let problem = format!("{http} can be reached from other machines and nothing authenticates clients");
-            return unsound("http.listen", problem, fix);
-        }
+        self.check_http_listeners()?;
         let mut resolved = Vec::with_capacity(listeners.len());
         for listener in listeners {
             let bind = listener.address.clone();
-            if !bind.is_loopback() && !self.node.insecure {
-                let fix = format!(
-                    "Listen on 127.0.0.1:{}, or set insecure = true (flag --insecure) where the network is trusted",
-                    bind.port
-                );
-                let problem = format!("{bind} can be reached from other machines and nothing authenticates clients");
-                return unsound("listeners", problem, fix);
+            let security = self.security_of(&listener.name)?;
+            if !bind.is_loopback() {
+                self.refuse_strangers("listeners", &listener.name, &bind.to_string(), bind.port, &security)?;
             }
             let told = advertised.iter().find(|a| a.name == listener.name).map(|a| a.address.clone());
             if let Some(told) = told.as_ref().filter(|told| told.is_unspecified() || told.port == 0) {
                 let fix = "Name the host and port that clients connect to".to_owned();
                 return unsound("advertised.listeners", format!("clients cannot connect to {told}"), fix);
             }
-            resolved.push(Listener { name: listener.name.clone(), bind, advertised: told });
+            resolved.push(Listener { name: listener.name.clone(), bind, advertised: told, security });
         }
         Ok(resolved)
     }
 
-    /// Whether access control lists decide who may do what. Listeners do not authenticate yet, so `auto` is `off`.
+    /// Whether access control lists decide who may do what. `auto`: once a Kafka listener authenticates its clients.
     #[must_use]
     pub fn authorizes(&self) -> bool {
-        self.authorization.authorizer == AuthorizerMode::On
+        let authenticates =
+            |listener: &NamedAddress| self.security_of(&listener.name).is_ok_and(|security| security.authenticates());
+        match self.authorization.authorizer {
+            AuthorizerMode::On => true,
+            AuthorizerMode::Off => false,
+            AuthorizerMode::Auto => self.node.listeners.0.iter().any(authenticates),
+        }
     }
 
     /// The budget of all buffers, in bytes.

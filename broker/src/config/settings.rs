@@ -4,8 +4,12 @@ use std::time::Duration;
 
 use super::declare::settings;
 use super::listeners::{AddressList, HostPort, NamedAddress};
-use super::values::{Assignors, ByteCount, DurabilitySetting, LogFormat, OptionalAddress};
+use super::values::{
+    Assignors, ByteCount, ClientAuth, DurabilitySetting, LogFormat, Mechanisms, OptionalAddress, ProtocolMap,
+    TlsVersions,
+};
 use crate::group::consumer::MigrationPolicy;
+use crate::security::tls::PrincipalMapping;
 
 const fn minutes(count: u64) -> Duration {
     Duration::from_secs(count * 60)
@@ -69,6 +73,66 @@ settings! {
         "fetch.scan.max.ms" => fetch_scan_time: Duration = Duration::from_millis(500);
         /// Fetch sessions that are remembered; clients without one send all their partitions each time.
         "max.incremental.fetch.session.cache.slots" => fetch_sessions_max: usize = 1_000;
+    }
+}
+
+settings! {
+    "TLS and SASL",
+    /// Who clients are and how that is proved. Settings that begin with `ssl.`, `sasl.enabled.mechanisms` and
+    /// `connections.max.reauth.ms` can be set for one listener as `listener.name.NAME.SETTING` (in the file or with `--set`);
+    /// the HTTP listener is called `http` there and the Schema Registry's `registry`.
+    SecuritySettings {
+        /// Protocols by listener name: `plaintext`, `ssl`, `sasl_plaintext`, `sasl_ssl`, for example
+        /// `kafka:SASL_SSL,http:SSL,registry:SSL`. A listener that is called like a protocol has that; others have
+        /// `plaintext`.
+        "listener.security.protocol.map" => protocols: ProtocolMap = ProtocolMap::default();
+        /// The broker's chain of certificates, its own first (PEM). Read again when it changes, and on SIGHUP. `weir tls dev`
+        /// makes one for trying things out.
+        "ssl.certificate.location" => ssl_certificate: String = String::new();
+        /// The broker's private key (PEM, not encrypted).
+        "ssl.key.location" => ssl_key: String = String::new();
+        /// CAs of client certificates (PEM).
+        "ssl.ca.location" => ssl_ca: String = String::new();
+        /// Whether clients show a certificate: `none`, `requested`, `required`.
+        "ssl.client.auth" => ssl_client_auth: ClientAuth = ClientAuth::None;
+        /// Versions of TLS that are spoken.
+        "ssl.enabled.protocols" => ssl_versions: TlsVersions = TlsVersions { v1_2: true, v1_3: true };
+        /// From the subject of a client's certificate to the name of its principal, in Kafka's syntax:
+        /// `RULE:pattern/replacement/[LU]` and `DEFAULT`, separated by commas, the first that matches.
+        "ssl.principal.mapping.rules" => ssl_mapping: PrincipalMapping = PrincipalMapping::default();
+        /// How often certificate files are looked at for changes.
+        "ssl.reload.interval" => ssl_reload: Duration = Duration::from_secs(10);
+        /// SASL mechanisms, by preference. Without TLS, PLAIN and OAUTHBEARER are only offered with `insecure = true`.
+        "sasl.enabled.mechanisms" => mechanisms: Mechanisms = Mechanisms::default();
+        /// Clients authenticate again after so long at the latest (KIP-368); 0 = never, except that tokens expire.
+        "connections.max.reauth.ms" => reauth: Duration = Duration::ZERO;
+        /// Largest request of a client that has not authenticated yet.
+        "sasl.server.max.receive.size" => pre_auth_max: ByteCount = ByteCount(512 << 10);
+        /// A client that has not authenticated after so long, TLS handshake included, is cut off.
+        "connections.authentication.timeout.ms" => auth_timeout: Duration = Duration::from_secs(10);
+        /// How long the answer to a failed authentication is held back, so that guessing takes time.
+        "connection.failed.authentication.delay.ms" => failed_delay: Duration = Duration::from_millis(100);
+        /// Connections that have not authenticated yet; more are closed at once.
+        "max.connections.unauthenticated.total" => unauthenticated_max: usize = 2_000;
+        /// The same of one IP address.
+        "max.connections.unauthenticated.per.ip" => unauthenticated_max_per_ip: usize = 500;
+        /// Where the keys are that tokens are signed with (a JSON Web Key Set): `file:///...` or `https://...`.
+        "sasl.oauthbearer.jwks.endpoint.url" => jwks_url: String = String::new();
+        /// CAs of the server that keys come from (PEM); without it those of the system.
+        "sasl.oauthbearer.jwks.endpoint.ca.location" => jwks_ca: String = String::new();
+        /// How often the keys are read again; a token with an unknown key makes that happen at once.
+        "sasl.oauthbearer.jwks.endpoint.refresh.ms" => jwks_refresh: Duration = minutes(60);
+        /// Audiences of which a token must name one, separated by commas.
+        "sasl.oauthbearer.expected.audience" => oauth_audience: String = String::new();
+        /// The issuer that a token must name.
+        "sasl.oauthbearer.expected.issuer" => oauth_issuer: String = String::new();
+        /// The claim that is the principal's name.
+        "sasl.oauthbearer.sub.claim.name" => oauth_subject: String = "sub".to_owned();
+        /// How far clocks may differ when a token's times are checked.
+        "sasl.oauthbearer.clock.skew.seconds" => oauth_skew: u32 = 30;
+        /// Creates the user `admin` with a random password, which is printed once, if there is no such user. Flag
+        /// `--init-admin`.
+        "init.admin" => init_admin: bool = false;
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use weir_protocol::sasl::Mechanism;
+
 use crate::group::consumer::{AssignorKind, MigrationPolicy};
+use crate::security::tls::PrincipalMapping;
 
 /// Why a value was not taken. The caller adds the setting's name.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -298,6 +301,140 @@ word_setting! {
         Text = "text",
         /// One JSON object a line.
         Json = "json",
+    }
+}
+
+word_setting! {
+    /// How a listener is protected and whether clients authenticate with SASL: Kafka's `security.protocol`.
+    SecurityProtocol {
+        /// Neither.
+        Plaintext = "plaintext",
+        /// TLS; clients authenticate with certificates, if at all.
+        Ssl = "ssl",
+        /// SASL on a connection that anybody can listen to.
+        SaslPlaintext = "sasl_plaintext",
+        /// SASL over TLS.
+        SaslSsl = "sasl_ssl",
+    }
+}
+
+word_setting! {
+    /// Whether clients show a certificate.
+    ClientAuth {
+        /// They are not asked.
+        None = "none",
+        /// They are asked, and those without one are `User:ANONYMOUS`.
+        Requested = "requested",
+        /// Those without one are refused.
+        Required = "required",
+    }
+}
+
+impl SecurityProtocol {
+    /// Whether the connection is TLS.
+    #[must_use]
+    pub fn is_tls(self) -> bool {
+        matches!(self, SecurityProtocol::Ssl | SecurityProtocol::SaslSsl)
+    }
+
+    /// Whether clients authenticate with SASL.
+    #[must_use]
+    pub fn is_sasl(self) -> bool {
+        matches!(self, SecurityProtocol::SaslPlaintext | SecurityProtocol::SaslSsl)
+    }
+}
+
+/// Kafka's `listener.security.protocol.map`: protocols by listener name.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ProtocolMap(pub Vec<(String, SecurityProtocol)>);
+
+impl SettingValue for ProtocolMap {
+    const KIND: &'static str = "list of NAME:PROTOCOL";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let mut map: Vec<(String, SecurityProtocol)> = Vec::new();
+        for part in text.split(',').map(str::trim).filter(|part| !part.is_empty()) {
+            let wanted = || ValueError::new(part, "NAME:PROTOCOL, such as kafka:SASL_SSL, each name once");
+            let (name, protocol) = part.split_once(':').ok_or_else(wanted)?;
+            let name = name.trim().to_ascii_lowercase();
+            if name.is_empty() || map.iter().any(|(other, _)| *other == name) {
+                return Err(wanted());
+            }
+            map.push((name, SecurityProtocol::parse(protocol)?));
+        }
+        Ok(ProtocolMap(map))
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(|(name, p)| format!("{name}:{}", p.show().to_ascii_uppercase())).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// SASL mechanisms by preference.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Mechanisms(pub Vec<Mechanism>);
+
+impl Default for Mechanisms {
+    fn default() -> Self {
+        Mechanisms(Mechanism::ALL.into_iter().filter(|mechanism| *mechanism != Mechanism::OauthBearer).collect())
+    }
+}
+
+impl SettingValue for Mechanisms {
+    const KIND: &'static str = "list of PLAIN, SCRAM-SHA-256, SCRAM-SHA-512, OAUTHBEARER";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let mut list = Vec::new();
+        for name in text.split(',').map(str::trim).filter(|name| !name.is_empty()) {
+            let mechanism = name.to_ascii_uppercase().parse().ok().filter(|mechanism| !list.contains(mechanism));
+            list.push(mechanism.ok_or_else(|| ValueError::new(text, format!("a {}, each at most once", Self::KIND)))?);
+        }
+        Ok(Mechanisms(list))
+    }
+
+    fn show(&self) -> String {
+        self.0.iter().map(|mechanism| mechanism.name()).collect::<Vec<_>>().join(",")
+    }
+}
+
+/// Versions of TLS.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TlsVersions {
+    /// TLS 1.2.
+    pub v1_2: bool,
+    /// TLS 1.3.
+    pub v1_3: bool,
+}
+
+impl SettingValue for TlsVersions {
+    const KIND: &'static str = "list of TLSv1.2, TLSv1.3";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let names: Vec<&str> = text.split(',').map(str::trim).filter(|name| !name.is_empty()).collect();
+        let has = |version: &str| names.iter().any(|name| name.eq_ignore_ascii_case(version));
+        let versions = TlsVersions { v1_2: has("TLSv1.2"), v1_3: has("TLSv1.3") };
+        let known = usize::from(versions.v1_2) + usize::from(versions.v1_3);
+        if names.is_empty() || known != names.len() {
+            return Err(ValueError::new(text, "TLSv1.2,TLSv1.3 or one of these; older versions are not safe"));
+        }
+        Ok(versions)
+    }
+
+    fn show(&self) -> String {
+        let names = [(self.v1_2, "TLSv1.2"), (self.v1_3, "TLSv1.3")];
+        names.iter().filter(|(on, _)| *on).map(|(_, name)| *name).collect::<Vec<_>>().join(",")
+    }
+}
+
+impl SettingValue for PrincipalMapping {
+    const KIND: &'static str = "mapping rules";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        PrincipalMapping::parse(text).map_err(|error| ValueError::new(text, format!("a list of rules: {error}")))
+    }
+
+    fn show(&self) -> String {
+        self.to_string()
     }
 }
 

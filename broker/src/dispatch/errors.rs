@@ -46,6 +46,10 @@ errors! {
     DescribeGroupsResponse { groups.error_code; }
     ListGroupsResponse { error_code; }
     ApiVersionsResponse { error_code; }
+    SaslHandshakeResponse { error_code; }
+    SaslAuthenticateResponse { error_code; }
+    DescribeUserScramCredentialsResponse { error_code; results.error_code; }
+    AlterUserScramCredentialsResponse { results.error_code; }
     CreateTopicsResponse { topics.error_code; }
     DeleteTopicsResponse { responses.error_code; }
     DeleteRecordsResponse { topics.partitions.error_code; }

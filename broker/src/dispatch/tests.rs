@@ -68,7 +68,9 @@ fn default_request(api: ApiKey, version: i16) -> BytesMut {
         AddPartitionsToTxn => AddPartitionsToTxnRequest, AddOffsetsToTxn => AddOffsetsToTxnRequest,
         EndTxn => EndTxnRequest, WriteTxnMarkers => WriteTxnMarkersRequest, TxnOffsetCommit => TxnOffsetCommitRequest,
         DescribeProducers => DescribeProducersRequest, DescribeTransactions => DescribeTransactionsRequest,
-        ListTransactions => ListTransactionsRequest,
+        ListTransactions => ListTransactionsRequest, SaslHandshake => SaslHandshakeRequest,
+        SaslAuthenticate => SaslAuthenticateRequest, DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
+        AlterUserScramCredentials => AlterUserScramCredentialsRequest,
     );
     frame
 }
@@ -79,12 +81,13 @@ async fn every_api_and_version_reaches_its_handler_and_answers_in_its_version() 
     let broker = api::testing::broker().await;
     let advertised = Advertised { host: "localhost".to_owned(), port: 1 };
     let listener = Arc::new(Listener { name: "kafka".to_owned(), advertised });
-    let connection = Connection::new(1, ([127, 0, 0, 1], 9).into(), listener);
+    let connection = Arc::new(Connection::new(1, ([127, 0, 0, 1], 9).into(), listener));
     for served in api::SERVED {
         for version in served.min..=served.max {
             let request = default_request(served.key, version);
             let memory = broker.memory().reserve(Share::Requests, request.len()).await;
-            let accepted = accept(&broker.broker, &connection, request, memory).await;
+            let mut authenticator = Authenticator::new(connection.clone(), None);
+            let accepted = accept(&broker.broker, &connection, &mut authenticator, request, memory).await;
             let accepted = accepted.unwrap_or_else(|refused| panic!("{:?} {version}: {refused}", served.key));
             match answer(&broker.broker, accepted).await {
                 Ok(Answer::Send(parts, _)) => {

@@ -1,4 +1,5 @@
 //! Connections that cannot be kept for nothing: their number is limited, and one that stays silent is closed.
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
@@ -11,6 +12,10 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, Sleep};
+use tokio_rustls::server::TlsStream;
+use tokio_rustls::{Accept, TlsAcceptor};
+
+use crate::security::tls::TlsConfigs;
 
 /// Prometheus, a health check and a few people; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -21,17 +26,24 @@ const SILENCE_MAX: Duration = Duration::from_secs(75);
 /// A listener that accepts while fewer than [`CONNECTIONS_MAX`] connections are open.
 pub(crate) struct BoundedListener {
     listener: TcpListener,
+    tls: Option<Arc<TlsConfigs>>,
     slots: Arc<Semaphore>,
     silence_max: Duration,
 }
 
 impl BoundedListener {
-    pub fn new(listener: TcpListener) -> BoundedListener {
-        BoundedListener::with_limits(listener, CONNECTIONS_MAX, SILENCE_MAX)
+    /// `tls`: None = plain text.
+    pub fn new(listener: TcpListener, tls: Option<Arc<TlsConfigs>>) -> BoundedListener {
+        BoundedListener::with_limits(listener, tls, CONNECTIONS_MAX, SILENCE_MAX)
     }
 
-    pub fn with_limits(listener: TcpListener, connections_max: usize, silence_max: Duration) -> BoundedListener {
-        BoundedListener { listener, slots: Arc::new(Semaphore::new(connections_max)), silence_max }
+    pub fn with_limits(
+        listener: TcpListener,
+        tls: Option<Arc<TlsConfigs>>,
+        connections_max: usize,
+        silence_max: Duration,
+    ) -> BoundedListener {
+        BoundedListener { listener, tls, slots: Arc::new(Semaphore::new(connections_max)), silence_max }
     }
 }
 
@@ -45,6 +57,10 @@ impl Listener for BoundedListener {
         // The implementation of TcpListener logs and retries what can go wrong.
         let (stream, address) = Listener::accept(&mut self.listener).await;
         let silence = Box::pin(tokio::time::sleep(self.silence_max));
+        let stream = match &self.tls {
+            None => Carrier::Plain(stream),
+            Some(configs) => Carrier::Handshake(Box::new(TlsAcceptor::from(configs.current()).accept(stream))),
+        };
         (BoundedStream { stream, silence, silence_max: self.silence_max, _slot: slot }, address)
     }
 
@@ -53,9 +69,38 @@ impl Listener for BoundedListener {
     }
 }
 
+/// What carries the bytes. The handshake happens with the first read, so that accepting waits for nobody.
+enum Carrier {
+    Plain(TcpStream),
+    Handshake(Box<Accept<TcpStream>>),
+    Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl Carrier {
+    /// Drives the handshake, then `act` on the stream below.
+    fn drive<T>(
+        &mut self,
+        cx: &mut Context<'_>,
+        act: impl FnOnce(Pin<&mut (dyn Duplex + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
+    ) -> Poll<io::Result<T>> {
+        if let Carrier::Handshake(handshake) = self {
+            let stream = std::task::ready!(Pin::new(handshake).poll(cx))?;
+            *self = Carrier::Tls(Box::new(stream));
+        }
+        match self {
+            Carrier::Plain(stream) => act(Pin::new(stream), cx),
+            Carrier::Tls(stream) => act(Pin::new(&mut **stream), cx),
+            Carrier::Handshake(_) => Poll::Pending, // not reached: it became a stream above
+        }
+    }
+}
+
+trait Duplex: AsyncRead + AsyncWrite {}
+impl<T: AsyncRead + AsyncWrite> Duplex for T {}
+
 /// A connection that fails to read or write when nothing moved for too long. Gives its slot back when dropped.
 pub(crate) struct BoundedStream {
-    stream: TcpStream,
+    stream: Carrier,
     silence: Pin<Box<Sleep>>,
     silence_max: Duration,
     _slot: Option<OwnedSemaphorePermit>,
@@ -77,22 +122,22 @@ impl BoundedStream {
 
 impl AsyncRead for BoundedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let moved = Pin::new(&mut self.stream).poll_read(cx, buffer);
+        let moved = self.stream.drive(cx, |stream, cx| stream.poll_read(cx, buffer));
         self.watch(cx, moved)
     }
 }
 
 impl AsyncWrite for BoundedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let moved = Pin::new(&mut self.stream).poll_write(cx, bytes);
+        let moved = self.stream.drive(cx, |stream, cx| stream.poll_write(cx, bytes));
         self.watch(cx, moved)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        self.stream.drive(cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        self.stream.drive(cx, |stream, cx| stream.poll_shutdown(cx))
     }
 }

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use weir_lake_sink::TableStatus;
 
 use crate::metrics::{GroupSample, Metrics};
+use crate::security::tls::TlsConfigs;
 use connection::BoundedListener;
 
 /// How long answers in progress may take once the broker stops.
@@ -74,13 +75,14 @@ impl<S> Clone for Shared<S> {
 /// Serves until `shutdown`, then lets answers in progress finish for a second.
 pub async fn serve<S: HttpState>(
     listener: TcpListener,
+    tls: Option<Arc<TlsConfigs>>,
     state: Arc<S>,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
     let app = router(Shared { state, metrics });
     let stop = shutdown.clone();
-    let server = axum::serve(BoundedListener::new(listener), app)
+    let server = axum::serve(BoundedListener::new(listener, tls), app)
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .into_future();
     let deadline = async {

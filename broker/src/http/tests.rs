@@ -42,7 +42,7 @@ async fn start() -> Running {
     let address = listener.local_addr().unwrap();
     let (state, shutdown) = (Arc::new(Fake::default()), CancellationToken::new());
     let metrics = crate::metrics::tests::installed();
-    let server = tokio::spawn(serve(listener, state.clone(), metrics, shutdown.clone()));
+    let server = tokio::spawn(serve(listener, None, state.clone(), metrics, shutdown.clone()));
     Running { address, state, shutdown, server }
 }
 
@@ -96,7 +96,7 @@ async fn a_silent_connection_does_not_hold_up_the_shutdown() {
 async fn silent_connections_are_closed_and_make_room() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let bounded = BoundedListener::with_limits(listener, 1, Duration::from_millis(100));
+    let bounded = BoundedListener::with_limits(listener, None, 1, Duration::from_millis(100));
     let app = Router::new().route("/", axum::routing::get(|| async { "here\n" }));
     let server = tokio::spawn(axum::serve(bounded, app).into_future());
 

@@ -61,6 +61,24 @@ pub mod scans {
     }
 }
 
+/// TLS, SASL and connections that have not authenticated.
+pub mod security {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "TLS and authentication";
+        /// SASL exchanges that ended, by mechanism and outcome: `accepted` or `refused`.
+        AUTHENTICATIONS = "weir_authentications_total", Kind::Counter, Count, ["mechanism", "outcome"];
+        /// TLS handshakes of Kafka clients, by outcome: `accepted`, `refused`.
+        TLS_HANDSHAKES = "weir_tls_handshakes_total", Kind::Counter, Count, ["outcome"];
+        /// Times that changed certificates were read, by outcome: `done`, `refused`.
+        TLS_RELOADS = "weir_tls_reloads_total", Kind::Counter, Count, ["outcome"];
+        /// Connections that did not authenticate in time (setting `connections.authentication.timeout.ms`).
+        AUTHENTICATION_TIMEOUTS = "weir_authentication_timeouts_total", Kind::Counter, Count, [];
+        /// Connections closed because their client did not authenticate again in time.
+        SESSIONS_EXPIRED = "weir_sessions_expired_total", Kind::Counter, Count, [];
+    }
+}
+
 /// Connections and memory budgets of the network layer.
 pub mod connections {
     use crate::metrics::declare::{Kind, metrics_table};
@@ -236,6 +254,7 @@ pub mod process {
 pub const SUBSYSTEMS: &[crate::metrics::Subsystem] = &[
     requests::TABLE,
     scans::TABLE,
+    security::TABLE,
     connections::TABLE,
     groups::TABLE,
     transactions::TABLE,

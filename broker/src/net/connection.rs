@@ -13,12 +13,18 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
 
-use super::frame::{FrameEnd, FrameReader};
+use super::frame::{Expected, FrameEnd, FrameReader};
+use super::listener::{ListenerGuard, Net, Slot};
 use super::write::write_all_chunks;
-use crate::broker::{Broker, Connection, Listener};
-use crate::config::{ByteCount, NetSettings};
+use crate::broker::{Broker, Connection};
+use crate::config::{ByteCount, NetSettings, SecuritySettings};
+use crate::metrics::tables::security as tables;
+use crate::security::sasl::Authenticator;
+use crate::security::tls::{self, TlsConfigs};
 use weir_storage::memory::Reservation;
 
 use crate::dispatch::{self, Accepted, Answer, Refused};
@@ -34,17 +40,23 @@ pub struct ConnectionLimits {
     pub stall: Duration,
     /// Requests taken in before the first one is answered.
     pub pipeline: usize,
+    /// Largest frame of a client that has not authenticated.
+    pub pre_auth_frame_bytes: usize,
+    /// Longest time until a client has authenticated.
+    pub authentication: Duration,
 }
 
 impl ConnectionLimits {
     /// From the configuration; `request_max` is the largest request that memory allows.
     #[must_use]
-    pub fn of(settings: &NetSettings, request_max: ByteCount) -> ConnectionLimits {
+    pub fn of(settings: &NetSettings, security: &SecuritySettings, request_max: ByteCount) -> ConnectionLimits {
         ConnectionLimits {
             max_frame_bytes: request_max.as_usize(),
             idle: settings.connections_max_idle,
             stall: settings.stall_timeout,
             pipeline: settings.requests_max,
+            pre_auth_frame_bytes: security.pre_auth_max.min(request_max).as_usize(),
+            authentication: security.auth_timeout,
         }
     }
 }
@@ -63,32 +75,108 @@ enum Ended {
     /// The writing task ended first: it logged why.
     Writer,
     Stopping,
+    /// Its client did not authenticate in time.
+    AuthenticationTimeout(Duration),
+    /// Its client failed to authenticate, which was logged; the answer is still sent.
+    NotAuthenticated,
 }
 
 static NEXT_CONNECTION: AtomicU64 = AtomicU64::new(1);
 
+/// A connection that was accepted.
+pub struct Accepting {
+    pub stream: tokio::net::TcpStream,
+    pub client_addr: SocketAddr,
+    /// Its place among those that have not authenticated.
+    pub pending: Option<Slot>,
+}
+
 /// Serves one connection to its end.
-pub async fn run(
-    broker: Arc<Broker>,
-    listener: Arc<Listener>,
-    limits: Arc<ConnectionLimits>,
-    stream: tokio::net::TcpStream,
-    client_addr: SocketAddr,
-    stop: CancellationToken,
-) {
+pub async fn run(net: Net, guard: Arc<ListenerGuard>, accepting: Accepting) {
+    let Accepting { stream, client_addr, pending } = accepting;
     let id = NEXT_CONNECTION.fetch_add(1, Ordering::Relaxed);
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(id, %error, "cannot set TCP_NODELAY");
     }
-    let connection = Arc::new(Connection::new(id, client_addr, listener));
-    let (input, output) = stream.into_split();
-    serve(broker, connection, limits, input, output, stop).await;
+    let deadline = Instant::now() + net.limits.authentication;
+    let connection = Arc::new(Connection::new(id, client_addr, guard.listener.clone()));
+    let authenticator = Authenticator::new(connection.clone(), guard.sasl.as_ref());
+    let mut gate = Gate { authenticator, pending: Some((deadline, pending)) };
+    let Net { broker, limits, stop, .. } = net;
+    match &guard.tls {
+        None => {
+            gate.opened();
+            let (input, output) = stream.into_split();
+            serve(broker, connection, limits, gate, input, output, stop).await;
+        }
+        Some(configs) => {
+            let Some(stream) = handshake(configs, &connection, deadline, stream).await else { return };
+            gate.opened();
+            let (input, output) = tokio::io::split(stream);
+            serve(broker, connection, limits, gate, input, output, stop).await;
+        }
+    }
+}
+
+/// TLS; None = it failed, which was logged.
+async fn handshake(
+    configs: &TlsConfigs,
+    connection: &Connection,
+    deadline: Instant,
+    stream: tokio::net::TcpStream,
+) -> Option<TlsStream<tokio::net::TcpStream>> {
+    let (id, client, listener) = (connection.id, connection.client_addr, connection.listener.name.as_str());
+    let count = |outcome| metrics::counter!(tables::TLS_HANDSHAKES.name, "outcome" => outcome).increment(1);
+    match tokio::time::timeout_at(deadline, tls::accept(configs, stream)).await {
+        Ok(Ok((stream, principal))) => {
+            count("accepted");
+            if let Some(principal) = principal {
+                tracing::debug!(id, %client, %principal, "authenticated by its certificate");
+                connection.authenticated(principal);
+            }
+            Some(stream)
+        }
+        Ok(Err(error)) => {
+            count("refused");
+            tracing::warn!(id, %client, listener, %error, "connection closed by the broker");
+            None
+        }
+        Err(_) => {
+            count("refused");
+            metrics::counter!(tables::AUTHENTICATION_TIMEOUTS.name).increment(1);
+            tracing::warn!(id, %client, listener, "the TLS handshake took longer than `connections.authentication.timeout.ms`");
+            None
+        }
+    }
+}
+
+/// What stands between a client and the broker until it has authenticated.
+struct Gate {
+    authenticator: Authenticator,
+    /// Until when, and its place among those that wait.
+    pending: Option<(Instant, Option<Slot>)>,
+}
+
+impl Gate {
+    /// Frees the place of a client that has authenticated.
+    fn opened(&mut self) {
+        if self.authenticator.is_open() {
+            self.pending = None;
+        }
+    }
+
+    fn expected(&self, limits: &ConnectionLimits) -> Expected {
+        let open = self.authenticator.is_open();
+        let max_bytes = if open { limits.max_frame_bytes } else { limits.pre_auth_frame_bytes };
+        Expected { max_bytes, raw: self.authenticator.expects_raw() }
+    }
 }
 
 async fn serve<R, W>(
     broker: Arc<Broker>,
     connection: Arc<Connection>,
     limits: Arc<ConnectionLimits>,
+    gate: Gate,
     input: R,
     output: W,
     stop: CancellationToken,
@@ -109,7 +197,7 @@ async fn serve<R, W>(
     let writer = tokio::spawn(writer.run(queued));
     let frames = FrameReader::new(input, broker.memory().clone());
     let ended = tokio::select! {
-        ended = read_loop(&broker, &connection, &limits, frames, &in_progress, &queue) => ended,
+        ended = read_loop(&broker, &connection, &limits, gate, frames, &in_progress, &queue) => ended,
         () = queue.closed() => Ended::Writer,
         () = stop.cancelled() => Ended::Stopping,
     };
@@ -126,7 +214,12 @@ async fn serve<R, W>(
 fn log_end(connection: &Connection, ended: &Ended) -> bool {
     let (id, client) = (connection.id, connection.client_addr);
     match ended {
-        Ended::Writer | Ended::Stopping => false,
+        Ended::Writer | Ended::Stopping | Ended::NotAuthenticated => false,
+        Ended::AuthenticationTimeout(waited) => {
+            metrics::counter!(tables::AUTHENTICATION_TIMEOUTS.name).increment(1);
+            tracing::warn!(id, %client, ?waited, "connection closed by the broker: its client did not authenticate within `connections.authentication.timeout.ms`");
+            true
+        }
         Ended::Frame(end) => match end {
             FrameEnd::ByClient | FrameEnd::Idle(_) | FrameEnd::Io(_) => {
                 tracing::debug!(id, %client, reason = %end, "connection closed");
@@ -152,6 +245,7 @@ async fn read_loop<R: AsyncRead + Unpin>(
     broker: &Arc<Broker>,
     connection: &Arc<Connection>,
     limits: &ConnectionLimits,
+    mut gate: Gate,
     mut frames: FrameReader<R>,
     in_progress: &AtomicUsize,
     queue: &mpsc::Sender<Queued>,
@@ -160,20 +254,33 @@ async fn read_loop<R: AsyncRead + Unpin>(
     loop {
         // Room first: a frame is not read before there is a place for it.
         let Ok(slot) = queue.reserve().await else { return Ended::Writer };
-        let (frame, memory) = match frames.next(limits, &busy).await {
+        let next = frames.next(limits, gate.expected(limits), &busy);
+        let next = match &gate.pending {
+            None => next.await,
+            Some((deadline, _)) => match tokio::time::timeout_at(*deadline, next).await {
+                Ok(next) => next,
+                Err(_) => return Ended::AuthenticationTimeout(limits.authentication),
+            },
+        };
+        let (frame, memory) = match next {
             Ok(frame) => frame,
             Err(end) => return Ended::Frame(end),
         };
         // A throttled client may send, and is not listened to.
         tokio::time::sleep(connection.mute.left(broker.now_ms())).await;
         broker.metrics.bytes_in.increment(frame.len() as u64 + 4);
-        // Awaited here, so that produce requests are queued in the order they came.
-        let accepted = match dispatch::accept(broker, connection, frame, memory).await {
+        // Awaited here, so that produce requests are queued in the order they came, and nothing is read in between while a
+        // client authenticates.
+        let accepted = match dispatch::accept(broker, connection, &mut gate.authenticator, frame, memory).await {
             Ok(accepted) => accepted,
             Err(refused) => return Ended::Refused(refused),
         };
+        gate.opened();
         in_progress.fetch_add(1, Ordering::AcqRel);
         slot.send(Queued { accepted });
+        if gate.authenticator.is_over() {
+            return Ended::NotAuthenticated;
+        }
     }
 }
 

@@ -47,8 +47,9 @@ pub enum FrameEnd {
     },
     /// Not a length.
     #[error(
-        "a frame of {length} bytes was announced; {FRAME_MIN} to {limit} (setting `socket.request.max.bytes`, at most an eighth of `memory.limit`) are possible. \
-         Is it a Kafka client, and without TLS?"
+        "a frame of {length} bytes was announced; {FRAME_MIN} to {limit} are possible (setting `socket.request.max.bytes`, at most \
+         an eighth of `memory.limit`; before authentication `sasl.server.max.receive.size`). Is it a Kafka client, and does it \
+         use TLS only where the listener does?"
     )]
     BadLength {
         /// What the first four bytes say.
@@ -62,6 +63,15 @@ pub enum FrameEnd {
     /// The socket failed.
     #[error(transparent)]
     Io(#[from] std::io::Error),
+}
+
+/// What the next frame may be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Expected {
+    /// Its largest size.
+    pub max_bytes: usize,
+    /// A token of SASL without a request header.
+    pub raw: bool,
 }
 
 /// Cuts frames from a stream.
@@ -83,6 +93,7 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
     pub async fn next(
         &mut self,
         limits: &ConnectionLimits,
+        expected: Expected,
         busy: &(dyn Fn() -> bool + Sync),
     ) -> Result<(BytesMut, Reservation), FrameEnd> {
         while self.buffer.len() < 4 {
@@ -94,10 +105,14 @@ impl<R: AsyncRead + Unpin> FrameReader<R> {
             }
         }
         let length = i32::from_be_bytes([self.buffer[0], self.buffer[1], self.buffer[2], self.buffer[3]]);
-        let size = usize::try_from(length).ok().filter(|size| (FRAME_MIN..=limits.max_frame_bytes).contains(size));
+        let smallest = if expected.raw { 1 } else { FRAME_MIN };
+        let size = usize::try_from(length).ok().filter(|size| (smallest..=expected.max_bytes).contains(size));
         let Some(size) = size else {
-            return Err(FrameEnd::BadLength { length, limit: limits.max_frame_bytes });
+            return Err(FrameEnd::BadLength { length, limit: expected.max_bytes });
         };
+        if expected.raw {
+            return self.finish(size, limits).await;
+        }
         while self.buffer.len() < 8 {
             self.read(READ_STEP, limits.stall).await?;
         }

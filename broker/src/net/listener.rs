@@ -10,9 +10,10 @@ use tokio::net::{TcpListener, TcpStream, lookup_host};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{self, ConnectionLimits};
+use super::connection::{self, Accepting, ConnectionLimits};
 use crate::broker::{Advertised, Broker, Listener};
-use crate::config;
+use crate::config::{self, SaslSettings};
+use crate::security::tls::TlsConfigs;
 
 const BACKLOG: i32 = 1024;
 /// After an accept error such as too many open files.
@@ -26,11 +27,22 @@ pub struct Bound {
     pub listener: Arc<Listener>,
     /// Where it listens.
     pub address: SocketAddr,
+    guard: Arc<ListenerGuard>,
     socket: TcpListener,
 }
 
-/// Opens a listener. Port 0 becomes a free one.
-pub async fn bind(listener: &config::Listener) -> io::Result<Bound> {
+/// What a listener asks of its clients.
+pub struct ListenerGuard {
+    /// Its name and what clients are told.
+    pub listener: Arc<Listener>,
+    /// None = plain text.
+    pub tls: Option<Arc<TlsConfigs>>,
+    /// None = no SASL.
+    pub sasl: Option<SaslSettings>,
+}
+
+/// Opens a listener. Port 0 becomes a free one. `tls`: its certificates, if it has any.
+pub async fn bind(listener: &config::Listener, tls: Option<Arc<TlsConfigs>>) -> io::Result<Bound> {
     let mut addresses = lookup_host((listener.bind.host.as_str(), listener.bind.port)).await?;
     let address = addresses.next().ok_or_else(|| io::Error::other("the host has no address"))?;
     let domain = socket2::Domain::for_address(address);
@@ -46,7 +58,10 @@ pub async fn bind(listener: &config::Listener) -> io::Result<Bound> {
         None if address.ip().is_unspecified() => Advertised { host: this_host(address.ip()), port: address.port() },
         None => Advertised { host: listener.bind.host.clone(), port: address.port() },
     };
-    Ok(Bound { listener: Arc::new(Listener { name: listener.name.clone(), advertised }), address, socket })
+    let sasl = listener.security.sasl.clone();
+    let listener = Arc::new(Listener { name: listener.name.clone(), advertised });
+    let guard = Arc::new(ListenerGuard { listener: listener.clone(), tls, sasl });
+    Ok(Bound { listener, address, guard, socket })
 }
 
 /// What clients can connect to when the broker listens everywhere and was not told its name: the machine's own.
@@ -80,16 +95,16 @@ impl ConnectionSlots {
         Arc::new(ConnectionSlots { total, per_ip, open: Mutex::default() })
     }
 
-    /// A place, or the setting that refuses one.
+    /// A place, or the last part of the setting that refuses one.
     pub fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Slot, &'static str> {
         let mut open = self.open.lock();
         let (all, by_ip) = &mut *open;
         if *all >= self.total {
-            return Err("max.connections.total");
+            return Err("total");
         }
         let of_ip = by_ip.entry(ip).or_insert(0);
         if *of_ip >= self.per_ip {
-            return Err("max.connections.per.ip");
+            return Err("per.ip");
         }
         *of_ip += 1;
         *all += 1;
@@ -119,6 +134,8 @@ pub struct Net {
     pub limits: Arc<ConnectionLimits>,
     /// Bounds of their number.
     pub slots: Arc<ConnectionSlots>,
+    /// The same of those that have not authenticated.
+    pub pending: Arc<ConnectionSlots>,
     /// The connections still open.
     pub tracker: TaskTracker,
     /// Ends the accepting and the reading.
@@ -143,29 +160,28 @@ pub async fn serve(net: Net, bound: Bound) {
 }
 
 fn admit(net: &Net, bound: &Bound, stream: TcpStream, client_addr: SocketAddr) {
+    let refuse = |setting: String| {
+        net.broker.metrics.connection_refused();
+        tracing::warn!(%client_addr, setting, "connection refused, the limit is reached");
+    };
     let slot = match net.slots.take(client_addr.ip()) {
         Ok(slot) => slot,
-        Err(setting) => {
-            net.broker.metrics.connection_refused();
-            tracing::warn!(%client_addr, setting, "connection refused, the limit is reached");
-            return;
-        }
+        Err(limit) => return refuse(format!("max.connections.{limit}")),
+    };
+    let guarded = bound.guard.tls.is_some() || bound.guard.sasl.is_some();
+    let pending = match guarded.then(|| net.pending.take(client_addr.ip())).transpose() {
+        Ok(pending) => pending,
+        Err(limit) => return refuse(format!("max.connections.unauthenticated.{limit}")),
     };
     let keepalive = socket2::TcpKeepalive::new().with_time(KEEPALIVE);
     if let Err(error) = socket2::SockRef::from(&stream).set_tcp_keepalive(&keepalive) {
         tracing::debug!(%client_addr, %error, "cannot set keepalive");
     }
     let open = net.broker.metrics.connection_opened();
-    let run = connection::run(
-        net.broker.clone(),
-        bound.listener.clone(),
-        net.limits.clone(),
-        stream,
-        client_addr,
-        net.stop.clone(),
-    );
-    net.tracker.spawn(async move {
-        run.await;
+    let (net, guard) = (net.clone(), bound.guard.clone());
+    let tracker = net.tracker.clone();
+    tracker.spawn(async move {
+        connection::run(net, guard, Accepting { stream, client_addr, pending }).await;
         drop((open, slot));
     });
 }
@@ -180,9 +196,9 @@ mod tests {
         let (a, b): (IpAddr, IpAddr) = ([10, 0, 0, 1].into(), [10, 0, 0, 2].into());
         let first = slots.take(a).unwrap();
         let _second = slots.take(a).unwrap();
-        assert_eq!(slots.take(a).err(), Some("max.connections.per.ip"));
+        assert_eq!(slots.take(a).err(), Some("per.ip"));
         let _third = slots.take(b).unwrap();
-        assert_eq!(slots.take(b).err(), Some("max.connections.total"));
+        assert_eq!(slots.take(b).err(), Some("total"));
         drop(first);
         assert!(slots.take(a).is_ok());
     }

@@ -34,7 +34,8 @@ pub async fn write_all_chunks(
             }
         }
     }
-    Ok(())
+    // TLS keeps what the socket did not take.
+    tokio::time::timeout(stall, out.flush()).await?
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use weir::config::{Config, Source};
 use weir::dispatch::{self, Answer};
 use weir::security::Principal;
 use weir::security::acl::{AclBinding, AclEntry, Operation, PatternType, Permission, ResourcePattern, ResourceType};
+use weir::security::sasl::Authenticator;
 use weir_storage::disk::OsDisk;
 use weir_storage::memory::Share;
 
@@ -70,14 +71,14 @@ pub struct World {
 pub struct Caller<'a> {
     pub world: &'a World,
     pub name: &'a str,
-    connection: Connection,
+    connection: Arc<Connection>,
 }
 
 impl<'a> Caller<'a> {
     fn new(world: &'a World, name: &'a str) -> Caller<'a> {
         let advertised = Advertised { host: "localhost".to_owned(), port: 1 };
         let listener = Arc::new(Listener { name: "kafka".to_owned(), advertised });
-        let connection = Connection::new(1, ([127, 0, 0, 1], 9).into(), listener);
+        let connection = Arc::new(Connection::new(1, ([127, 0, 0, 1], 9).into(), listener));
         if name != "anonymous" {
             connection.authenticated(Arc::new(Principal::user(name)));
         }
@@ -100,7 +101,8 @@ impl<'a> Caller<'a> {
         request.encode(&mut frame, version).unwrap();
         let broker = &self.world.broker;
         let memory = broker.memory().reserve(Share::Requests, frame.len()).await;
-        let accepted = dispatch::accept(broker, &self.connection, frame, memory).await.unwrap();
+        let mut open = Authenticator::new(self.connection.clone(), None);
+        let accepted = dispatch::accept(broker, &self.connection, &mut open, frame, memory).await.unwrap();
         let Answer::Send(parts, _) = dispatch::answer(broker, accepted).await.unwrap() else { return None };
         let mut bytes = bytes::Bytes::from(parts.concat());
         bytes.advance(4);
@@ -258,7 +260,9 @@ async fn refused_produce_without_acks_closes_the_connection() {
     for (who, closes) in [("reader", true), ("writer", false)] {
         let caller = Caller::new(&world, who);
         let memory = world.broker.memory().reserve(Share::Requests, frame.len()).await;
-        let accepted = dispatch::accept(&world.broker, &caller.connection, frame.clone(), memory).await.unwrap();
+        let mut open = Authenticator::new(caller.connection.clone(), None);
+        let accepted = dispatch::accept(&world.broker, &caller.connection, &mut open, frame.clone(), memory).await;
+        let accepted = accepted.unwrap();
         let answer = dispatch::answer(&world.broker, accepted).await.unwrap();
         assert_eq!(matches!(answer, Answer::Close), closes, "{who}: {answer:?}");
     }

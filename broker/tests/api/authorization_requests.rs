@@ -408,6 +408,18 @@ async fn cluster(caller: &Caller<'_>, api: &str, what: &str, topic: &Topic) -> O
                 ApiVersionsRequest::default().with_client_software_name(s("t")).with_client_software_version(s("1"));
             Outcome::of([caller.call(4, request).await.error_code])
         }
+        "SaslHandshake" => Outcome::of([caller.call(1, SaslHandshakeRequest::default()).await.error_code]),
+        "SaslAuthenticate" => Outcome::of([caller.call(2, SaslAuthenticateRequest::default()).await.error_code]),
+        "DescribeUserScramCredentials" => {
+            let request = DescribeUserScramCredentialsRequest::default().with_users(None);
+            Outcome::of([caller.call(0, request).await.error_code])
+        }
+        "AlterUserScramCredentials" => {
+            let deletion = alter_user_scram_credentials_request::ScramCredentialDeletion::default();
+            let deletion = deletion.with_name(s("somebody")).with_mechanism(1);
+            let request = AlterUserScramCredentialsRequest::default().with_deletions(vec![deletion]);
+            Outcome::of(caller.call(0, request).await.results.iter().map(|result| result.error_code))
+        }
         "DescribeConfigs" => {
             let resource = DescribeConfigsResource::default().with_resource_type(kind).with_resource_name(s(resource));
             let request =

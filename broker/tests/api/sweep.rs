@@ -53,6 +53,10 @@ async fn every_version_of_every_api_answers_an_empty_request() {
     sweep(&broker, AlterClientQuotasRequest::default(), done).await;
     sweep(&broker, CreateAclsRequest::default(), done).await;
     sweep(&broker, DeleteAclsRequest::default(), done).await;
+    sweep(&broker, SaslHandshakeRequest::default(), done).await;
+    sweep(&broker, SaslAuthenticateRequest::default(), done).await;
+    sweep(&broker, DescribeUserScramCredentialsRequest::default(), done).await;
+    sweep(&broker, AlterUserScramCredentialsRequest::default(), done).await;
     sweep(&broker, DescribeConfigsRequest::default(), done).await;
     sweep(&broker, AlterConfigsRequest::default(), done).await;
     sweep(&broker, DescribeLogDirsRequest::default(), done).await;

@@ -8,6 +8,7 @@ mod configs;
 mod groups;
 mod offsets;
 mod topics;
+mod users;
 
 pub use brokers::{ClusterDescription, LogDir, PartitionSize};
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ResourceKind};
@@ -15,6 +16,7 @@ pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use offsets::{CommittedOffset, Isolation, ListedOffset, OffsetQuery, PartitionOffset};
 pub(crate) use offsets::{check_commit, commit_topics, first_commit_error};
 pub use topics::{CreatedTopic, NewTopic};
+pub use users::UserListing;
 
 use kafka_protocol::protocol::StrBytes;
 

@@ -20,6 +20,9 @@ public final class Main {
             GroupMember.main(java.util.Arrays.copyOfRange(args, 1, args.length));
             return;
         }
+        if (args.length == 2 && args[0].equals("--secured")) {
+            Secured.main(args[1]);
+        }
         Map<String, String> options = new LinkedHashMap<>();
         for (int i = 0; i < args.length; i += 2) {
             if (!args[i].startsWith("--") || i + 1 == args.length) {
