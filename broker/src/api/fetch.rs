@@ -187,7 +187,9 @@ impl Judge<'_> {
             return (Cow::Borrowed(wanted), Vec::new());
         }
         let mut left = wanted.clone();
-        refused.iter().for_each(|key| drop(left.shift_remove(key)));
+        for key in &refused {
+            left.shift_remove(key);
+        }
         let code = ErrorCode::TopicAuthorizationFailed.code();
         let answer = |key| FetchedPartition { error_code: code, ..FetchedPartition::new(key) };
         (Cow::Owned(left), refused.into_iter().map(answer).collect())

@@ -101,13 +101,12 @@ mod tests {
 
     #[test]
     fn the_most_specific_quota_holds() {
-        for from in 0..ORDER.len() {
+        for (from, (user, client)) in ORDER.into_iter().enumerate() {
             let quotas = ORDER.iter().enumerate().skip(from);
             let quotas = quotas.map(|(at, (user, client))| (entity(user, client), [(KEY, at as f64 + 1.0)].into()));
             let table = QuotaTable::new(quotas.collect());
             let (limit, shared) = table.limit(KEY, "u", "c").unwrap();
             assert_eq!(limit, from as f64 + 1.0);
-            let (user, client) = ORDER[from];
             assert_eq!((shared.user.is_some(), shared.client_id.is_some()), (!user.is_empty(), !client.is_empty()));
             assert_eq!(table.limit(QuotaKey::ConsumerByteRate, "u", "c"), None);
         }

@@ -306,16 +306,14 @@ async fn markers_of_transactions_are_where_they_were() {
     let (mut log, mut next_id, mut sequence) = (Vec::new(), 0, 0);
     let storage = open(dir.path(), 1, Layout::Column { layout: topic.clone(), row_retention_ms: 0 }).await;
     let (id, epoch) = (ProducerId(5), ProducerEpoch(3));
-    let mut own = 0;
-    for round in 0..200 {
+    for own in 0..200 {
         append(&storage, batch(&mut rng, &mut next_id, &mut sequence), AppendOrigin::Client, &mut log).await;
         let mut builder = BatchBuilder::new().producer(id, epoch, own).transactional();
         builder.append(None, Some(br#"{"id":1}"#), &[], Timestamp(7)).unwrap();
-        own += 1;
         let guard = partition(&storage).transaction_guard(id, epoch);
         let origin = guard.map_or(AppendOrigin::Client, AppendOrigin::Verified);
         append(&storage, builder.build().unwrap(), origin, &mut log).await;
-        let control_type = if round % 3 == 0 { ControlType::Abort } else { ControlType::Commit };
+        let control_type = if own % 3 == 0 { ControlType::Abort } else { ControlType::Commit };
         let (timestamp, coordinator_epoch) = (Timestamp(9), 12);
         let marker =
             EndTxnMarker { control_type, producer_id: id, producer_epoch: epoch, coordinator_epoch, timestamp };

@@ -87,7 +87,6 @@ async fn sound_token_names_its_bearer_until_it_expires() {
     assert_eq!(other, Err(Failure::Authorization));
 }
 
-/// Seen failing: with `set_required_spec_claims` and `set_audience` taken out one after the other.
 #[tokio::test]
 async fn tokens_with_one_thing_wrong_are_refused() {
     let (folder, issuer) = (tempfile::tempdir().unwrap(), Issuer::new());
