@@ -133,7 +133,7 @@ pub fn kafka_id(id: uuid::Uuid) -> String {
 /// Why the broker cannot be opened.
 #[derive(Debug, Error)]
 pub enum StartError {
-    #[error("cannot open the audit log {path}: {source}; name another file with `audit.file`")]
+    #[error("cannot open the audit log {path}: {source}; name another file with `audit.file.path`")]
     Audit { path: String, source: std::io::Error },
     #[error(transparent)]
     Metadata(#[from] MetaError),

@@ -16,7 +16,7 @@ settings! {
         "allow.everyone.if.no.acl.found" => allow_if_no_acl: bool = false;
         /// File to which is appended who was refused what and who changed what, one JSON object a line; names only, never values.
         /// Empty = none.
-        "audit.file" => audit_file: String = String::new();
+        "audit.file.path" => audit_file: String = String::new();
         /// Size at which the audit file is renamed to `FILE.1`, in place of the one before.
         "audit.file.max.bytes" => audit_file_max: ByteCount = ByteCount::mib(100);
     }

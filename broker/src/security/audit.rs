@@ -182,8 +182,12 @@ mod tests {
     fn lines(path: &Path, count: usize) -> Vec<serde_json::Value> {
         for _ in 0..2_000 {
             let text = std::fs::read_to_string(path).unwrap_or_default();
-            if text.lines().count() >= count {
-                return text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            // A file that is still to be renamed holds no JSON.
+            let lines: Result<Vec<_>, _> = text.lines().map(serde_json::from_str).collect();
+            if let Ok(lines) = lines
+                && lines.len() >= count
+            {
+                return lines;
             }
             std::thread::sleep(std::time::Duration::from_millis(5));
         }

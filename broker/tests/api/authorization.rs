@@ -275,7 +275,7 @@ async fn audit_log_tells_refusals_and_changes_and_no_secrets() {
     const CANARY: &str = "s3cr3t-canary-7341";
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("audit.jsonl");
-    let settings = [("authorizer", "on"), ("super.users", "User:root"), ("audit.file", path.to_str().unwrap())];
+    let settings = [("authorizer", "on"), ("super.users", "User:root"), ("audit.file.path", path.to_str().unwrap())];
     let world = world(&settings, &bindings()).await;
     for who in ["root", "reader"] {
         let config = AlterableConfig::default().with_name(s("retention.ms")).with_value(Some(s(CANARY)));

@@ -45,6 +45,10 @@ impl Normaliser {
                 }
             }
             Value::Array(items) => {
+                // Our own topic settings beside Kafka's.
+                items.retain(|item| {
+                    !item["name"].as_str().is_some_and(|name| field == "configs" && name.starts_with("weir."))
+                });
                 sort(items);
                 for item in items.iter_mut() {
                     self.walk(field, item);
