@@ -392,3 +392,72 @@ fn tables_are_created_described_and_altered() {
     process.stdin.take().unwrap().write_all(b"{\"id\":\"x\"}\n").unwrap();
     assert!(!process.wait_with_output().unwrap().status.success());
 }
+
+/// A transaction as a producer opens it: an id, and a partition that is part of it.
+fn open_transaction(address: &str, id: &str, topic: &str) {
+    use kafka_protocol::messages::add_partitions_to_txn_request::{
+        AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction,
+    };
+    use kafka_protocol::messages::{AddPartitionsToTxnRequest, InitProducerIdRequest};
+    use kafka_protocol::protocol::StrBytes;
+    let text = |text: &str| StrBytes::from_string(text.to_owned());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let config = weir_client::ClientConfig {
+            bootstrap: weir_client::parse_brokers(address).unwrap(),
+            ..weir_client::ClientConfig::default()
+        };
+        let client = weir_client::Client::new(config).unwrap();
+        let connection = client.any_connection().await.unwrap();
+        let init = InitProducerIdRequest::default().with_transactional_id(Some(text(id).into()));
+        let init = init.with_transaction_timeout_ms(60_000).with_producer_id((-1).into()).with_producer_epoch(-1);
+        let producer = connection.call(|_| init).await.unwrap();
+        assert_eq!(producer.error_code, 0);
+        let topic = AddPartitionsToTxnTopic::default().with_name(text(topic).into()).with_partitions(vec![1]);
+        let transaction = AddPartitionsToTxnTransaction::default()
+            .with_transactional_id(text(id).into())
+            .with_producer_id(producer.producer_id)
+            .with_producer_epoch(producer.producer_epoch)
+            .with_topics(vec![topic]);
+        // Version 4 and later are batched, and made for brokers.
+        let add = AddPartitionsToTxnRequest::default().with_transactions(vec![transaction]);
+        let version = connection.version::<AddPartitionsToTxnRequest>().unwrap();
+        assert!(version >= 4, "version {version}");
+        let added = connection.call(|_| add).await.unwrap();
+        assert_eq!(added.error_code, 0);
+        let results = &added.results_by_transaction[0].topic_results[0].results_by_partition;
+        assert_eq!((results.len(), results[0].partition_error_code), (1, 0));
+    });
+}
+
+#[test]
+fn transactions_are_listed_described_and_aborted() {
+    let broker = Broker::start();
+    broker.ok(&["topic", "create", "t", "-p", "2"]);
+    assert_eq!(broker.json(&["txn", "list"]), Value::Array(Vec::new()));
+    open_transaction(&broker.address, "till-1", "t");
+    open_transaction(&broker.address, "other", "t");
+    let ids = |words: &[&str]| -> Vec<String> {
+        let listed = broker.json(&[&["txn", "list"], words].concat());
+        listed.as_array().unwrap().iter().map(|txn| txn["transactional_id"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(ids(&[]), ["other", "till-1"]);
+    assert_eq!(ids(&["--pattern", "till-.*", "--state", "Ongoing"]), ["till-1"]);
+    assert!(ids(&["--state", "CompleteAbort"]).is_empty() && ids(&["--longer-than", "1h"]).is_empty());
+    let described = &broker.json(&["txn", "describe", "till-1"])[0];
+    assert_eq!((&described["state"], &described["partitions"][0]), (&"Ongoing".into(), &"t:1".into()));
+    assert_eq!(described["timeout_ms"], 60_000);
+
+    let aborted = &broker.json(&["txn", "abort", "till-1"])[0];
+    assert_eq!((&aborted["state_before"], &aborted["aborted"]), (&"Ongoing".into(), &true.into()));
+    let after = &broker.json(&["txn", "describe", "till-1"])[0];
+    assert_eq!(after["partitions"].as_array().unwrap().len(), 0);
+    assert!(after["producer_epoch"].as_i64() > described["producer_epoch"].as_i64(), "{after}");
+    let again = &broker.json(&["txn", "abort", "till-1"])[0];
+    assert_eq!((&again["aborted"], &again["producer_epoch"]), (&false.into(), &after["producer_epoch"]));
+    assert_eq!(broker.json(&["txn", "describe", "other"])[0]["state"], "Ongoing", "another id keeps its transaction");
+
+    assert!(broker.refused(&["txn", "describe", "nobody"]).contains("weir txn list"));
+    let hanging = broker.refused(&["txn", "abort", "--partition", "t:1", "--start-offset", "7"]);
+    assert!(hanging.contains("weir txn producers t:1"), "{hanging}");
+}

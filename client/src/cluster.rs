@@ -316,23 +316,35 @@ impl Client {
         if let Some(known) = lock(&self.inner.coordinators).get(group) {
             return Ok(known.clone());
         }
-        let found = retrying(&self.inner.config, || self.find_coordinator(group)).await?;
+        let found = retrying(&self.inner.config, || self.find_coordinator(group, CoordinatorOf::Group)).await?;
         lock(&self.inner.coordinators).insert(group.to_owned(), found.clone());
         Ok(found)
     }
 
-    async fn find_coordinator(&self, group: &str) -> Result<BrokerInfo> {
+    /// A connection to the coordinator of a transactional id, and that broker's id. Asked for each time: only admin calls use it.
+    pub(crate) async fn transaction_coordinator(&self, id: &str) -> Result<(Connection, i32)> {
+        let broker = self.find_coordinator(id, CoordinatorOf::Transaction).await?;
+        Ok((self.connect(&broker.address, Purpose::Coordinator).await?, broker.id))
+    }
+
+    async fn find_coordinator(&self, name: &str, of: CoordinatorOf) -> Result<BrokerInfo> {
         let connection = self.any_connection().await?;
-        let key = StrBytes::from_string(group.to_owned());
+        let key = StrBytes::from_string(name.to_owned());
+        let subject = match of {
+            CoordinatorOf::Group => format!("group `{name}`"),
+            CoordinatorOf::Transaction => format!("transactional id `{name}`"),
+        };
         // Batched lookups came with version 4 and replaced the single key.
         let response = connection
-            .call(|version| match version {
-                ..4 => FindCoordinatorRequest::default().with_key(key.clone()),
-                _ => FindCoordinatorRequest::default().with_coordinator_keys(vec![key.clone()]),
+            .call(|version| {
+                let request = FindCoordinatorRequest::default().with_key_type(of as i8);
+                match version {
+                    ..4 => request.with_key(key.clone()),
+                    _ => request.with_coordinator_keys(vec![key.clone()]),
+                }
             })
             .await?;
         let answer = coordinator_answer(&response);
-        let subject = format!("group `{group}`");
         connection.check::<FindCoordinatorRequest>(&subject, answer.code, answer.detail.as_deref())?;
         let unusable = ResponseError::CoordinatorNotAvailable.code();
         let port = u16::try_from(answer.port)
@@ -384,6 +396,13 @@ impl Client {
         })
         .await
     }
+}
+
+/// What a coordinator is looked for, as FindCoordinator has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum CoordinatorOf {
+    Group = 0,
+    Transaction = 1,
 }
 
 struct CoordinatorAnswer {

@@ -267,6 +267,8 @@ impl ClientError {
     /// Whether the same call may succeed a little later without anybody changing anything.
     pub fn is_retriable(&self) -> bool {
         match self {
+            // In Kafka's table this one is retriable too: the transaction before is being completed.
+            Self::Broker { code: ResponseError::ConcurrentTransactions, .. } => true,
             Self::Broker { code, .. } => code.is_retriable(),
             _ => self.is_connection_failure(),
         }
@@ -384,6 +386,8 @@ fn code_hint(code: ResponseError) -> Option<&'static str> {
         ResponseError::OffsetOutOfRange => "that offset was deleted or not written yet; start from `start` or `end`",
         ResponseError::NonEmptyGroup => "stop the group's members first",
         ResponseError::GroupIdNotFound => "see `weir group list`",
+        ResponseError::TransactionalIdNotFound => "see `weir txn list`",
+        ResponseError::TransactionalIdAuthorizationFailed => "the user lacks an ACL for this transactional id",
         ResponseError::UnknownMemberId | ResponseError::IllegalGeneration => {
             "the group has active members; stop them first, or join the group"
         }

@@ -5,9 +5,10 @@
 Workers (processes of their own, librdkafka) read rows, write each to another topic and commit their offsets in one
 transaction; some transactions are aborted on purpose and hold rows that must never be seen. In each cycle the broker, a
 worker, or both are killed with SIGKILL and started again. The oracle is what this process was acknowledged as input: at the
-end every row is in the output once. The last line is {"counts": ...}.
+end every row is in the output once. Prints a line of counts as the client suites do, and {"counts": ...} last.
 
-Seen failing: see the note at `main`.
+Seen failing: with the offsets committed beside the transaction 73 of 4,800 rows were lost; with a reader of uncommitted data
+289 aborted rows were seen.
 """
 
 import argparse
@@ -32,6 +33,11 @@ WORKERS = 2
 GROUP = "txn-crash"
 ABORTED = b"ABORTED:"
 ABORT_SHARE = 0.15
+# librdkafka's issue 5511: when all brokers were down it starts from its bootstrap servers anew (KIP-1102) and drops the broker that
+# it knows as the group's coordinator, but goes on waiting for that one: send_offsets_to_transaction never returns, and nothing is
+# sent. Measured with 2.16.0 and a broker that restarts two or three times within two seconds: stuck after 7 and 11 kills; without
+# re-bootstrapping not after 76.
+NO_REBOOTSTRAP = {"metadata.recovery.strategy": "none"}
 
 
 def consumer_of(bootstrap: str, **more) -> Consumer:
@@ -61,7 +67,7 @@ class Worker:
         self.parts = [p for p in range(PARTITIONS) if p % WORKERS == number]
         self.producer = Producer({"bootstrap.servers": bootstrap, "transactional.id": f"crash-{number}",
                                   "transaction.timeout.ms": 20_000, "linger.ms": 1, "reconnect.backoff.max.ms": 200,
-                                  "log_level": 0})
+                                  "log_level": 0, **NO_REBOOTSTRAP})
         patiently(lambda: self.producer.init_transactions(10))
         self.consumer = consumer_of(bootstrap)
         self.rewind()
@@ -112,7 +118,7 @@ class Run:
             self.port = probe.getsockname()[1]
         self.bootstrap = f"127.0.0.1:{self.port}"
         self.broker, self.workers = None, {}
-        self.counts = Counter(broker_kills=0, client_kills=0, client_exits=0, client_stalls=0)
+        self.counts = Counter(broker_kills=0, client_kills=0, client_exits=0)
 
     def start_broker(self) -> None:
         log = open(self.folder / "weir.log", "ab")
@@ -146,14 +152,6 @@ class Run:
                 self.counts["client_exits"] += 1
                 self.start_worker(number)
 
-    def replace_stuck(self) -> None:
-        """librdkafka 2.16 may wait for ever in send_offsets_to_transaction when the broker was restarted twice within a
-        second: it sends nothing any more. Such a worker is one more client to kill."""
-        for number in list(self.workers):
-            self.kill(self.workers[number])
-            self.counts["client_stalls"] += 1
-            self.start_worker(number)
-
     def cycle(self) -> None:
         until = time.monotonic() + self.random.uniform(0.3, 2.0)
         while time.monotonic() < until:
@@ -178,17 +176,11 @@ class Run:
     def wait_for_workers(self, ends: dict[int, int]) -> None:
         consumer = consumer_of(self.bootstrap)
         deadline = time.monotonic() + 120
-        before, since = None, time.monotonic()
         while True:
             parts = patiently(lambda: consumer.committed([TopicPartition("in", p) for p in ends], timeout=10))
             left = {p.partition: ends[p.partition] - max(p.offset, 0) for p in parts}
             if not any(left.values()):
                 break
-            if left != before:
-                before, since = left, time.monotonic()
-            elif time.monotonic() - since > 15:
-                self.replace_stuck()
-                since = time.monotonic()
             if time.monotonic() > deadline:
                 raise RuntimeError(f"rows not processed, by partition: {left}")
             self.tend()
@@ -213,8 +205,6 @@ class Run:
 
 
 def main() -> int:
-    # How to see it fail: leave the offsets out of the transaction (doubled rows), or answer EndTxn before its record is
-    # durable (lost rows). Not tried yet.
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weir", default="weir")
     parser.add_argument("--cycles", type=int, default=12)
@@ -265,10 +255,14 @@ def main() -> int:
         strange = [value for value in found if value not in acked and not value.startswith(ABORTED)]
         counts = {"cycles": arguments.cycles, **run.counts, "rows": sent, "lost": len(lost), "doubled": len(doubled),
                   "aborted_seen": aborted, "strange": len(strange), "seed": arguments.seed}
-        print(json.dumps({"counts": counts}))
-        failed = lost or doubled or aborted or strange
+        failed = bool(lost or doubled or aborted or strange)
+        problem = f"lost {lost[:5]} doubled {doubled[:5]} aborted {aborted} strange {strange[:5]}" if failed else ""
+        print(json.dumps({"client": "txn-crash", "check": "exactly-once", "ok": not failed, "produced": sent,
+                          "consumed": sum(found.values()), "compared": len(acked), "detail": problem}))
+        print(json.dumps({"client": "txn-crash", "summary": True, "passed": int(not failed), "failed": int(failed)}))
+        print(json.dumps({"counts": counts}), flush=True)
         if failed:
-            print(f"lost {lost[:5]} doubled {doubled[:5]} strange {strange[:5]}; kept: {folder}", file=sys.stderr)
+            print(f"{problem}; kept: {folder}", file=sys.stderr)
         else:
             shutil.rmtree(folder)
         return 1 if failed else 0

@@ -2,14 +2,14 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `topic.rs`, `table.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `user.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `completion.rs` | one command group each |
+//! | `topic.rs`, `table.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `user.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `txn.rs`, `completion.rs` | one command group each |
 //! | `columns.rs`, `rows/` | consume with columns and predicates; its output formats |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
 //! | `output.rs` | tables, JSON, YAML |
 //! | `error.rs` | cause, setting, fix |
 //!
-//! `-o` means *output format* in commands that print tables (`topic`, `group`, `cluster`, `profile`) and *offset* in `consume`,
+//! `-o` means *output format* in commands that print tables (`topic`, `group`, `txn`, `cluster`, `profile`) and *offset* in `consume`,
 //! as rpk and kcat users expect of each; `consume` prints records by `-f` or as JSON lines. For rows of columns its `-o` takes
 //! formats too: no offset is called `csv`.
 //!
@@ -38,6 +38,7 @@ mod security;
 mod signals;
 mod table;
 mod topic;
+mod txn;
 mod user;
 
 use std::io::{IsTerminal, Write};
@@ -128,6 +129,9 @@ pub enum Command {
     /// List, describe, reset and delete consumer groups
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Group(group::GroupArgs),
+    /// List, describe and abort transactions
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Txn(txn::TxnArgs),
     /// Show the cluster
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Cluster(cluster::ClusterArgs),
@@ -181,6 +185,7 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
         Command::Topic(args) => topic::run(context, args, &mut out).await,
         Command::Table(args) => table::run(context, args, &mut out).await,
         Command::Group(args) => group::run(context, args, &mut out).await,
+        Command::Txn(args) => txn::run(context, args, &mut out).await,
         Command::Cluster(args) => cluster::run(context, args, &mut out).await,
         Command::Registry(args) => registry::run(context, args, &mut out).await,
         Command::Lake(args) => lake::run(context, args, &mut out).await,

@@ -1,4 +1,4 @@
-//! Administration: topics, configurations, groups, offsets, the cluster itself.
+//! Administration: topics, configurations, groups, offsets, transactions, the cluster itself.
 //!
 //! One method is one request to the right broker (or one per broker where the answer is spread over them). Batched requests
 //! return one result per item, so that one refused topic does not hide the others.
@@ -8,6 +8,7 @@ mod configs;
 mod groups;
 mod offsets;
 mod topics;
+mod transactions;
 mod users;
 
 pub use brokers::{ClusterDescription, LogDir, PartitionSize};
@@ -16,6 +17,7 @@ pub use groups::{GroupDescription, GroupListing, GroupMember};
 pub use offsets::{CommittedOffset, Isolation, ListedOffset, OffsetQuery, PartitionOffset};
 pub(crate) use offsets::{check_commit, commit_topics, first_commit_error};
 pub use topics::{CreatedTopic, NewTopic};
+pub use transactions::{PartitionProducer, TransactionDescription, TransactionFilter, TransactionListing};
 pub use users::UserListing;
 
 use kafka_protocol::protocol::StrBytes;

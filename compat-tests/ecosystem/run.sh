@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Builds (once per change) and runs what is built on Kafka's clients: Streams, Connect, MirrorMaker 2.
+#
+#   run.sh build
+#   run.sh streams BOOTSTRAP STATE_DIR         the application of StreamsApp.java
+#   run.sh connect-standalone WORKER.properties CONNECTOR.properties...
+#   run.sh connect-distributed WORKER.properties
+#   run.sh mirror-maker MM2.properties
+#
+# The process is replaced by java, so a signal to it reaches what runs.
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${WEIR_CACHE:-$HOME/.cache/weir}/ecosystem
+mkdir -p "$cache"
+
+build() {
+  local stamp
+  stamp=$(cd "$here" && find pom.xml src -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+  exec 9>"$cache/build.lock"
+  flock 9
+  if [[ $(cat "$cache/.complete" 2>/dev/null) != "$stamp" ]]; then
+    rm -rf "$cache/lib" "$cache/classes"
+    mvn -q -B -f "$here/pom.xml" compile dependency:copy-dependencies -DincludeScope=runtime \
+      -DoutputDirectory="$cache/lib" >"$cache/build.log" 2>&1 || {
+      cat "$cache/build.log" >&2
+      exit 1
+    }
+    cp -r "$here/target/classes" "$cache/classes"
+    echo "$stamp" >"$cache/.complete"
+  fi
+  exec 9>&-
+}
+
+build
+command=${1:-}
+shift || true
+case $command in
+  build) exit 0 ;;
+  streams) class=dev.weir.ecosystem.StreamsApp ;;
+  connect-standalone) class=org.apache.kafka.connect.cli.ConnectStandalone ;;
+  connect-distributed) class=org.apache.kafka.connect.cli.ConnectDistributed ;;
+  mirror-maker) class=org.apache.kafka.connect.mirror.MirrorMaker ;;
+  *)
+    sed -n '4,8s/^# *//p' "${BASH_SOURCE[0]}" >&2
+    exit 2
+    ;;
+esac
+# SerialGC and C1 only: they share two cores with the broker.
+exec java -Xmx384m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto -cp "$cache/classes:$cache/lib/*" \
+  "-Dlog4j2.configurationFile=file:$here/log4j2.properties" "$class" "$@"
