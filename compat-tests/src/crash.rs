@@ -34,6 +34,8 @@ pub struct Options {
     /// There are more kills until so many records were acknowledged.
     pub records: u64,
     pub durability: &'static str,
+    /// The topic is typed, and merges store it in this `weir.layout`.
+    pub layout: Option<String>,
     /// Kept until the run has passed; a run that finds one there goes on with it.
     pub folder: Option<PathBuf>,
 }
@@ -54,13 +56,27 @@ fn partition_of(producer: i64) -> i32 {
     (producer % i64::from(PARTITIONS)) as i32
 }
 
-fn batch(id: (i64, i16), producer: i64, first: i64, count: i64) -> Result<Vec<u8>> {
+/// The columns of the typed topic.
+const SCHEMA: &str = "producer BIGINT NOT NULL, number BIGINT NOT NULL, padding STRING";
+
+/// What a record holds. Of a typed topic it is JSON in several shapes, some of which no shape reproduces.
+fn value_of(typed: bool, producer: i64, number: i64) -> String {
+    let padding = "x".repeat((number * 37 % 300) as usize);
+    match (typed, number % 50) {
+        (false, _) => format!("{producer}:{number}:{padding}"),
+        (true, 7) => format!("{{ \"producer\" :{producer}, \"padding\":\"\\u0078{padding}\",\"number\": {number}}}"),
+        (true, 1..20) => format!("{{\"number\": {number}, \"producer\": {producer}, \"padding\": \"{padding}\"}}"),
+        (true, _) => format!("{{\"producer\":{producer},\"number\":{number},\"padding\":\"{padding}\"}}"),
+    }
+}
+
+fn batch(typed: bool, id: (i64, i16), producer: i64, first: i64, count: i64) -> Result<Vec<u8>> {
     let mut builder = BatchBuilder::new().producer(ProducerId(id.0), ProducerEpoch(id.1), i32::try_from(first)?);
     if producer % 2 == 0 {
         builder = builder.compression(Compression::Lz4, None);
     }
     for number in first..first + count {
-        let value = format!("{producer}:{number}:{}", "x".repeat((number * 37 % 300) as usize));
+        let value = value_of(typed, producer, number);
         builder.append(Some(b"key"), Some(value.as_bytes()), &[], Timestamp(1_700_000_000_000 + number))?;
     }
     Ok(builder.build()?.to_vec())
@@ -69,6 +85,7 @@ fn batch(id: (i64, i16), producer: i64, first: i64, count: i64) -> Result<Vec<u8
 /// Produces until told to stop or the connection breaks.
 fn produce(
     address: &str,
+    typed: bool,
     producer: i64,
     id: (i64, i16),
     ledger: &Mutex<Ledger>,
@@ -89,7 +106,7 @@ fn produce(
             ledger.open = Some(open);
             open
         };
-        let bytes = batch(id, producer, first, count)?;
+        let bytes = batch(typed, id, producer, first, count)?;
         let correlation = connection.next_correlation();
         connection.send(&produce_request(correlation, TOPIC, -1, &[(partition_of(producer), &bytes)]))?;
         connection.receive(&mut response)?;
@@ -132,14 +149,20 @@ fn follow(address: &str, partition: i32, seen: &Mutex<Option<Seen>>, stop: &Atom
     Ok(())
 }
 
-/// Producer and number of a record.
+/// Producer and number of a record, every byte of which was looked at.
 fn parse(value: Option<&[u8]>) -> Result<(i64, i64)> {
     let value = std::str::from_utf8(value.context("a null value")?)?;
-    let mut parts = value.splitn(3, ':');
-    let producer = parts.next().context("no producer")?.parse()?;
-    let number: i64 = parts.next().context("no number")?.parse()?;
-    let padding = parts.next().context("no padding")?;
-    ensure!(padding.len() as i64 == number * 37 % 300, "record {producer}:{number} has {} bytes", padding.len());
+    let typed = value.starts_with('{');
+    let (producer, number) = if typed {
+        let json: serde_json::Value = serde_json::from_str(value)?;
+        (json["producer"].as_i64(), json["number"].as_i64())
+    } else {
+        let mut parts = value.splitn(3, ':');
+        let mut number = || parts.next().and_then(|part| part.parse().ok());
+        (number(), number())
+    };
+    let (producer, number) = (producer.context("no producer")?, number.context("no number")?);
+    ensure!(value == value_of(typed, producer, number), "record {producer}:{number} came back as {value}");
     Ok((producer, number))
 }
 
@@ -246,7 +269,11 @@ fn cycles(options: &Options, folder: &Path) -> Result<Outcome> {
         if cycle == 0 {
             let mut connection = Connection::open(&server.address)?;
             // The records' timestamps are old, and all of them are compared.
-            connection.create_topic(TOPIC, PARTITIONS, &[("retention.ms", "-1")])?;
+            let mut configs = vec![("retention.ms", "-1")];
+            if let Some(layout) = &options.layout {
+                configs.extend([("weir.table.schema", SCHEMA), ("weir.layout", layout)]);
+            }
+            connection.create_topic(TOPIC, PARTITIONS, &configs)?;
             for _ in 0..PRODUCERS {
                 ledgers.ids.push(connection.producer_id()?);
             }
@@ -260,10 +287,21 @@ fn cycles(options: &Options, folder: &Path) -> Result<Outcome> {
             *progress = verified.with_context(|| format!("seed {} cycle {cycle}", ledgers.seed))?;
         }
         if last {
+            let files = settled_files(folder)?;
+            let columns = files.iter().filter(|name| name.ends_with(".arrow")).count();
+            let wanted = options.layout.as_deref().is_some_and(|layout| layout != "row");
+            ensure!((columns > 0) == wanted, "{columns} column files in a topic of layout {:?}", options.layout);
+            // A start removes what nobody refers to: a broker that rests has nothing of the kind.
+            server.kill();
+            server = start_weir(&options.weir, &folder.join("data"), free_port()?, None, &extra)?;
+            let kept = settled_files(folder)?;
+            ensure!(files == kept, "orphans: {files:?} before the last start, {kept:?} behind it");
+            server.kill();
             break;
         }
         let load = Duration::from_millis(random.random_range(150..1_500));
-        under_load(&mut server, &ledgers, load, &mut random).with_context(|| format!("cycle {cycle}"))?;
+        under_load(&mut server, &ledgers, options.layout.is_some(), load, &mut random)
+            .with_context(|| format!("cycle {cycle}"))?;
         ledgers.cycles += 1;
         ledgers.save(folder)?;
         if ledgers.cycles.is_multiple_of(10) {
@@ -278,15 +316,36 @@ fn cycles(options: &Options, folder: &Path) -> Result<Outcome> {
     Ok(outcome)
 }
 
+/// Names of the segments' files when no merge is under way any more.
+fn settled_files(folder: &Path) -> Result<Vec<String>> {
+    let list = || -> Result<Vec<String>> {
+        let entries = std::fs::read_dir(folder.join("data/segments"))?;
+        let mut names =
+            entries.map(|entry| Ok(entry?.file_name().to_string_lossy().into_owned())).collect::<Result<Vec<_>>>()?;
+        names.sort();
+        Ok(names)
+    };
+    let mut before = list()?;
+    for _ in 0..30 {
+        std::thread::sleep(Duration::from_secs(1));
+        let now = list()?;
+        if now == before {
+            return Ok(now);
+        }
+        before = now;
+    }
+    bail!("merges do not come to an end: {before:?}")
+}
+
 /// Lets all clients work for a while, then kills the broker.
-fn under_load(server: &mut Server, ledgers: &Ledgers, time: Duration, random: &mut StdRng) -> Result<()> {
+fn under_load(server: &mut Server, ledgers: &Ledgers, typed: bool, time: Duration, random: &mut StdRng) -> Result<()> {
     let stop = Arc::new(AtomicBool::new(false));
     let mut threads = Vec::new();
     for producer in 0..PRODUCERS {
         let (address, stop, ledger) =
             (server.address.clone(), stop.clone(), ledgers.producers[producer as usize].clone());
         let (id, resent, seed) = (ledgers.ids[producer as usize], ledgers.resent.clone(), random.random());
-        threads.push(std::thread::spawn(move || produce(&address, producer, id, &ledger, &stop, &resent, seed)));
+        threads.push(std::thread::spawn(move || produce(&address, typed, producer, id, &ledger, &stop, &resent, seed)));
     }
     for partition in 0..PARTITIONS {
         let (address, stop) = (server.address.clone(), stop.clone());

@@ -197,6 +197,8 @@ pub const STEPS: &[Step] = &[
         &["build"], 3, &["{target}/debug/strace_check", "--weir", "{weir}"]),
     command(Phase::Alone, "crash-kill-9-os", "the same with durability = os, which survives a kill too", &[], &["build"], 5,
         &["{target}/debug/crash", "--weir", "{weir}", "--cycles", "5", "--seed", "2", "--durability", "os"]),
+    command(Phase::Alone, "crash-kill-9-columns", "10 kills of a typed topic that merges store as columns: the same bytes come back",
+        &[], &["build"], 5, &["{target}/debug/crash", "--weir", "{weir}", "--cycles", "10", "--seed", "3", "--layout", "column"]),
 ];
 
 /// How to get a program that a step asks for.

@@ -3,6 +3,7 @@
 //!
 //! The broker is pinned to core 0, the generator to core 1. Requests are encoded before the clock starts; a run in which
 //! the generator used more than 90 % of its core is void and says so. Each bench states its back-of-envelope limit.
+mod columns;
 mod consume;
 mod idle;
 mod produce;
@@ -87,6 +88,30 @@ pub const BENCHES: &[Bench] = &[
         limit: "reading 512 MiB of WAL back at memory speed",
         run: idle::run,
     },
+    Bench {
+        name: "columns-20",
+        about: "20, 10, 5 and 1 of 20 columns of a typed topic, against consumers of Kafka that decode each row of JSON",
+        limit: "the consumer: a copy and a decompression of each wanted column; Kafka's: about 1 GB/s of JSON",
+        run: columns::of_20,
+    },
+    Bench {
+        name: "columns-44",
+        about: "13 of the 44 columns of an exposure log",
+        limit: "as columns-20",
+        run: columns::of_44,
+    },
+    Bench {
+        name: "predicates",
+        about: "predicates that 0.1, 1, 10 and 50 % of unsorted rows match, 13 of 44 columns",
+        limit: "the broker: one column read and compared, the others where rows match",
+        run: columns::predicates,
+    },
+    Bench {
+        name: "produce-typed",
+        about: "produce to a typed topic that is stored as columns, against the same topic untyped",
+        limit: "decompression and JSON to columns, about 400 MB/s of JSON on the one core, and the merge's encoding",
+        run: columns::produce,
+    },
 ];
 
 pub fn main(mut arguments: impl Iterator<Item = String>) -> Result<()> {
@@ -96,6 +121,9 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         }
         return Ok(());
     };
+    if name == "reader" {
+        return columns::reader::main(&arguments.next().context("a reader needs to be told what to read")?);
+    }
     #[allow(clippy::disallowed_methods)] // how cargo xtask tells where the binary is
     let weir = std::env::var_os("WEIRTEST_BIN").map(PathBuf::from);
     let mut options =

@@ -1,10 +1,18 @@
-//! `crash --weir BINARY [--cycles N] [--seed S] [--records N] [--durability fsync|os] [--folder DIR]`: kill -9 under load, see the library's `crash`.
+//! `crash --weir BINARY [--cycles N] [--seed S] [--records N] [--durability fsync|os] [--layout row|column|both] [--folder DIR]`: kill -9
+//! under load, see the library's `crash`.
 use anyhow::{Context, Result, bail};
 use weir_compat_tests::crash::{Options, run};
 
 fn main() -> Result<()> {
-    let mut options =
-        Options { weir: "weir".into(), cycles: 10, seed: 1, records: 0, durability: "fsync", folder: None };
+    let mut options = Options {
+        weir: "weir".into(),
+        cycles: 10,
+        seed: 1,
+        records: 0,
+        durability: "fsync",
+        layout: None,
+        folder: None,
+    };
     let mut arguments = std::env::args().skip(1);
     while let Some(name) = arguments.next() {
         let value = arguments.next().with_context(|| format!("{name} needs a value"))?;
@@ -13,6 +21,7 @@ fn main() -> Result<()> {
             "--cycles" => options.cycles = value.parse()?,
             "--seed" => options.seed = value.parse()?,
             "--records" => options.records = value.parse()?,
+            "--layout" => options.layout = Some(value),
             "--folder" => options.folder = Some(value.into()),
             "--durability" if value == "os" => options.durability = "os",
             "--durability" if value == "fsync" => options.durability = "fsync",
