@@ -2,12 +2,15 @@
 //! them.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::Int64Type;
-use arrow_array::{Array, Int64Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch};
 use arrow_buffer::Buffer;
 use arrow_ipc::reader::StreamDecoder;
+use arrow_schema::{ArrowError, DataType, Field, Schema};
+use arrow_select::take::take;
 use bytes::Bytes;
 use weir_protocol::columnar::{BatchRange, ColumnarResult};
 
@@ -66,17 +69,38 @@ fn record_batches(stream: &Bytes) -> Result<Vec<RecordBatch>, String> {
         let mut decoder = StreamDecoder::new();
         let mut batches = Vec::new();
         while let Some(batch) = decoder.decode(&mut buffer)? {
-            batches.push(batch);
+            batches.push(without_dictionaries(batch)?);
         }
         decoder.finish()?;
         Ok(batches)
     };
     // The reader checks what it reads, but was not written against strangers; a panic of it must not end the program.
-    let decoded: Result<Result<_, arrow_schema::ArrowError>, _> = catch_unwind(AssertUnwindSafe(decode));
+    let decoded: Result<Result<_, ArrowError>, _> = catch_unwind(AssertUnwindSafe(decode));
     match decoded {
         Ok(decoded) => decoded.map_err(|error| error.to_string()),
         Err(_) => Err("the Arrow reader gave up on it".to_owned()),
     }
+}
+
+/// Whether a column has a dictionary depends on the file it comes from; a reading has one schema throughout.
+fn without_dictionaries(batch: RecordBatch) -> Result<RecordBatch, ArrowError> {
+    let is_keyed = |field: &Arc<Field>| matches!(field.data_type(), DataType::Dictionary(..));
+    if !batch.schema_ref().fields().iter().any(is_keyed) {
+        return Ok(batch);
+    }
+    let plain = |(column, field): (&ArrayRef, &Arc<Field>)| match column.as_any_dictionary_opt() {
+        None => Ok((column.clone(), field.clone())),
+        Some(keyed) => {
+            let values = take(keyed.values(), keyed.keys(), None)?;
+            let field = field.as_ref().clone().with_data_type(values.data_type().clone());
+            Ok((values, Arc::new(field)))
+        }
+    };
+    let columns = batch.columns().iter().zip(batch.schema_ref().fields()).map(plain);
+    let (columns, fields): (Vec<ArrayRef>, Vec<Arc<Field>>) =
+        columns.collect::<Result<Vec<_>, ArrowError>>()?.into_iter().unzip();
+    let schema = Schema::new_with_metadata(fields, batch.schema_ref().metadata().clone());
+    RecordBatch::try_new(Arc::new(schema), columns)
 }
 
 /// The rows that are for the reader, with their offsets.

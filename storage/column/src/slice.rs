@@ -6,11 +6,13 @@
 
 use std::ops::Range;
 
+use arrow_schema::{Field, Schema};
 use bytes::{Bytes, BytesMut};
 
 use crate::block::StoredBuffer;
 use crate::bytes_io::{padded, padding, read};
 use crate::error::{ColumnError, Result};
+use crate::flatten::plain_field;
 use crate::ipc::{self, BatchShape, END_OF_STREAM};
 use crate::{ColumnSegmentReader, Projection};
 
@@ -82,7 +84,27 @@ pub struct Slicer<'a> {
 impl<'a> Slicer<'a> {
     /// Begins with schema and dictionaries of the projected columns.
     pub fn new(reader: &'a ColumnSegmentReader, projection: &Projection) -> Result<Slicer<'a>> {
-        let schema = projection.schema(reader.stored_schema())?;
+        Slicer::begin(reader, projection, projection.schema(reader.stored_schema())?)
+    }
+
+    /// The same under other names: `fields` has the projected columns as the reader of the stream knows them. Their types must
+    /// be the stored ones, which a dictionary stands for too.
+    pub fn named(reader: &'a ColumnSegmentReader, projection: &Projection, fields: &Schema) -> Result<Slicer<'a>> {
+        let stored = projection.schema(reader.stored_schema())?;
+        let named = stored.fields().iter().zip(fields.fields()).map(|(stored, field)| {
+            match stored.data_type() == field.data_type() || plain_field(stored).data_type() == field.data_type() {
+                true => Ok(field.as_ref().clone().with_data_type(stored.data_type().clone())),
+                false => Err(ColumnError::corrupt(format!("{} is stored as {}", field.name(), stored.data_type()))),
+            }
+        });
+        let named = named.collect::<Result<Vec<Field>>>()?;
+        if named.len() != stored.fields().len() || named.len() != fields.fields().len() {
+            return Err(ColumnError::corrupt("as many names as columns are needed"));
+        }
+        Slicer::begin(reader, projection, Schema::new_with_metadata(named, fields.metadata().clone()))
+    }
+
+    fn begin(reader: &'a ColumnSegmentReader, projection: &Projection, schema: Schema) -> Result<Slicer<'a>> {
         let out = Sliced { parts: Vec::new(), length: 0, crc: 0, batches: Vec::new() };
         let (nodes, buffers) = (projection.nodes(reader.layout()), reader.buffer_indexes(projection));
         let mut slicer = Slicer { reader, nodes, buffers, out };

@@ -12,4 +12,6 @@ pub struct ScanCounters {
     /// Row groups that were read, and those that statistics ruled out.
     pub groups_read: u64,
     pub groups_pruned: u64,
+    /// Row groups that were returned unopened.
+    pub groups_sliced: u64,
 }

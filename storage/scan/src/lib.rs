@@ -8,6 +8,7 @@
 //! | `columns.rs` | which columns are read, and what makes them out of records |
 //! | `rows.rs` | what a read of the log gives -> the columns a plan reads |
 //! | `segments.rs` | column files: pruned, and read by column |
+//! | `slices.rs` | row groups returned as they are stored |
 //! | `committed.rs` | which batches a reader may see |
 //! | `cache.rs` | rows that were decoded once, for every reader |
 //! | `operator.rs` | the scan: cursor, budgets, counters |
@@ -38,6 +39,8 @@ mod records;
 mod rows;
 #[cfg(feature = "log")]
 mod segments;
+#[cfg(feature = "log")]
+mod slices;
 mod system;
 #[cfg(test)]
 #[cfg(feature = "log")]
@@ -55,4 +58,6 @@ pub use output::{OFFSET_COLUMN, ScannedBatch};
 pub use plan::{ResultRows, ScanPlan, ScanPlanError, ScanRequest, UNTYPED};
 pub use projection::ProjectionError;
 pub use records::encode_records;
+#[cfg(feature = "log")]
+pub use slices::{SliceCodecs, SlicedGroup, StoredRows};
 pub use system::{system_schema, topic_schema};

@@ -5,12 +5,12 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arrow_array::{ArrayRef, RecordBatch};
+use arrow_array::RecordBatch;
 use arrow_select::filter::FilterBuilder;
 use weir_predicate::Matches;
 use weir_protocol::ids::Offset;
 use weir_storage::cpu::{CpuPool, Priority};
-use weir_storage::log::{LogOffsets, Partition, ReadLimit, ReadOutcome, ReadRequest};
+use weir_storage::log::{AbortedTransaction, LogOffsets, Partition, ReadLimit, ReadOutcome, ReadRequest};
 
 use crate::cache::{RowCache, SeriesKey};
 use crate::counters::ScanCounters;
@@ -18,7 +18,8 @@ use crate::error::ScanError;
 use crate::output::{Output, ScannedBatch};
 use crate::plan::ScanPlan;
 use crate::rows::{Chunk, Rows, read_chunk};
-use crate::segments::{Group, SegmentScan};
+use crate::segments::{Found, Group, SegmentScan};
+use crate::slices::{SliceCodecs, StoredRows};
 
 /// Stored bytes read at once.
 const CHUNK_BYTES: usize = 1 << 20;
@@ -47,6 +48,8 @@ pub struct ScanResult {
     /// The schema of every batch.
     pub schema: arrow_schema::SchemaRef,
     pub batches: Vec<ScannedBatch>,
+    /// Instead of batches: rows as they are stored.
+    pub stored: Option<StoredRows>,
 }
 
 /// A scan in progress.
@@ -61,10 +64,26 @@ pub struct Scan {
     output: Output,
     /// The column file at the cursor.
     segment: Option<SegmentScan>,
+    /// Codecs in which stored row groups may be returned; `None`: rows are wanted opened.
+    slices: Option<SliceCodecs>,
+    /// Row groups that are returned unopened: then nothing else is.
+    stored: Option<StoredRows>,
     full: bool,
     out_of_time: bool,
     /// Rows that were decoded before, and what those of this scan are kept under.
     cache: Option<(Arc<RowCache>, SeriesKey)>,
+}
+
+/// Behind so many bytes of opened rows an answer ends where stored ones begin.
+const OPENED_BYTES: usize = 64 << 10;
+
+/// Whether a row group is returned as it is stored.
+enum Sliced {
+    Taken,
+    /// It has to be opened.
+    NotHere,
+    /// Not in this answer.
+    Later,
 }
 
 /// What one look at a column file came to.
@@ -98,6 +117,8 @@ impl Scan {
             counters: ScanCounters::default(),
             output,
             segment: None,
+            slices: None,
+            stored: None,
             full: false,
             out_of_time: false,
             cache: None,
@@ -112,6 +133,13 @@ impl Scan {
         self
     }
 
+    /// Lets it return stored row groups unopened, see [`ScanResult::stored`].
+    #[must_use]
+    pub fn with_slices(mut self, codecs: SliceCodecs) -> Scan {
+        self.slices = Some(codecs);
+        self
+    }
+
     /// Where it has got to.
     pub fn next(&self) -> Offset {
         self.next
@@ -119,7 +147,7 @@ impl Scan {
 
     /// Bytes of rows that matched.
     pub fn matched_bytes(&self) -> usize {
-        self.output.bytes()
+        self.output.bytes() + self.stored.as_ref().map_or(0, |stored| stored.bytes() as usize)
     }
 
     /// A budget is used up: the scan must be answered, however little it found.
@@ -151,6 +179,11 @@ impl Scan {
                     Step::AtEnd => break,
                     Step::Rows => {}
                 }
+            }
+            if self.stored.is_some() {
+                // Rows that have to be opened are for the next answer.
+                self.full = true;
+                break;
             }
             let left = self.limits.max_scan_bytes.saturating_sub(self.counters.bytes_scanned);
             if let Some(rows) = self.cached(left) {
@@ -187,10 +220,10 @@ impl Scan {
     }
 
     pub fn finish(self) -> Result<ScanResult, ScanError> {
-        let Scan { offsets, next, mut counters, output, .. } = self;
-        counters.rows_returned = output.rows() as u64;
+        let Scan { offsets, next, mut counters, output, stored, .. } = self;
+        counters.rows_returned = output.rows() as u64 + stored.as_ref().map_or(0, StoredRows::rows);
         let (schema, batches) = output.finish()?;
-        Ok(ScanResult { offsets, next, counters, schema, batches })
+        Ok(ScanResult { offsets, next, counters, schema, batches, stored })
     }
 
     /// Rows from the cursor on that were decoded before, if the budget allows for them. What retention has deleted is not read
@@ -220,7 +253,9 @@ impl Scan {
             None => {
                 let Some(part) = self.partition.column_part(self.next)? else { return Ok(Step::Rows) };
                 let number = self.partition.key().partition.0;
-                let Some(segment) = SegmentScan::open(&part, &self.plan, number)? else { return Ok(Step::Rows) };
+                let Some(segment) = SegmentScan::open(&part, &self.plan, number, self.slices)? else {
+                    return Ok(Step::Rows);
+                };
                 segment
             }
         };
@@ -229,19 +264,24 @@ impl Scan {
         if self.next >= view.end {
             return Ok(Step::AtEnd);
         }
-        while self.next < view.end {
-            match segment.group(&self.plan, self.next, view.end, &view.aborted)? {
+        while self.next < view.end && !self.is_exhausted() {
+            match self.slice(&segment, view.end, &view.aborted)? {
+                Sliced::Taken => continue,
+                Sliced::NotHere => {}
+                Sliced::Later => {
+                    self.full = true;
+                    break;
+                }
+            }
+            let matches = |batch: &RecordBatch| self.matches(batch);
+            match segment.group(&self.plan, self.next, view.end, &view.aborted, &matches)? {
                 Group::Passed { end, pruned } => {
                     self.counters.groups_pruned += u64::from(pruned);
                     self.next = self.next.max(end);
                 }
-                Group::Rows(rows) => {
+                Group::Rows(found) => {
                     self.counters.groups_read += 1;
-                    for piece in pieces(rows) {
-                        if self.take(&piece)?.is_break() {
-                            break;
-                        }
-                    }
+                    let _ = self.accept(found, 0);
                     break;
                 }
             }
@@ -250,26 +290,66 @@ impl Scan {
         Ok(Step::Moved)
     }
 
+    /// Takes the row group at the cursor as it is stored, if that can be.
+    fn slice(
+        &mut self,
+        segment: &SegmentScan,
+        end: Offset,
+        aborted: &[AbortedTransaction],
+    ) -> Result<Sliced, ScanError> {
+        let Some((group, bytes)) = segment.slice(self.next, end, aborted)? else {
+            return Ok(if self.stored.is_some() { Sliced::Later } else { Sliced::NotHere });
+        };
+        if self.output.rows() > 0 {
+            // A few opened rows go on with opened rows; behind many, stored ones are for the next answer.
+            return Ok(if self.output.bytes() > OPENED_BYTES { Sliced::Later } else { Sliced::NotHere });
+        }
+        let begun = match &mut self.stored {
+            Some(stored) => stored,
+            None => match segment.stored_rows(&self.plan) {
+                Some(begun) if self.limits.max_bytes > 0 || self.limits.at_least_one => self.stored.insert(begun),
+                _ => return Ok(Sliced::NotHere),
+            },
+        };
+        let fits = begun.groups().is_empty() || begun.bytes() + bytes <= self.limits.max_bytes as u64;
+        if !begun.is_of(segment.segment()) || !fits {
+            return Ok(Sliced::Later);
+        }
+        begun.push(group, bytes);
+        self.full = begun.bytes() >= self.limits.max_bytes as u64;
+        self.next = Offset(group.last_offset + 1);
+        self.counters.groups_sliced += 1;
+        self.counters.bytes_scanned += bytes;
+        self.counters.rows_scanned += u64::from(group.rows - group.skip_head);
+        Ok(Sliced::Taken)
+    }
+
     /// Filters rows and hands them to the output; moves the cursor behind what was dealt with. Rows in front of the cursor were
     /// dealt with before.
     fn take(&mut self, rows: &Rows) -> Result<ControlFlow<()>, ScanError> {
-        self.counters.bytes_scanned += rows.stored_bytes;
         let from = rows.offsets.partition_point(|offset| *offset < self.next.0);
-        let offsets = &rows.offsets[from..];
-        let batch = rows.batch.slice(from, offsets.len());
+        let scanned = rows.offsets[from..].to_vec();
+        let batch = rows.batch.slice(from, scanned.len());
         let matches = self.matches(&batch)?;
-        let errored: Vec<i64> = matches.iter().flat_map(|m| &m.errored).map(|row| offsets[*row]).collect();
+        let errored = matches.iter().flat_map(|m| &m.errored).map(|row| scanned[*row]).collect();
         let (columns, matching) = match matches {
-            None => (self.plan.project(&batch), offsets.to_vec()),
             Some(matches) if matches.matched == 0 => (Vec::new(), Vec::new()),
-            Some(matches) if matches.matched == offsets.len() => (self.plan.project(&batch), offsets.to_vec()),
-            Some(matches) => {
+            Some(matches) if matches.matched < scanned.len() => {
                 let filter = FilterBuilder::new(&matches.mask()).build();
-                let projected = self.plan.project(&batch);
-                let filtered: Result<Vec<ArrayRef>, _> = projected.iter().map(|c| filter.filter(c)).collect();
-                (filtered?, matches.rows.set_indices().map(|row| offsets[row]).collect())
+                let columns = self.plan.project(&batch);
+                let columns = columns.iter().map(|c| filter.filter(c)).collect::<Result<Vec<_>, _>>()?;
+                (columns, matches.rows.set_indices().map(|row| scanned[row]).collect())
             }
+            _ => (self.plan.project(&batch), scanned.clone()),
         };
+        let found = Found { columns, matching, scanned, errored, stored_bytes: rows.stored_bytes, end: rows.end };
+        Ok(self.accept(found, rows.errored))
+    }
+
+    /// Hands rows that match to the output. `lost`: records behind them that could not be decoded.
+    fn accept(&mut self, found: Found, lost: u64) -> ControlFlow<()> {
+        self.counters.bytes_scanned += found.stored_bytes;
+        let Found { columns, matching, scanned, errored, end, .. } = found;
         let wanted = matching.len();
         let last = matching.clone();
         let taken = if wanted == 0 { 0 } else { self.output.push(columns, matching) };
@@ -278,14 +358,14 @@ impl Scan {
             // The next scan begins with the first row that was left, and counts it and all behind it.
             self.full = true;
             self.next = Offset(last[taken]);
-            self.counters.rows_scanned += before(offsets, self.next);
+            self.counters.rows_scanned += before(&scanned, self.next);
             self.counters.rows_errored += before(&errored, self.next);
-            return Ok(ControlFlow::Break(()));
+            return ControlFlow::Break(());
         }
-        self.next = self.next.max(rows.end);
-        self.counters.rows_scanned += offsets.len() as u64 + rows.errored;
-        self.counters.rows_errored += errored.len() as u64 + rows.errored;
-        Ok(ControlFlow::Continue(()))
+        self.next = self.next.max(end);
+        self.counters.rows_scanned += scanned.len() as u64 + lost;
+        self.counters.rows_errored += errored.len() as u64 + lost;
+        ControlFlow::Continue(())
     }
 
     /// `None`: there is no predicate, every row matches.
@@ -298,23 +378,4 @@ impl Scan {
         };
         predicate.evaluate(batch, &mut proceed).map(Some).map_err(ScanError::Predicate)
     }
-}
-
-/// Rows of a row group, as many at a time as a predicate looks at.
-fn pieces(rows: Rows) -> impl Iterator<Item = Rows> {
-    let count = rows.offsets.len();
-    let starts: Vec<usize> =
-        if count == 0 { vec![0] } else { (0..count).step_by(weir_predicate::SLICE_ROWS).collect() };
-    starts.into_iter().map(move |from| {
-        let len = (count - from).min(weir_predicate::SLICE_ROWS);
-        let last = from + len == count;
-        Rows {
-            batch: rows.batch.slice(from, len),
-            offsets: rows.offsets[from..from + len].to_vec(),
-            errored: 0,
-            stored_bytes: if from == 0 { rows.stored_bytes } else { 0 },
-            start: if from == 0 { rows.start } else { Offset(rows.offsets[from]) },
-            end: if last { rows.end } else { Offset(rows.offsets[from + len]) },
-        }
-    })
 }

@@ -167,6 +167,12 @@ impl ScanPlan {
         self.predicate.as_ref().is_none_or(|p| !p.uses_clock())
     }
 
+    /// Where each returned column is among those that are read; `None` if one is returned in part, or rows are made of them.
+    pub(crate) fn output_places(&self) -> Option<Vec<usize>> {
+        let whole = self.projection.whole_columns().filter(|_| self.records.is_none())?;
+        whole.into_iter().map(|at| self.places[at]).collect()
+    }
+
     /// The returned columns of a batch with the columns of [`ScanPlan::input`].
     pub(crate) fn project(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
         self.projection.apply(|at| match self.places[at] {

@@ -78,6 +78,11 @@ impl Projection {
         self.columns.iter().map(|(at, _)| *at)
     }
 
+    /// The columns of the input schema, if each is wanted whole.
+    pub fn whole_columns(&self) -> Option<Vec<usize>> {
+        self.columns.iter().map(|(at, want)| (*want == Want::All).then_some(*at)).collect()
+    }
+
     /// Takes the wanted columns out of a batch's, which `column_of` finds by their place in the input schema.
     pub fn apply(&self, column_of: impl Fn(usize) -> ArrayRef) -> Vec<ArrayRef> {
         self.columns.iter().map(|(at, want)| pruned(&column_of(*at), want)).collect()

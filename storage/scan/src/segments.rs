@@ -1,11 +1,12 @@
-//! Column files: row groups that statistics rule out are not read, and of the others only the columns that are needed,
-//! those of the predicate first.
+//! Column files: row groups that statistics rule out are not read, and of the others only the columns that are needed: those
+//! of the predicate first, the others for rows that match. Without a predicate a group may not have to be opened at all.
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, UInt64Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt64Array};
+use arrow_select::filter::filter;
 use weir_column::{ColumnSegmentReader, GroupInfo, OriginalBatch, Projection as Stored};
 use weir_layout::ColumnSegment;
-use weir_predicate::{ContainerStatistics, Predicate};
+use weir_predicate::{ContainerStatistics, Matches, Predicate};
 use weir_protocol::ids::Offset;
 use weir_protocol::records::batch::Attributes;
 use weir_storage::log::{AbortedTransaction, ColumnPart};
@@ -14,7 +15,7 @@ use weir_table::schema::ReadMapping;
 use crate::columns::Columns;
 use crate::error::ScanError;
 use crate::plan::{ScanPlan, batch_of};
-use crate::rows::Rows;
+use crate::slices::{SliceCodecs, SlicedGroup, StoredRows};
 use crate::system::{HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP, VALUE};
 
 /// A column file as one plan reads it.
@@ -27,16 +28,53 @@ pub struct SegmentScan {
     base: Offset,
     next: Offset,
     partition: i32,
+    /// What of the file is returned unopened, where that is legal.
+    sliced: Option<Stored>,
 }
 
 /// What a row group gave.
 pub enum Group {
-    Rows(Rows),
+    Rows(Found),
     /// Nothing to see up to here.
     Passed {
         end: Offset,
         pruned: bool,
     },
+}
+
+/// Rows of a row group that match, and what was looked at for them.
+pub struct Found {
+    /// The returned columns of rows that match; none if none does.
+    pub columns: Vec<ArrayRef>,
+    /// Of rows that match.
+    pub matching: Vec<i64>,
+    /// Of all rows that were looked at.
+    pub scanned: Vec<i64>,
+    /// Of rows whose predicate raised an error.
+    pub errored: Vec<i64>,
+    pub stored_bytes: u64,
+    /// Where the log goes on behind them.
+    pub end: Offset,
+}
+
+/// Which rows of a row group are looked at: some in the middle, without those of aborted transactions.
+struct Seen {
+    from: usize,
+    /// Ascending, of what is seen.
+    offsets: Vec<i64>,
+    /// Rows from `from` on; `None`: all of them are seen.
+    mask: Option<BooleanArray>,
+    len: usize,
+}
+
+impl Seen {
+    fn cut(&self, array: &ArrayRef) -> Result<ArrayRef, ScanError> {
+        let array = if self.len == array.len() { array.clone() } else { array.slice(self.from, self.len) };
+        match &self.mask {
+            None => Ok(array),
+            Some(mask) => Ok(filter(&array, mask)?),
+        }
+    }
 }
 
 fn unreadable(error: impl std::fmt::Display) -> ScanError {
@@ -45,7 +83,12 @@ fn unreadable(error: impl std::fmt::Display) -> ScanError {
 
 impl SegmentScan {
     /// `None`: the file does not have what the plan reads as columns; its records are read as rows.
-    pub fn open(part: &ColumnPart, plan: &ScanPlan, partition: i32) -> Result<Option<SegmentScan>, ScanError> {
+    pub fn open(
+        part: &ColumnPart,
+        plan: &ScanPlan,
+        partition: i32,
+        codecs: Option<SliceCodecs>,
+    ) -> Result<Option<SegmentScan>, ScanError> {
         let Ok(segment) = part.file.clone().as_any().downcast::<ColumnSegment>() else { return Ok(None) };
         let columns = plan.columns();
         let mapping = match (columns.user_count() > 0, segment.table()) {
@@ -62,7 +105,12 @@ impl SegmentScan {
             Some(predicate) => keep(predicate, &segment, columns, mapping.as_ref()),
             None => vec![true; segment.reader().group_count()],
         };
-        Ok(Some(SegmentScan { segment, mapping, keep, base: part.base, next: part.next, partition }))
+        let (base, next) = (part.base, part.next);
+        let mut scan = SegmentScan { segment, mapping, keep, base, next, partition, sliced: None };
+        if let Some(codecs) = codecs.filter(|_| plan.predicate().is_none()) {
+            scan.sliced = scan.sliceable(plan, codecs)?;
+        }
+        Ok(Some(scan))
     }
 
     /// Whether the record at this offset would be in the file.
@@ -75,93 +123,225 @@ impl SegmentScan {
         self.next
     }
 
-    /// The row group at `from`, its rows from there on and below `end`.
+    /// The column file.
+    pub fn segment(&self) -> &Arc<ColumnSegment> {
+        &self.segment
+    }
+
+    /// The row group that holds `from` or follows it and begins before `end`.
+    fn at(&self, from: Offset, end: Offset) -> Option<(usize, &GroupInfo)> {
+        let groups = self.segment.reader().groups();
+        let mut found = groups.enumerate().skip_while(|(_, info)| info.last_offset < from.0);
+        found.next().filter(|(_, info)| info.first_offset < end.0)
+    }
+
+    /// The row group at `from`: its rows from there on and below `end` that match, as `matches` tells.
     pub fn group(
         &self,
         plan: &ScanPlan,
         from: Offset,
         end: Offset,
         aborted: &[AbortedTransaction],
+        matches: &dyn Fn(&RecordBatch) -> Result<Option<Matches>, ScanError>,
     ) -> Result<Group, ScanError> {
-        let reader = self.segment.reader();
         let end = end.min(self.next);
-        let infos: Vec<&GroupInfo> = reader.groups().collect();
-        let index = infos.partition_point(|info| info.last_offset < from.0);
-        let Some(info) = infos.get(index).filter(|info| info.first_offset < end.0) else {
-            return Ok(Group::Passed { end, pruned: false });
-        };
+        let Some((index, info)) = self.at(from, end) else { return Ok(Group::Passed { end, pruned: false }) };
         let behind = Offset(info.last_offset + 1).min(end);
         if !self.keep[index] {
             return Ok(Group::Passed { end: behind, pruned: true });
         }
-        let mut rows = self.rows(plan, index, from)?;
-        rows.end = behind;
-        let to = rows.offsets.partition_point(|offset| *offset < end.0);
-        if to < rows.offsets.len() {
-            rows.offsets.truncate(to);
-            rows.batch = rows.batch.slice(0, to);
-        }
-        if !aborted.is_empty() {
-            hide(&mut rows, reader.original_batches(), aborted)?;
-        }
-        Ok(Group::Rows(rows))
+        let seen = self.seen(index, from, behind, aborted)?;
+        let schema = plan.columns().schema();
+        let mut columns: Vec<Option<ArrayRef>> = vec![None; schema.fields().len()];
+        let mut stored_bytes = 0;
+        // The predicate's columns first: often nothing matches, and the others are not opened at all.
+        let first: Vec<usize> = match plan.predicate() {
+            Some(predicate) => {
+                predicate.columns().fields().iter().filter_map(|field| schema.index_of(field.name()).ok()).collect()
+            }
+            None => Vec::new(),
+        };
+        stored_bytes += self.read(plan, index, &first, &seen, None, &mut columns)?;
+        let tested = Arc::new(schema.project(&first)?);
+        let arrays: Vec<ArrayRef> = first.iter().filter_map(|at| columns[*at].clone()).collect();
+        let matches = matches(&batch_of(&tested, arrays, seen.offsets.len())?)?;
+        let errored = matches.iter().flat_map(|m| &m.errored).map(|row| seen.offsets[*row]).collect();
+        let (mask, matching) = match &matches {
+            Some(matches) if matches.matched < seen.offsets.len() => {
+                (Some(matches.mask()), matches.rows.set_indices().map(|row| seen.offsets[row]).collect())
+            }
+            _ => (None, seen.offsets.clone()),
+        };
+        let projected = if matching.is_empty() {
+            Vec::new()
+        } else {
+            if let Some(mask) = &mask {
+                for column in columns.iter_mut().flatten() {
+                    *column = filter(column, mask)?;
+                }
+            }
+            let rest: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].is_none()).collect();
+            stored_bytes += self.read(plan, index, &rest, &seen, mask.as_ref(), &mut columns)?;
+            plan.project(&batch_of(schema, columns.into_iter().flatten().collect(), matching.len())?)
+        };
+        Ok(Group::Rows(Found {
+            columns: projected,
+            matching,
+            scanned: seen.offsets,
+            errored,
+            stored_bytes,
+            end: behind,
+        }))
     }
 
-    fn rows(&self, plan: &ScanPlan, index: usize, from: Offset) -> Result<Rows, ScanError> {
-        let columns = plan.columns();
+    /// Which rows of a row group are looked at.
+    fn seen(&self, index: usize, from: Offset, end: Offset, aborted: &[AbortedTransaction]) -> Result<Seen, ScanError> {
         let reader = self.segment.reader();
-        let user = columns.user_count();
-        let names = columns.schema().fields().iter().skip(user).map(|field| field.name().as_str());
-        let offsets = reader.offsets(index).map_err(unreadable)?;
-        // What of the file is needed.
-        let mut wanted: Vec<usize> = Vec::new();
-        let mut place = |at: usize| {
-            wanted.iter().position(|known| *known == at).unwrap_or_else(|| {
-                wanted.push(at);
-                wanted.len() - 1
-            })
-        };
-        let sources: Vec<Option<usize>> = match &self.mapping {
-            None => Vec::new(),
-            Some(mapping) => (0..user).map(|to| mapping.source(to).map(&mut place)).collect(),
-        };
-        let stored = |name: &str| reader.schema().fields().iter().rposition(|field| field.name() == name);
-        let mut system: Vec<(String, Option<usize>)> = Vec::new();
-        for name in names {
-            let at = match name {
-                TIMESTAMP | KEY | HEADERS => Some(place(stored(name).ok_or_else(|| unreadable(name))?)),
-                _ => None,
-            };
-            system.push((name.to_owned(), at));
+        let mut offsets = reader.offsets(index).map_err(unreadable)?;
+        offsets.truncate(offsets.partition_point(|offset| *offset < end.0));
+        let skipped = offsets.partition_point(|offset| *offset < from.0);
+        offsets.drain(..skipped);
+        let len = offsets.len();
+        let hidden = hidden(reader.original_batches(), aborted, from.0, end.0);
+        if hidden.is_empty() {
+            return Ok(Seen { from: skipped, offsets, mask: None, len });
         }
+        let seen = |offset: &i64| {
+            let at = hidden.partition_point(|(_, last)| last < offset);
+            hidden.get(at).is_none_or(|(first, _)| offset < first)
+        };
+        let mask: BooleanArray = offsets.iter().map(|offset| Some(seen(offset))).collect();
+        offsets.retain(seen);
+        Ok(Seen { from: skipped, offsets, mask: Some(mask), len })
+    }
+
+    /// Fills `columns`, at these positions, with the rows that are seen and, of those, that `mask` tells. Returns the stored
+    /// bytes that were read.
+    fn read(
+        &self,
+        plan: &ScanPlan,
+        index: usize,
+        positions: &[usize],
+        seen: &Seen,
+        mask: Option<&BooleanArray>,
+        columns: &mut [Option<ArrayRef>],
+    ) -> Result<u64, ScanError> {
+        let reader = self.segment.reader();
+        let schema = plan.columns().schema();
+        // What of the file is needed.
+        let sources: Vec<Option<usize>> =
+            positions.iter().map(|at| self.source(plan, *at)).collect::<Result<_, ScanError>>()?;
+        let mut wanted: Vec<usize> = sources.iter().flatten().copied().collect();
+        wanted.sort_unstable();
+        wanted.dedup();
         let projection = Stored::columns(&wanted);
         let stored_bytes = reader.stored_bytes(index, &projection).map_err(unreadable)?;
-        let read = reader.read(index, &projection).map_err(unreadable)?;
-        let rows = offsets.len();
-        let mut arrays: Vec<ArrayRef> = Vec::with_capacity(user + system.len());
-        if let Some(mapping) = &self.mapping {
-            for (to, source) in sources.iter().enumerate() {
-                let array = source.map(|at| read.column(at));
-                arrays.push(mapping.column(to, array, rows).map_err(unreadable)?);
+        let read = reader.read_stored(index, &projection).map_err(unreadable)?;
+        let cut = |array: &ArrayRef| -> Result<ArrayRef, ScanError> {
+            let array = seen.cut(array)?;
+            match mask {
+                Some(mask) => Ok(filter(&array, mask)?),
+                None => Ok(array),
             }
-        }
-        for (name, at) in &system {
-            arrays.push(match (at, name.as_str()) {
-                (Some(at), _) => read.column(*at).clone(),
-                (None, OFFSET) => Arc::new(Int64Array::from(offsets.clone())),
-                (None, PARTITION) => Arc::new(Int32Array::from(vec![self.partition; rows])),
-                (None, VALUE) => Arc::new(self.segment.values(index).map_err(unreadable)?),
-                (None, other) => return Err(unreadable(format!("there is no system column {other}"))),
+        };
+        let rows = mask.map_or(seen.offsets.len(), BooleanArray::true_count);
+        for (at, source) in positions.iter().zip(sources) {
+            // Dictionaries are opened behind the filter, for the rows that are left.
+            let stored = match source.and_then(|source| wanted.binary_search(&source).ok()) {
+                Some(place) => {
+                    let plain = reader.schema().field(wanted[place]).data_type();
+                    let array = cut(read.column(place))?;
+                    Some(if array.data_type() == plain { array } else { arrow_cast::cast(&array, plain)? })
+                }
+                None => None,
+            };
+            let user = self.mapping.as_ref().filter(|_| *at < plan.columns().user_count());
+            columns[*at] = Some(match (user, stored, schema.field(*at).name().as_str()) {
+                (Some(mapping), stored, _) => mapping.column(*at, stored.as_ref(), rows).map_err(unreadable)?,
+                (None, Some(stored), _) => stored,
+                (None, None, OFFSET) => {
+                    let offsets: ArrayRef = Arc::new(Int64Array::from(seen.offsets.clone()));
+                    mask.map_or(Ok(offsets.clone()), |mask| filter(&offsets, mask))?
+                }
+                (None, None, PARTITION) => Arc::new(Int32Array::from(vec![self.partition; rows])),
+                (None, None, VALUE) => {
+                    let values: ArrayRef = Arc::new(self.segment.values(index).map_err(unreadable)?);
+                    cut(&values)?
+                }
+                (None, None, other) => return Err(unreadable(format!("there is no system column {other}"))),
             });
         }
-        let batch: RecordBatch = batch_of(columns.schema(), arrays, rows)?;
-        Ok(Rows { batch, offsets, errored: 0, stored_bytes, start: from, end: from })
+        Ok(stored_bytes)
+    }
+
+    /// The stored column that a column of the plan is made of; `None`: of none.
+    fn source(&self, plan: &ScanPlan, at: usize) -> Result<Option<usize>, ScanError> {
+        if at < plan.columns().user_count() {
+            return Ok(self.mapping.as_ref().and_then(|mapping| mapping.source(at)));
+        }
+        let name = plan.columns().schema().field(at).name();
+        match name.as_str() {
+            TIMESTAMP | KEY | HEADERS => {
+                let fields = self.segment.reader().schema().fields();
+                fields.iter().rposition(|field| field.name() == name).map(Some).ok_or_else(|| unreadable(name))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// The row group at `from` as it is stored, if it can be returned unopened; with it the bytes that takes.
+    pub fn slice(
+        &self,
+        from: Offset,
+        end: Offset,
+        aborted: &[AbortedTransaction],
+    ) -> Result<Option<(SlicedGroup, u64)>, ScanError> {
+        let Some(projection) = &self.sliced else { return Ok(None) };
+        let Some((index, info)) = self.at(from, end.min(self.next)) else { return Ok(None) };
+        let reader = self.segment.reader();
+        let (first, last) = (info.first_offset, info.last_offset);
+        let skip_head = (from.0 - first).clamp(0, i64::from(info.rows)) as u32;
+        // What the reader has seen of the group is sent again: not if it is most of it.
+        let whole = info.dense && last < end.0.min(self.next.0) && skip_head <= info.rows / 2;
+        if !whole || !hidden(reader.original_batches(), aborted, first, last + 1).is_empty() {
+            return Ok(None);
+        }
+        let bytes = reader.stored_bytes(index, projection).map_err(unreadable)?;
+        let group = SlicedGroup { index, first_offset: first, last_offset: last, rows: info.rows, skip_head };
+        Ok(Some((group, bytes)))
+    }
+
+    /// Row groups of this file, unopened, to be filled.
+    pub fn stored_rows(&self, plan: &ScanPlan) -> Option<StoredRows> {
+        let projection = self.sliced.clone()?;
+        Some(StoredRows::new(self.segment.clone(), projection, plan.output().clone()))
+    }
+
+    /// The stored columns of the plan's output, if each is stored as it is returned and the client takes the file's codec.
+    fn sliceable(&self, plan: &ScanPlan, codecs: SliceCodecs) -> Result<Option<Stored>, ScanError> {
+        let reader = self.segment.reader();
+        let Some(places) = plan.output_places().filter(|_| codecs.take(reader.codec())) else { return Ok(None) };
+        let mut stored = Vec::with_capacity(places.len());
+        for (at, field) in places.into_iter().zip(plan.output().fields()) {
+            let user = at < plan.columns().user_count();
+            if user && !self.mapping.as_ref().is_some_and(|mapping| mapping.is_same(at)) {
+                return Ok(None);
+            }
+            match self.source(plan, at)? {
+                Some(source) if reader.schema().field(source).data_type() == field.data_type() => stored.push(source),
+                _ => return Ok(None),
+            }
+        }
+        Ok((!stored.is_empty()).then(|| Stored::columns(&stored)))
     }
 }
 
-/// Takes out the rows of aborted transactions.
-fn hide(rows: &mut Rows, batches: &[OriginalBatch], aborted: &[AbortedTransaction]) -> Result<(), ScanError> {
-    let hidden = |batch: &OriginalBatch| {
+/// Offsets of the aborted transactions' batches among `first..end`, as ranges that include their ends.
+fn hidden(batches: &[OriginalBatch], aborted: &[AbortedTransaction], first: i64, end: i64) -> Vec<(i64, i64)> {
+    if aborted.is_empty() {
+        return Vec::new();
+    }
+    let is_hidden = |batch: &OriginalBatch| {
         let transactional = Attributes::from_bits(batch.attributes).is_ok_and(Attributes::is_transactional);
         transactional && {
             let first = aborted
@@ -176,24 +356,9 @@ fn hide(rows: &mut Rows, batches: &[OriginalBatch], aborted: &[AbortedTransactio
             })
         }
     };
-    let (first, last) = (rows.start.0, rows.end.0);
-    let ranges: Vec<(i64, i64)> = batches
-        .iter()
-        .filter(|batch| batch.base_offset < last && batch.base_offset + i64::from(batch.last_offset_delta) >= first)
-        .filter(|batch| hidden(batch))
-        .map(|batch| (batch.base_offset, batch.base_offset + i64::from(batch.last_offset_delta)))
-        .collect();
-    if ranges.is_empty() {
-        return Ok(());
-    }
-    let seen = |offset: &i64| {
-        let at = ranges.partition_point(|(_, last)| last < offset);
-        ranges.get(at).is_none_or(|(first, _)| offset < first)
-    };
-    let mask: arrow_array::BooleanArray = rows.offsets.iter().map(|offset| Some(seen(offset))).collect();
-    rows.batch = arrow_select::filter::filter_record_batch(&rows.batch, &mask)?;
-    rows.offsets.retain(seen);
-    Ok(())
+    let range = |batch: &OriginalBatch| (batch.base_offset, batch.base_offset + i64::from(batch.last_offset_delta));
+    let within = batches.iter().filter(|batch| range(batch).0 < end && range(batch).1 >= first);
+    within.filter(|batch| is_hidden(batch)).map(range).collect()
 }
 
 /// Which row groups may have a row that matches.

@@ -50,6 +50,11 @@ impl Section {
         }
     }
 
+    /// The batches, and the crumb that is rewritten with them.
+    fn bytes_in_all(&self) -> u64 {
+        self.bytes + self.crumb.as_ref().map_or(0, |crumb| crumb.bytes)
+    }
+
     /// Leaves batches from `next` on to a later merge.
     pub fn keep_below(&mut self, next: Offset) {
         self.batches.retain(|batch| batch.next <= next);
@@ -63,12 +68,18 @@ pub(super) async fn run(storage: &Arc<Storage>) {
     let mut small_bytes = 0;
     for partition in dirty_partitions(storage) {
         let Some(section) = plan(storage, &partition, cut_file) else { continue };
-        if section.bytes >= OWN_SEGMENT_BYTES.min(storage.config.merge_partition_bytes) {
-            match section.partition.config().layout.columns() {
-                Some(layout) => columns::write(storage, section, layout.clone()).await,
-                None => write(storage, vec![section]).await,
+        let own_segment = OWN_SEGMENT_BYTES.min(storage.config.merge_partition_bytes);
+        match section.partition.config().layout.columns() {
+            // With the crumb: what is columns stays columns however little comes after it, and what trickles gets there.
+            Some(layout) if section.bytes_in_all() >= own_segment => {
+                columns::write(storage, section, layout.clone()).await;
+                continue;
             }
-            continue;
+            None if section.bytes >= own_segment => {
+                write(storage, vec![section]).await;
+                continue;
+            }
+            _ => {}
         }
         small_bytes += section.bytes;
         small.push(section);

@@ -21,8 +21,8 @@ use weir_protocol::columnar::{
 use weir_protocol::ids::{Offset, TopicId};
 use weir_protocol::records::Compression;
 use weir_scan::{
-    ResultRows, RowCache, Scan, ScanError, ScanLimits, ScanPlan, ScanPlanError, ScanRequest, ScanResult, StreamCodec,
-    UNTYPED, encode_records, encode_stream,
+    ResultRows, RowCache, Scan, ScanError, ScanLimits, ScanPlan, ScanPlanError, ScanRequest, ScanResult, SliceCodecs,
+    StoredRows, StreamCodec, UNTYPED, encode_records, encode_stream,
 };
 use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{Partition, ReadLimit};
@@ -173,6 +173,7 @@ pub struct ScanTarget {
     cpu: CpuPool,
     rows: Arc<RowCache>,
     codec: StreamCodec,
+    slices: SliceCodecs,
     /// Answered with Kafka batches, compressed like this.
     records: Option<Compression>,
     asked: u64,
@@ -212,6 +213,7 @@ impl ScanTarget {
             cpu: broker.storage.cpu().clone(),
             rows: broker.scan_rows.clone(),
             codec: wishes.codec(),
+            slices: SliceCodecs { lz4: wishes.codecs.lz4, zstd: wishes.codecs.zstd },
             records: kafka.then(|| wishes.compression()),
             asked,
             start,
@@ -231,7 +233,8 @@ impl ScanTarget {
             let limits =
                 ScanLimits { visible: self.visible, max_bytes, at_least_one, max_scan_bytes: self.max_scan_bytes };
             let (plan, partition) = (self.plan.clone(), self.partition.clone());
-            Scan::new(plan, partition, self.cpu.clone(), Offset(self.start), limits).with_cache(&self.rows)
+            let scan = Scan::new(plan, partition, self.cpu.clone(), Offset(self.start), limits).with_cache(&self.rows);
+            if self.records.is_some() { scan } else { scan.with_slices(self.slices) }
         });
         match scan.run(time).await {
             Ok(scan) => self.scan = Some(scan),
@@ -333,6 +336,9 @@ pub fn refused(key: &PartitionRef, error: &ColumnarFetchError) -> FetchedPartiti
 type Encoded = (Vec<Bytes>, ColumnarResult);
 
 fn encode(result: &ScanResult, schema_id: i32, codec: StreamCodec) -> Result<Encoded, ColumnarFetchError> {
+    if let Some(stored) = &result.stored {
+        return encode_stored(result, stored, schema_id);
+    }
     let records = if result.batches.is_empty() {
         Vec::new()
     } else {
@@ -350,6 +356,20 @@ fn encode(result: &ScanResult, schema_id: i32, codec: StreamCodec) -> Result<Enc
     });
     let columnar = ColumnarResult { batches: ranges.collect(), ..summary(result, schema_id, &records) };
     Ok((records, columnar))
+}
+
+fn encode_stored(result: &ScanResult, stored: &StoredRows, schema_id: i32) -> Result<Encoded, ColumnarFetchError> {
+    let (stream, crc32c) = stored.encode()?;
+    let ranges = stored.groups().iter().map(|group| BatchRange {
+        first_offset: group.first_offset,
+        last_offset: group.last_offset,
+        rows: group.rows as i32,
+        skip_head: group.skip_head as i32,
+        skip_tail: 0,
+        dense: true,
+    });
+    let columnar = ColumnarResult { batches: ranges.collect(), crc32c, ..summary(result, schema_id, &[]) };
+    Ok((vec![stream], columnar))
 }
 
 fn encode_batches(

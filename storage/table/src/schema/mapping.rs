@@ -79,6 +79,11 @@ impl ReadMapping {
         self.columns.get(to).and_then(|(_, source)| source.index())
     }
 
+    /// Whether column `to` is stored as it is read.
+    pub fn is_same(&self, to: usize) -> bool {
+        matches!(self.columns.get(to), Some((_, Source::Same { .. })))
+    }
+
     /// Column `to` out of the stored array [`ReadMapping::source`] names (all rows), or `rows` nulls or defaults.
     pub fn column(&self, to: usize, stored: Option<&ArrayRef>, rows: usize) -> Result<ArrayRef, MappingError> {
         let (field, source) = &self.columns[to];
