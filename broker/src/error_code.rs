@@ -30,6 +30,7 @@ use crate::security::sasl::session::HandshakeRefused;
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
 use crate::txn::TxnError;
+use crate::views::ViewError;
 
 /// Kafka's error codes, by Kafka's names.
 pub use kafka_protocol::ResponseError as ErrorCode;
@@ -207,6 +208,7 @@ impl KafkaError for ProduceError {
             ProduceError::InvalidRequiredAcks { .. } => ErrorCode::InvalidRequiredAcks,
             ProduceError::Lookup(error) => error.error_code(),
             ProduceError::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            ProduceError::View(_) => ErrorCode::InvalidTopicException,
             ProduceError::Invalid(error) => error.error_code(),
             ProduceError::Append(error) => error.error_code(),
             ProduceError::TimedOut { .. } => ErrorCode::RequestTimedOut,
@@ -336,10 +338,30 @@ impl KafkaError for DeleteRecordsError {
         match self {
             DeleteRecordsError::Lookup(error) => error.error_code(),
             DeleteRecordsError::InternalTopic { .. } => ErrorCode::InvalidTopicException,
+            DeleteRecordsError::View(error) => error.error_code(),
             DeleteRecordsError::CompactedOnly { .. } => ErrorCode::PolicyViolation,
             DeleteRecordsError::NegativeOffset { .. } => ErrorCode::OffsetOutOfRange,
             DeleteRecordsError::Log(error) => error.error_code(),
             DeleteRecordsError::TimedOut { .. } => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+impl KafkaError for ViewError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ViewError::NoSource { .. }
+            | ViewError::BadSource { .. }
+            | ViewError::Waiting { .. }
+            | ViewError::Plan(_)
+            | ViewError::NoPart { .. }
+            | ViewError::OtherColumn { .. }
+            | ViewError::Schema { .. }
+            | ViewError::NotAView { .. }
+            | ViewError::StaysView { .. }
+            | ViewError::CannotFollow { .. } => ErrorCode::InvalidConfig,
+            ViewError::Partitions { .. } => ErrorCode::InvalidPartitions,
+            ViewError::InUse { .. } | ViewError::NothingOfItsOwn { .. } => ErrorCode::InvalidRequest,
         }
     }
 }
@@ -359,6 +381,7 @@ impl KafkaError for TopicError {
             TopicError::TooManyPartitions => ErrorCode::PolicyViolation,
             TopicError::Config(error) => error.error_code(),
             TopicError::Table(_) => ErrorCode::InvalidConfig,
+            TopicError::View(error) => error.error_code(),
             // Retriable: it is done when the offsets are loaded, or the log takes writes again.
             TopicError::OldOffsets { .. } => ErrorCode::CoordinatorNotAvailable,
             TopicError::Metadata(_) => ErrorCode::KafkaStorageError,
@@ -375,6 +398,8 @@ impl KafkaError for TopicConfigError {
             | TopicConfigError::NotAList { .. }
             | TopicConfigError::NotSupported { .. }
             | TopicConfigError::LagOrder { .. }
+            | TopicConfigError::NoViewSource { .. }
+            | TopicConfigError::OnView { .. }
             | TopicConfigError::Lake(_) => ErrorCode::InvalidConfig,
         }
     }

@@ -310,6 +310,23 @@ fn topics_configs_and_the_rest() {
         ],
     );
     got += &lines(
+        "View",
+        vec![
+            &ViewError::NoSource { source_name: text() },
+            &ViewError::BadSource { source_name: text(), kind: "a view itself" },
+            &ViewError::Waiting { source_name: text(), reason: text() },
+            &ViewError::Partitions { source_name: text(), partitions: 1, wanted: 2 },
+            &ViewError::NoPart { source_name: text(), column: text() },
+            &ViewError::OtherColumn { column: text() },
+            &ViewError::Schema { reason: text() },
+            &ViewError::NotAView { topic: text() },
+            &ViewError::StaysView { topic: text(), source_name: text() },
+            &ViewError::InUse { topic: text(), views: text() },
+            &ViewError::CannotFollow { view: text(), reason: text() },
+            &ViewError::NothingOfItsOwn { topic: text(), source_name: text(), what: "records" },
+        ],
+    );
+    got += &lines(
         "CreateTopic",
         vec![
             &CreateTopicError::NamedTwice { name: text() },
@@ -366,6 +383,18 @@ Topic::PartitionsNotGrown 37 InvalidPartitions final
 Topic::TooManyPartitions 44 PolicyViolation final
 Topic::Table 40 InvalidConfig final
 Topic::Metadata 56 KafkaStorageError retriable
+View::NoSource 40 InvalidConfig final
+View::BadSource 40 InvalidConfig final
+View::Waiting 40 InvalidConfig final
+View::Partitions 37 InvalidPartitions final
+View::NoPart 40 InvalidConfig final
+View::OtherColumn 40 InvalidConfig final
+View::Schema 40 InvalidConfig final
+View::NotAView 40 InvalidConfig final
+View::StaysView 40 InvalidConfig final
+View::InUse 42 InvalidRequest final
+View::CannotFollow 40 InvalidConfig final
+View::NothingOfItsOwn 42 InvalidRequest final
 CreateTopic::NamedTwice 42 InvalidRequest final
 CreateTopic::CountsWithAssignment 42 InvalidRequest final
 CreateTopic::ReplicationFactor 38 InvalidReplicationFactor final

@@ -21,3 +21,4 @@ pub mod tables;
 pub mod topic_config;
 pub mod topics;
 pub mod txn;
+pub mod views;

@@ -10,6 +10,7 @@ use weir_protocol::records::Compression;
 use weir_storage::log::{CleanupPolicy, Layout, LogConfig};
 
 use crate::tables::TableSettings;
+use crate::views::ViewSettings;
 
 mod layout;
 mod table;
@@ -113,6 +114,10 @@ pub enum TopicConfigError {
     LagOrder { min: u64, max: u64 },
     #[error(transparent)]
     Lake(#[from] SettingsError),
+    #[error("topic config `{name}` needs `weir.view.source`: the topic whose rows the view shows")]
+    NoViewSource { name: &'static str },
+    #[error("topic config `{name}` cannot be set on a view: it shows the rows of `{source_name}`, set it there")]
+    OnView { name: String, source_name: String },
 }
 
 /// Defaults that the broker's configuration sets for its topics, by topic config name.
@@ -154,6 +159,8 @@ pub struct TopicSettings {
     /// How the topic is tiered into a lake table, if it is.
     pub lake: Option<LakeSettings>,
     pub layout: LayoutSettings,
+    /// What makes the topic a view, if it is one.
+    pub view: Option<ViewSettings>,
 }
 
 /// The definition of a config, or the error that names the nearest one.
@@ -237,11 +244,32 @@ impl TopicConfigs {
     pub fn validate(&self) -> Result<(), TopicConfigError> {
         let settings = self.resolve();
         self.lake()?;
+        self.check_view(settings.view.as_ref())?;
         match settings.log.max_compaction_lag_ms {
             Some(max) if settings.log.min_compaction_lag_ms > max => {
                 Err(TopicConfigError::LagOrder { min: settings.log.min_compaction_lag_ms, max })
             }
             _ => Ok(()),
+        }
+    }
+
+    /// A view has no settings of rows and none of storage.
+    fn check_view(&self, view: Option<&ViewSettings>) -> Result<(), TopicConfigError> {
+        match view {
+            None => match ["weir.view.select", "weir.view.where"].iter().find(|name| !self.get(name).is_empty()) {
+                Some(name) => Err(TopicConfigError::NoViewSource { name }),
+                None => Ok(()),
+            },
+            Some(view) => {
+                let foreign = |name: &&str| name.starts_with("weir.") && !name.starts_with("weir.view.");
+                match self.overrides().map(|(name, _)| name).find(foreign) {
+                    Some(name) => {
+                        let (name, source_name) = (name.to_owned(), view.source.clone());
+                        Err(TopicConfigError::OnView { name, source_name })
+                    }
+                    None => Ok(()),
+                }
+            }
         }
     }
 
@@ -329,7 +357,10 @@ impl TopicConfigs {
             "zstd" => Some((Compression::Zstd, level("compression.zstd.level"))),
             _ => None,
         };
+        let view = ViewSettings::of(self);
+        let is_view = view.is_some();
         TopicSettings {
+            view,
             compacted: cleanup.compact,
             log_append_time,
             log: Arc::new(log),
@@ -338,9 +369,13 @@ impl TopicConfigs {
             timestamp_before_max_ms: self.limit("message.timestamp.before.max.ms").map(|v| v as i64),
             timestamp_after_max_ms: self.limit("message.timestamp.after.max.ms").map(|v| v as i64),
             min_insync_replicas: self.long("min.insync.replicas") as i32,
-            table: TableSettings::of(self, cleanup.compact),
+            table: match is_view {
+                // Defaults of the broker are for topics with rows of their own.
+                true => TableSettings::of(&TopicConfigs::default(), false),
+                false => TableSettings::of(self, cleanup.compact),
+            },
             // What does not parse was refused when it was set.
-            lake: self.lake().unwrap_or_default(),
+            lake: self.lake().unwrap_or_default().filter(|_| !is_view),
             layout: LayoutSettings::of(self, cleanup.compact),
         }
     }

@@ -22,12 +22,15 @@ use weir_table::table::WriterSchema;
 
 use crate::tables::{self, Schemas, TablePlanError, TopicTable};
 use crate::topic_config::{TopicConfigError, TopicConfigs, TopicDefaults, TopicSettings};
+use crate::views::{StoredView, View, ViewError};
 
 mod image;
 #[cfg(test)]
 mod tests;
+mod views;
 
 pub use image::TopicImage;
+pub use views::own;
 
 /// Group offsets, in Kafka's record format.
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
@@ -62,6 +65,8 @@ pub struct Topic {
     pub settings: TopicSettings,
     /// What the topic is as a table.
     pub table: TopicTable,
+    /// What it is as a view; `None`: it keeps records of its own.
+    pub view: Option<Arc<View>>,
 }
 
 impl Topic {
@@ -73,6 +78,11 @@ impl Topic {
     /// The table, if records of this topic are rows.
     pub fn table(&self) -> Option<&Arc<Table>> {
         self.table.table()
+    }
+
+    /// Whose partitions have its records: a view's are those of its source.
+    pub fn log_id(&self) -> TopicId {
+        self.view.as_ref().map_or(self.id, |view| view.source)
     }
 
     fn spec(&self) -> TopicSpec {
@@ -132,6 +142,8 @@ pub enum TopicError {
     #[error(transparent)]
     Table(#[from] TablePlanError),
     #[error(transparent)]
+    View(#[from] ViewError),
+    #[error(transparent)]
     Metadata(#[from] MetaError),
 }
 
@@ -142,6 +154,8 @@ struct StoredTopic {
     partitions: i32,
     #[serde(default)]
     configs: BTreeMap<String, String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    view: Option<StoredView>,
 }
 
 /// A topic that somebody wants.
@@ -217,6 +231,7 @@ impl LoadedTopics {
     ) -> Result<LoadedTopics, MetaError> {
         let mut tables = tables::load(meta)?;
         let mut snapshot = Snapshot::default();
+        let mut stored_views = Vec::new();
         for (key, stored) in meta.scan(TOPIC_PREFIX.as_bytes())? {
             let name = String::from_utf8_lossy(&key[TOPIC_PREFIX.len()..]).into_owned();
             let damaged = |detail: String| MetaError::Table { detail: format!("topic `{name}`: {detail}") };
@@ -234,8 +249,16 @@ impl LoadedTopics {
                 _ if is_internal_name(&name) => TopicTable::default(),
                 versions => tables::reload(&name, versions, &settings.table, &schemas),
             };
-            let topic = Topic { id, name, partitions: stored.partitions, configs, settings, table };
-            snapshot = snapshot.with(&Arc::new(topic));
+            let topic = Topic { id, name, partitions: stored.partitions, configs, settings, table, view: None };
+            match stored.view {
+                Some(view) => stored_views.push((topic, view)),
+                None => snapshot.add(&Arc::new(topic)),
+            }
+        }
+        // Sources first.
+        for (topic, stored) in stored_views {
+            let topic = views::reload(&snapshot, topic, &stored, &schemas);
+            snapshot.add(&Arc::new(topic));
         }
         let mut deleted = HashSet::new();
         for (key, _) in meta.scan(DELETED_PREFIX.as_bytes())? {
@@ -249,7 +272,7 @@ impl LoadedTopics {
     }
 
     pub fn specs(&self) -> Vec<TopicSpec> {
-        self.snapshot.by_name.values().map(|t| t.spec()).collect()
+        self.snapshot.by_name.values().filter(|t| t.view.is_none()).map(|t| t.spec()).collect()
     }
 
     pub fn is_deleted(&self, topic: TopicId) -> bool {
@@ -384,17 +407,20 @@ impl Topics {
         {
             return Err(TopicError::Collides { name: name.to_owned(), existing: existing.clone() });
         }
-        let wanted = partitions.unwrap_or(self.default_partitions);
-        check_count(snapshot, name, wanted, wanted)?;
         let configs = configs.with_defaults(&self.defaults);
         configs.validate()?;
         let settings = configs.resolve();
+        if settings.view.is_some() {
+            return views::plan(snapshot, name, partitions, configs, settings);
+        }
+        let wanted = partitions.unwrap_or(self.default_partitions);
+        check_count(snapshot, name, wanted, wanted)?;
         let table = match is_internal_name(name) {
             true => TopicTable::default(),
             false => tables::plan(name, &TopicTable::default(), &settings.table, &self.schemas, None)?,
         };
         let id = TopicId(Uuid::new_v4());
-        Ok(Topic { id, name: name.to_owned(), partitions: wanted, configs, settings, table })
+        Ok(Topic { id, name: name.to_owned(), partitions: wanted, configs, settings, table, view: None })
     }
 
     pub async fn create(
@@ -469,7 +495,9 @@ impl Topics {
             }
             let mut snapshot = self.snapshot.load().next();
             for (topic, _) in &chunk {
-                self.storage.create_partitions(topic.spec());
+                if topic.view.is_none() {
+                    self.storage.create_partitions(topic.spec());
+                }
                 snapshot.add(topic);
                 tracing::info!(topic = topic.name, id = %topic.id, partitions = topic.partitions, "topic created");
             }
@@ -525,6 +553,7 @@ impl Topics {
         if self.by_id(topic.id).is_none() {
             return Err(TopicError::Unknown { name: topic.name.clone() });
         }
+        self.check_unused(topic)?;
         let mut writes = vec![
             Write::Delete(key(&topic.name)),
             Write::Put(tombstone(topic.id), topic.name.clone().into_bytes()),
@@ -551,6 +580,7 @@ impl Topics {
         if topic.is_internal() {
             return Err(TopicError::Internal { name: name.to_owned(), action: "given more partitions" });
         }
+        views::own(&topic, "partitions")?;
         if wanted <= topic.partitions {
             return Err(TopicError::PartitionsNotGrown { name: name.to_owned(), current: topic.partitions, wanted });
         }
@@ -568,10 +598,12 @@ impl Topics {
             configs: topic.configs.clone(),
             settings: topic.settings.clone(),
             table: topic.table.clone(),
+            view: None,
         });
+        let views = self.following(&next)?;
         self.meta.transact(Vec::new(), vec![put(&next)]).await?;
         self.storage.create_partitions(next.spec());
-        self.publish(&next);
+        self.publish_all(&next, &views);
         Ok(next)
     }
 
@@ -580,11 +612,17 @@ impl Topics {
         let configs = configs.with_defaults(&self.defaults);
         configs.validate()?;
         let settings = configs.resolve();
+        if topic.view.is_some() || settings.view.is_some() {
+            return views::replan(&self.snapshot.load(), topic, configs, settings);
+        }
         let table = match topic.is_internal() {
             true => TopicTable::default(),
             false => tables::plan(&topic.name, &topic.table, &settings.table, &self.schemas, None)?,
         };
-        Ok(Topic { id: topic.id, name: topic.name.clone(), partitions: topic.partitions, configs, settings, table })
+        let (id, name, partitions) = (topic.id, topic.name.clone(), topic.partitions);
+        let next = Topic { id, name, partitions, configs, settings, table, view: None };
+        self.following(&next)?;
+        Ok(next)
     }
 
     /// Replaces the configs of a topic by what `change` makes of them.
@@ -598,9 +636,12 @@ impl Topics {
         let next = Arc::new(self.plan_configs(&topic, change(&topic.configs)?)?);
         let mut writes = vec![put(&next)];
         writes.extend(tables::writes(next.id, &topic.table.versions, &next.table.versions));
+        let views = self.following(&next)?;
         self.meta.transact(Vec::new(), writes).await?;
-        self.storage.update_config(next.id, next.log_config());
-        self.publish(&next);
+        if next.view.is_none() {
+            self.storage.update_config(next.id, next.log_config());
+        }
+        self.publish_all(&next, &views);
         log_versions(&topic, &next);
         Ok(next)
     }
@@ -616,7 +657,9 @@ impl Topics {
 
     /// What a topic's table would be with the newest schema of its subject, or with `candidate` in place of it.
     pub fn plan_table(&self, topic: &Topic, candidate: Option<WriterSchema>) -> Result<TopicTable, TopicError> {
-        Ok(tables::plan(&topic.name, &topic.table, &topic.settings.table, &self.schemas, candidate)?)
+        let table = tables::plan(&topic.name, &topic.table, &topic.settings.table, &self.schemas, candidate)?;
+        self.following(&topic.with_table(table.clone()))?;
+        Ok(table)
     }
 
     /// Lets a topic's table follow the newest schema of its subject.
@@ -628,16 +671,10 @@ impl Topics {
         if !writes.is_empty() {
             self.meta.transact(Vec::new(), writes).await?;
         }
-        let next = Arc::new(Topic {
-            id: topic.id,
-            name: topic.name.clone(),
-            partitions: topic.partitions,
-            configs: topic.configs.clone(),
-            settings: topic.settings.clone(),
-            table,
-        });
+        let next = Arc::new(topic.with_table(table));
+        let views = self.following(&next)?;
         self.storage.update_config(next.id, next.log_config());
-        self.publish(&next);
+        self.publish_all(&next, &views);
         log_versions(&topic, &next);
         Ok(())
     }
@@ -654,8 +691,11 @@ impl Topics {
         }
     }
 
-    fn publish(&self, topic: &Arc<Topic>) {
-        self.snapshot.store(Arc::new(self.snapshot.load().with(topic)));
+    /// A topic and the views of it change in one step.
+    fn publish_all(&self, topic: &Arc<Topic>, views: &[Arc<Topic>]) {
+        let mut next = self.snapshot.load().with(topic);
+        views.iter().for_each(|view| next.add(view));
+        self.snapshot.store(Arc::new(next));
     }
 }
 
@@ -674,7 +714,8 @@ fn check_count(snapshot: &Snapshot, name: &str, wanted: i32, added: i32) -> Resu
     if !(1..=PARTITIONS_MAX).contains(&wanted) {
         return Err(TopicError::InvalidPartitions { name: name.to_owned(), wanted });
     }
-    let total: i64 = snapshot.by_name.values().map(|t| i64::from(t.partitions)).sum();
+    let stored = snapshot.by_name.values().filter(|t| t.view.is_none());
+    let total: i64 = stored.map(|t| i64::from(t.partitions)).sum();
     if total + i64::from(added) > PARTITIONS_TOTAL_MAX {
         return Err(TopicError::TooManyPartitions);
     }
@@ -700,7 +741,8 @@ fn forget_key(name: &str) -> Vec<u8> {
 
 fn put(topic: &Topic) -> Write {
     let configs = topic.configs.overrides().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let stored = StoredTopic { id: topic.id.0, partitions: topic.partitions, configs };
+    let view = topic.view.as_ref().map(|view| view.stored());
+    let stored = StoredTopic { id: topic.id.0, partitions: topic.partitions, configs, view };
     // Strings and numbers always serialise.
     Write::Put(key(&topic.name), serde_json::to_vec(&stored).unwrap_or_default())
 }

@@ -461,3 +461,26 @@ fn transactions_are_listed_described_and_aborted() {
     let hanging = broker.refused(&["txn", "abort", "--partition", "t:1", "--start-offset", "7"]);
     assert!(hanging.contains("weir txn producers t:1"), "{hanging}");
 }
+
+#[test]
+fn views_are_made_listed_changed_and_dropped() {
+    let broker = Broker::start();
+    broker.ok(&["topic", "create", "t", "-p", "2", "--schema", "id INT NOT NULL, city STRING"]);
+    broker.ok(&["view", "create", "v", "--source", "t", "--select", "id", "--where", "city = 'x'"]);
+    assert!(broker.refused(&["view", "create", "w", "--source", "t", "--where", "nope = 1"]).contains("nope"));
+    let listed = |broker: &Broker| {
+        let views = broker.json(&["view", "list", "t"]);
+        assert_eq!(views.as_array().unwrap().len(), 1);
+        format!("{} {} {}", views[0]["view"], views[0]["partitions"], views[0]["where"])
+    };
+    assert_eq!(listed(&broker), r#""v" 2 "city = 'x'""#);
+    broker.ok(&["view", "create", "v", "--replace", "--where", "id > 1", "--dry-run"]);
+    assert_eq!(listed(&broker), r#""v" 2 "city = 'x'""#);
+    broker.ok(&["view", "create", "v", "--replace", "--where", "id > 1"]);
+    assert_eq!(listed(&broker), r#""v" 2 "id > 1""#);
+    assert!(broker.refused(&["view", "drop", "t"]).contains("not a view"));
+    assert!(broker.refused(&["topic", "delete", "t"]).contains("used by `v`"));
+    broker.ok(&["view", "drop", "v"]);
+    broker.ok(&["view", "drop", "v", "--if-exists"]);
+    broker.ok(&["topic", "delete", "t"]);
+}

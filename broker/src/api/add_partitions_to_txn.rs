@@ -75,6 +75,12 @@ async fn serve(broker: &Broker, version: i16, wanted: Wanted) -> Vec<AddPartitio
 
 /// One code per partition: all of them are added, or none.
 async fn codes(broker: &Broker, version: i16, wanted: &Wanted, names: &[PartitionName]) -> Vec<i16> {
+    let is_view = |name: &PartitionName| broker.topics.get(&name.0).is_some_and(|topic| topic.view.is_some());
+    if names.iter().any(is_view) {
+        let code =
+            |name| if is_view(name) { ErrorCode::InvalidTopicException } else { ErrorCode::OperationNotAttempted };
+        return names.iter().map(|name| code(name).code()).collect();
+    }
     let missing: Vec<bool> = names.iter().map(|name| !exists(broker, name)).collect();
     if missing.contains(&true) {
         let code = |missing: bool| match missing {

@@ -30,6 +30,8 @@ pub enum DeleteRecordsError {
         "cleanup.policy of `{topic}` is `compact`; records are deleted by tombstones, or set it to `compact,delete`"
     )]
     CompactedOnly { topic: String },
+    #[error(transparent)]
+    View(#[from] crate::views::ViewError),
     #[error("offset {offset} is negative; -1 stands for the high watermark")]
     NegativeOffset { offset: i64 },
     #[error(transparent)]
@@ -71,6 +73,7 @@ async fn delete(broker: &Broker, topic: &str, partition: i32, offset: i64) -> Re
     if topic.is_internal() {
         return Err(DeleteRecordsError::InternalTopic { topic: name() });
     }
+    crate::topics::own(&topic, "records")?;
     let partition = lookup::partition(broker, &topic, partition)?;
     if !partition.config().cleanup.delete {
         return Err(DeleteRecordsError::CompactedOnly { topic: name() });

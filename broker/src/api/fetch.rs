@@ -55,6 +55,8 @@ pub struct FetchedPartition {
     pub columnar: Option<ColumnarResult>,
     /// Tells a changed projection or predicate from the one before; 0 for a plain fetch.
     pub asked: u64,
+    /// What a scan of a view counted; clients are not told.
+    pub viewed: Option<ColumnarResult>,
     /// Rows that another scan had decoded.
     pub rows_cached: u64,
 }
@@ -73,6 +75,7 @@ impl FetchedPartition {
             diverging: None,
             columnar: None,
             asked: 0,
+            viewed: None,
             rows_cached: 0,
         }
     }
@@ -209,7 +212,7 @@ fn count(broker: &Broker, answer: &FetchAnswer) {
     for partition in &answer.partitions {
         metrics.request_error(ApiKey::Fetch, partition.error_code);
         let mut records = 0;
-        match &partition.columnar {
+        match partition.columnar.as_ref().or(partition.viewed.as_ref()) {
             Some(result) => {
                 records = result.rows_returned.max(0) as u64;
                 let topic = lookup::topic(broker, &partition.key.topic).ok().filter(|_| metrics.counts_topics());

@@ -65,9 +65,9 @@ pub fn topic_named(broker: &Broker, name: &str) -> Result<Arc<Topic>, LookupErro
     broker.topics.get(name).ok_or_else(|| LookupError::UnknownTopic { name: name.to_owned() })
 }
 
-/// The log of one partition of a topic.
+/// The log of one partition of a topic; of a view it is the source's.
 pub fn partition(broker: &Broker, topic: &Topic, partition: i32) -> Result<Arc<Partition>, LookupError> {
-    broker.storage.partition(topic.id, PartitionId(partition)).ok_or_else(|| LookupError::UnknownPartition {
+    broker.storage.partition(topic.log_id(), PartitionId(partition)).ok_or_else(|| LookupError::UnknownPartition {
         topic: topic.name.clone(),
         partitions: topic.partitions,
         partition,

@@ -37,6 +37,7 @@ use crate::metrics::{BrokerMetrics, TopicTraffic};
 use crate::tables::Typing;
 use crate::topics::Topic;
 use crate::txn::TxnError;
+use crate::views::ViewError;
 
 pub mod dead_letters;
 pub mod rows;
@@ -64,6 +65,8 @@ pub enum ProduceError {
     Lookup(#[from] LookupError),
     #[error("`{topic}` is an internal topic, clients may not write to it")]
     InternalTopic { topic: String },
+    #[error("nothing can be produced to a view: {0}")]
+    View(ViewError),
     #[error(transparent)]
     Invalid(#[from] ValidateError),
     #[error(transparent)]
@@ -231,6 +234,7 @@ fn writable(broker: &Broker, topic: &TopicRef) -> Result<Arc<Topic>, ProduceErro
     if topic.is_internal() {
         return Err(ProduceError::InternalTopic { topic: topic.name.clone() });
     }
+    crate::topics::own(&topic, "records").map_err(ProduceError::View)?;
     Ok(topic)
 }
 

@@ -2,7 +2,7 @@
 //!
 //! | file | what |
 //! |---|---|
-//! | `topic.rs`, `table.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `user.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `txn.rs`, `completion.rs` | one command group each |
+//! | `topic.rs`, `table.rs`, `view.rs`, `produce.rs`, `consume.rs`, `group.rs`, `reset.rs`, `cluster.rs`, `acl.rs`, `quota.rs`, `user.rs`, `profile.rs`, `registry.rs`, `lake.rs`, `txn.rs`, `completion.rs` | one command group each |
 //! | `columns.rs`, `rows/` | consume with columns and predicates; its output formats |
 //! | `args.rs` | values of flags: offsets, times, sizes, durations |
 //! | `record_format.rs` | the `-f` language and JSON lines |
@@ -40,6 +40,7 @@ mod table;
 mod topic;
 mod txn;
 mod user;
+mod view;
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -122,6 +123,9 @@ pub enum Command {
     /// Typed topics: show and change their columns
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Table(table::TableArgs),
+    /// Views: topics that show columns and rows of another one to any consumer
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    View(view::ViewArgs),
     /// Write records read from standard input, one per line
     Produce(produce::ProduceArgs),
     /// Read records
@@ -184,6 +188,7 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
     match command {
         Command::Topic(args) => topic::run(context, args, &mut out).await,
         Command::Table(args) => table::run(context, args, &mut out).await,
+        Command::View(args) => view::run(context, args, &mut out).await,
         Command::Group(args) => group::run(context, args, &mut out).await,
         Command::Txn(args) => txn::run(context, args, &mut out).await,
         Command::Cluster(args) => cluster::run(context, args, &mut out).await,

@@ -91,7 +91,7 @@ impl LagMeter {
 
     /// None: the topic was deleted, and its offsets will be.
     fn partition(&self, topic: &str, partition: i32) -> Option<Arc<Partition>> {
-        self.storage.partition(self.topics.get(topic)?.id, PartitionId(partition))
+        self.storage.partition(self.topics.get(topic)?.log_id(), PartitionId(partition))
     }
 }
 

@@ -345,4 +345,25 @@ pub const TABLE: &[TopicConfigDef] = &[
         "",
         "Subject of the Schema Registry whose newest version is the schema of a typed topic, unless weir.table.schema is set; by default `<topic>-value` for weir.value.format=avro.",
     ),
+    config(
+        "weir.view.select",
+        "",
+        Allowed::Text(crate::views::TEXT_MAX),
+        "",
+        "Columns that a view shows, separated by commas: `order_id, user.address.city`; empty shows values as they were produced. Of an untyped source it names parts of the record: _key, _value, _headers.",
+    ),
+    config(
+        "weir.view.source",
+        "",
+        Allowed::Text(249),
+        "",
+        "Makes the topic a view: it stores nothing and shows rows of this topic under its partitions, offsets, timestamps and keys. Cannot be set, changed or removed once the topic exists.",
+    ),
+    config(
+        "weir.view.where",
+        "",
+        Allowed::Text(crate::views::TEXT_MAX),
+        "",
+        "Rows that a view shows, as an SQL expression over the source's columns: `status = 'PAID' AND amount > 10`; empty shows all. `now()` is refused.",
+    ),
 ];

@@ -14,3 +14,4 @@ mod sessions;
 mod sweep;
 mod transactions;
 mod typed;
+mod views;

@@ -57,7 +57,7 @@ pub use operator::{Scan, ScanLimits, ScanResult};
 pub use output::{OFFSET_COLUMN, ScannedBatch};
 pub use plan::{ResultRows, ScanPlan, ScanPlanError, ScanRequest, UNTYPED};
 pub use projection::ProjectionError;
-pub use records::encode_records;
+pub use records::{EncodedRecords, RecordParts, encode_records};
 #[cfg(feature = "log")]
 pub use slices::{SliceCodecs, SlicedGroup, StoredRows};
 pub use system::{system_schema, topic_schema};

@@ -6,11 +6,11 @@ use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{ArrowError, Schema, SchemaRef};
 use thiserror::Error;
 use weir_predicate::{Clock, PlanError, Predicate};
-use weir_table::{Table, TableSchema};
+use weir_table::{RowEncoder, Table, TableSchema};
 
 use crate::columns::Columns;
 use crate::projection::{Projection, ProjectionError};
-use crate::records::RecordPlan;
+use crate::records::{RecordParts, RecordPlan};
 use crate::system::{HEADERS, KEY, TIMESTAMP, VALUE, system_schema, topic_schema};
 
 /// The schema id of untyped topics.
@@ -36,6 +36,10 @@ pub enum ScanPlanError {
         "Kafka records carry key, timestamp, headers and offset anyway: leave {column} out of the projection of ResultFormat 1"
     )]
     SystemColumnInRecords { column: String },
+    #[error(
+        "a view of a typed topic shows key, timestamp, headers and offset anyway: leave {column} out of its columns"
+    )]
+    SystemColumnInView { column: String },
     #[error(
         "rows of this topic's format cannot be written with part of their columns ({reason}): leave the projection of ResultFormat 1 null, or use ResultFormat 0"
     )]
@@ -106,6 +110,41 @@ impl ScanPlan {
         };
         let plan = ScanPlan::new(&schema, Some((table, version)), projection, request, clock)?;
         Ok(ScanPlan { schema_id: version.version, table: Some(table.clone()), records, ..plan })
+    }
+
+    /// Plans a view of an untyped topic: rows that match, and `parts` of each.
+    pub fn view_of_records(parts: RecordParts, predicate: Option<Vec<u8>>) -> Result<ScanPlan, ScanPlanError> {
+        let schema = system_schema();
+        let (projection, records) = RecordPlan::kept(parts, &schema);
+        let request = ScanRequest { projection: None, predicate };
+        let plan = ScanPlan::new(&schema, None, projection, &request, Clock::Refused)?;
+        Ok(ScanPlan { records: Some(records), ..plan })
+    }
+
+    /// Plans a view of a typed topic. Without a projection values keep their bytes; otherwise `encoder` gives what writes the
+    /// projected columns as rows, or the reason why nothing can.
+    pub fn view_of_table(
+        table: &Arc<Table>,
+        request: &ScanRequest,
+        encoder: &dyn Fn(&Arc<TableSchema>) -> Result<RowEncoder, String>,
+    ) -> Result<ScanPlan, ScanPlanError> {
+        let version = table.current();
+        let schema = topic_schema(version);
+        let (projection, records) = match &request.projection {
+            None => RecordPlan::kept(RecordParts::ALL, &schema),
+            Some(paths) => {
+                let projection = Projection::new(paths, &schema)?;
+                if let Some(system) = projection.inputs().find(|at| *at >= version.fields.len()) {
+                    let column = schema.field(system).name().clone();
+                    return Err(ScanPlanError::SystemColumnInView { column });
+                }
+                let pruned = Arc::new(projection.table(version));
+                let encoder = encoder(&pruned).map_err(|reason| ScanPlanError::NotWritable { reason })?;
+                RecordPlan::rewritten(projection, encoder, &schema)
+            }
+        };
+        let plan = ScanPlan::new(&schema, Some((table, version)), projection, request, Clock::Refused)?;
+        Ok(ScanPlan { schema_id: version.version, table: Some(table.clone()), records: Some(records), ..plan })
     }
 
     fn new(

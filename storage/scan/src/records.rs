@@ -29,9 +29,61 @@ pub struct RecordPlan {
     encoder: Option<RowEncoder>,
     /// Projected columns, in front of the kept ones.
     user: usize,
+    parts: RecordParts,
+}
+
+/// What is shown of a record beside its offset and timestamp; what is not shown is null, or no headers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct RecordParts {
+    pub key: bool,
+    pub value: bool,
+    pub headers: bool,
+}
+
+impl RecordParts {
+    pub const ALL: RecordParts = RecordParts { key: true, value: true, headers: true };
+
+    /// Those among the system columns `names`; `_timestamp` is always shown. The error is a name that is none of them.
+    pub fn named(names: &[String]) -> Result<RecordParts, String> {
+        let mut parts = RecordParts { key: false, value: false, headers: false };
+        for name in names {
+            match name.as_str() {
+                KEY => parts.key = true,
+                VALUE => parts.value = true,
+                HEADERS => parts.headers = true,
+                TIMESTAMP => {}
+                other => return Err(other.to_owned()),
+            }
+        }
+        Ok(parts)
+    }
+}
+
+/// Rows of a scan as Kafka batches.
+#[derive(Debug, Default)]
+pub struct EncodedRecords {
+    pub batches: Vec<Bytes>,
+    /// Rows that the topic's format cannot say; they are left out.
+    pub errored: u64,
+    /// Why the first of them.
+    pub error: Option<String>,
+    /// Offset of the last record.
+    pub last: Option<Offset>,
 }
 
 impl RecordPlan {
+    /// Records as they were produced, or parts of them.
+    pub fn kept(parts: RecordParts, schema: &Schema) -> (Projection, RecordPlan) {
+        (Projection::whole(places_of(&KEPT, schema), schema), RecordPlan { encoder: None, user: 0, parts })
+    }
+
+    /// `projection` written by `encoder`, plus what records keep.
+    pub fn rewritten(projection: Projection, encoder: RowEncoder, schema: &Schema) -> (Projection, RecordPlan) {
+        let user = projection.schema().fields().len();
+        let projection = projection.with_whole(places_of(&KEPT, schema), schema);
+        (projection, RecordPlan { encoder: Some(encoder), user, parts: RecordParts::ALL })
+    }
+
     /// `projection` plus what records keep. `whole`: every column, so that values can keep their bytes.
     pub fn new(
         table: &Table,
@@ -40,9 +92,8 @@ impl RecordPlan {
         whole: bool,
         schema: &Schema,
     ) -> Result<(Projection, RecordPlan), ScanPlanError> {
-        let kept = places_of(&KEPT, schema);
         if whole {
-            return Ok((Projection::whole(kept, schema), RecordPlan { encoder: None, user: 0 }));
+            return Ok(RecordPlan::kept(RecordParts::ALL, schema));
         }
         if let Some(system) = projection.inputs().find(|at| *at >= version.fields.len()) {
             let column = schema.field(system).name().clone();
@@ -55,8 +106,7 @@ impl RecordPlan {
         }
         let encoder = table.encoder(&Arc::new(projection.table(version)));
         let encoder = encoder.map_err(|error| not_writable(error.to_string()))?;
-        let user = projection.schema().fields().len();
-        Ok((projection.with_whole(kept, schema), RecordPlan { encoder: Some(encoder), user }))
+        Ok(RecordPlan::rewritten(projection, encoder, schema))
     }
 }
 
@@ -67,11 +117,11 @@ pub fn encode_records(
     batches: &[ScannedBatch],
     compression: Compression,
     epoch_at: &dyn Fn(Offset) -> Option<LeaderEpoch>,
-) -> Result<Vec<Bytes>, ScanError> {
+) -> Result<EncodedRecords, ScanError> {
     let Some(records) = plan.records() else {
         return Err(ScanError::failed("the plan is not one of records".to_owned()));
     };
-    let mut writer = Writer { open: None, done: Vec::new(), compression, epoch_at };
+    let mut writer = Writer { open: None, done: EncodedRecords::default(), compression, epoch_at };
     for scanned in batches {
         writer.scanned(plan, records, scanned)?;
     }
@@ -82,7 +132,7 @@ pub fn encode_records(
 struct Writer<'a> {
     /// With its base offset.
     open: Option<(i64, BatchBuilder)>,
-    done: Vec<Bytes>,
+    done: EncodedRecords,
     compression: Compression,
     epoch_at: &'a dyn Fn(Offset) -> Option<LeaderEpoch>,
 }
@@ -106,13 +156,20 @@ impl Writer<'_> {
         let mut text = Vec::new();
         for row in 0..batch.num_rows() {
             let offset = sparse.map_or(scanned.first_offset + row as i64, |offsets| offsets.value(row));
-            let mut value = option(values, row);
+            let mut value = option(values, row).filter(|_| records.parts.value);
             if let (Some(rows), Some(_)) = (&encoded, value) {
                 text.clear();
-                rows.value(row, &mut text).map_err(|error| ScanError::failed(error.to_string()))?;
+                if let Err(error) = rows.value(row, &mut text) {
+                    // One row of an older schema must not hold up all behind it.
+                    self.done.errored += 1;
+                    self.done.error.get_or_insert_with(|| format!("offset {offset}: {error}"));
+                    continue;
+                }
                 value = Some(&text);
             }
-            self.record(offset, option(keys, row), value, headers, row, Timestamp(timestamps.value(row)))?;
+            let key = option(keys, row).filter(|_| records.parts.key);
+            let headers = Some(headers).filter(|_| records.parts.headers);
+            self.record(offset, key, value, headers, row, Timestamp(timestamps.value(row)))?;
         }
         Ok(())
     }
@@ -122,7 +179,7 @@ impl Writer<'_> {
         offset: i64,
         key: Option<&[u8]>,
         value: Option<&[u8]>,
-        headers: &ListArray,
+        headers: Option<&ListArray>,
         row: usize,
         timestamp: Timestamp,
     ) -> Result<(), ScanError> {
@@ -137,17 +194,23 @@ impl Writer<'_> {
             (offset, builder.compression(self.compression, None))
         };
         let (base, open) = self.open.get_or_insert_with(new);
-        let items = headers.value(row);
-        let items = items.as_struct();
-        let (names, contents) = (items.column(0).as_string::<i32>(), items.column(1).as_binary::<i32>());
-        let headers: Vec<_> = (0..items.len()).map(|i| (names.value(i).as_bytes(), option(contents, i))).collect();
+        let items = headers.map(|headers| headers.value(row));
+        let headers: Vec<_> = match &items {
+            None => Vec::new(),
+            Some(items) => {
+                let items = items.as_struct();
+                let (names, contents) = (items.column(0).as_string::<i32>(), items.column(1).as_binary::<i32>());
+                (0..items.len()).map(|i| (names.value(i).as_bytes(), option(contents, i))).collect()
+            }
+        };
         let delta = delta(*base).unwrap_or_default();
+        self.done.last = Some(Offset(offset));
         open.append_at(delta, key, value, &headers, timestamp).map_err(|error| ScanError::failed(error.to_string()))
     }
 
     fn close(&mut self) -> Result<(), ScanError> {
         if let Some((_, open)) = self.open.take() {
-            self.done.push(open.build().map_err(|error| ScanError::failed(error.to_string()))?);
+            self.done.batches.push(open.build().map_err(|error| ScanError::failed(error.to_string()))?);
         }
         Ok(())
     }

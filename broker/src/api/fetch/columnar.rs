@@ -18,11 +18,11 @@ use weir_protocol::columnar::{
     AcceptedCodecs, BatchRange, ColumnarError, ColumnarFetch, ColumnarResult, ColumnarTopic, ResultFormat, ScanOrder,
     TAG,
 };
-use weir_protocol::ids::{Offset, TopicId};
-use weir_protocol::records::Compression;
+use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp, TopicId};
+use weir_protocol::records::{Compression, filler_batch};
 use weir_scan::{
-    ResultRows, RowCache, Scan, ScanError, ScanLimits, ScanPlan, ScanPlanError, ScanRequest, ScanResult, SliceCodecs,
-    StoredRows, StreamCodec, UNTYPED, encode_records, encode_stream,
+    EncodedRecords, ResultRows, RowCache, Scan, ScanError, ScanLimits, ScanPlan, ScanPlanError, ScanRequest,
+    ScanResult, SliceCodecs, StoredRows, StreamCodec, UNTYPED, encode_records, encode_stream,
 };
 use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{Partition, ReadLimit};
@@ -33,6 +33,8 @@ use super::{FetchedPartition, TOPIC_IDS_SINCE};
 use crate::api::lookup::TopicRef;
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
+use crate::topics::Topic;
+use crate::views::ViewState;
 
 mod plans;
 
@@ -53,6 +55,12 @@ pub enum ColumnarFetchError {
     RecordsOfUntyped,
     #[error("Order 1 (window order) needs a topic with weir.cluster.by")]
     NotClustered,
+    #[error(
+        "`{view}` is a view: its columns are chosen by weir.view.select and weir.view.where; fetch it without tag {TAG}, or fetch `{source_name}`"
+    )]
+    View { view: String, source_name: String },
+    #[error("the view `{view}` cannot be read: {reason}")]
+    BrokenView { view: String, reason: String },
     #[error("the result cannot be encoded: {reason}")]
     Encode { reason: String },
 }
@@ -68,6 +76,8 @@ impl KafkaError for ColumnarFetchError {
             | ColumnarFetchError::Scan(ScanError::Predicate(_))
             | ColumnarFetchError::NoSuchSchema { .. }
             | ColumnarFetchError::RecordsOfUntyped
+            | ColumnarFetchError::View { .. }
+            | ColumnarFetchError::BrokenView { .. }
             | ColumnarFetchError::NotClustered => ErrorCode::InvalidRequest,
             ColumnarFetchError::Scan(ScanError::Read(error)) => error.error_code(),
             ColumnarFetchError::Scan(ScanError::Failed { .. }) | ColumnarFetchError::Encode { .. } => {
@@ -166,16 +176,24 @@ impl Wishes {
     }
 }
 
+/// How a scan is answered.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// A stream in this codec, or of stored row groups in one of those.
+    Arrow(StreamCodec, SliceCodecs),
+    /// Kafka batches beside a `ColumnarResult`.
+    Records(Compression),
+    /// Kafka batches and nothing else, at this time.
+    View(Compression, Timestamp),
+}
+
 /// A partition that is being scanned.
 pub struct ScanTarget {
     partition: Arc<Partition>,
     plan: Arc<ScanPlan>,
     cpu: CpuPool,
     rows: Arc<RowCache>,
-    codec: StreamCodec,
-    slices: SliceCodecs,
-    /// Answered with Kafka batches, compressed like this.
-    records: Option<Compression>,
+    form: Form,
     asked: u64,
     start: i64,
     visible: ReadLimit,
@@ -197,6 +215,10 @@ impl ScanTarget {
     ) -> Result<ScanTarget, ColumnarFetchError> {
         let typed = {
             let topic_now = broker.topics.by_id(TopicId(topic.topic_id));
+            if let Some((view, name)) = topic_now.as_ref().and_then(|topic| Some((topic.view.as_ref()?, &topic.name))) {
+                let (view, source_name) = (name.clone(), view.source_name.clone());
+                return Err(ColumnarFetchError::View { view, source_name });
+            }
             wishes.check(topic, topic_now.as_ref().and_then(|topic| topic.table()))?
         };
         let kafka = typed.as_ref().is_some_and(|typed| typed.rows == ResultRows::Kafka);
@@ -212,9 +234,13 @@ impl ScanTarget {
             plan,
             cpu: broker.storage.cpu().clone(),
             rows: broker.scan_rows.clone(),
-            codec: wishes.codec(),
-            slices: SliceCodecs { lz4: wishes.codecs.lz4, zstd: wishes.codecs.zstd },
-            records: kafka.then(|| wishes.compression()),
+            form: match kafka {
+                true => Form::Records(wishes.compression()),
+                false => {
+                    let slices = SliceCodecs { lz4: wishes.codecs.lz4, zstd: wishes.codecs.zstd };
+                    Form::Arrow(wishes.codec(), slices)
+                }
+            },
             asked,
             start,
             visible,
@@ -222,6 +248,39 @@ impl ScanTarget {
             scan: None,
             failed: None,
         })
+    }
+
+    /// A plain fetch of a view. Nothing is planned and nothing is read yet.
+    pub fn open_view(
+        broker: &Broker,
+        topic: &Topic,
+        partition: Arc<Partition>,
+        start: i64,
+        visible: ReadLimit,
+    ) -> Option<Result<ScanTarget, ColumnarFetchError>> {
+        let view = topic.view.as_ref()?;
+        let plan = match &view.state {
+            ViewState::Ready(plan) => plan.clone(),
+            ViewState::Broken { reason } => {
+                let (view, reason) = (topic.name.clone(), reason.clone());
+                return Some(Err(ColumnarFetchError::BrokenView { view, reason }));
+            }
+        };
+        // Whoever has read the topic may not know any codec.
+        let codec = topic.settings.compression.map_or(Compression::None, |(codec, _)| codec);
+        Some(Ok(ScanTarget {
+            partition,
+            asked: hash(&(&topic.settings.view, plan.schema_id())),
+            plan,
+            cpu: broker.storage.cpu().clone(),
+            rows: broker.scan_rows.clone(),
+            form: Form::View(codec, Timestamp(broker.wall_clock_ms())),
+            start,
+            visible,
+            max_scan_bytes: broker.settings.scan.max_bytes,
+            scan: None,
+            failed: None,
+        }))
     }
 
     /// Scans on for at most `time`. `max_bytes` counts at the first call.
@@ -234,7 +293,10 @@ impl ScanTarget {
                 ScanLimits { visible: self.visible, max_bytes, at_least_one, max_scan_bytes: self.max_scan_bytes };
             let (plan, partition) = (self.plan.clone(), self.partition.clone());
             let scan = Scan::new(plan, partition, self.cpu.clone(), Offset(self.start), limits).with_cache(&self.rows);
-            if self.records.is_some() { scan } else { scan.with_slices(self.slices) }
+            match self.form {
+                Form::Arrow(_, slices) => scan.with_slices(slices),
+                Form::Records(_) | Form::View(..) => scan,
+            }
         });
         match scan.run(time).await {
             Ok(scan) => self.scan = Some(scan),
@@ -283,37 +345,51 @@ impl ScanTarget {
 
     async fn answer(mut self, key: &PartitionRef) -> FetchedPartition {
         if let Some(error) = self.failed.take() {
-            return refused(key, &ColumnarFetchError::Scan(error));
+            return self.refuse(key, &ColumnarFetchError::Scan(error));
         }
         let ends = self.partition.offsets();
-        let (result, codec) = match self.scan.take() {
+        let is_view = matches!(self.form, Form::View(..));
+        // Aborted rows are gone already.
+        let aborted = || (self.visible == ReadLimit::LastStable).then(Vec::new);
+        let result = match self.scan.take() {
             Some(scan) => match scan.finish() {
-                Ok(result) => (result, self.codec),
-                Err(error) => return refused(key, &ColumnarFetchError::Scan(error)),
+                Ok(result) => result,
+                Err(error) => return self.refuse(key, &ColumnarFetchError::Scan(error)),
             },
             // Its turn did not come: other partitions filled the response.
             None => {
                 let result = ColumnarResult { next_fetch_offset: self.start, ..ColumnarResult::default() };
-                return FetchedPartition { columnar: Some(result), ..super::read::with_ends(key.clone(), &ends) };
+                let columnar = Some(result).filter(|_| !is_view);
+                let aborted = if is_view { aborted() } else { None };
+                return FetchedPartition { columnar, aborted, ..super::read::with_ends(key.clone(), &ends) };
             }
         };
         let (offsets, rows_cached) = (result.offsets, result.counters.rows_cached);
-        let (plan, partition, records) = (self.plan.clone(), self.partition.clone(), self.records);
-        let work = move || match records {
-            None => encode(&result, plan.schema_id(), codec),
-            Some(compression) => encode_batches(&result, &plan, &partition, compression),
+        let (plan, partition, form, start) = (self.plan.clone(), self.partition.clone(), self.form, Offset(self.start));
+        let work = move || match form {
+            Form::Arrow(codec, _) => encode(&result, plan.schema_id(), codec),
+            Form::Records(compression) => encode_batches(&result, &plan, &partition, compression).map(|(done, _)| done),
+            Form::View(compression, now) => encode_view(&result, &plan, &partition, compression, start, now),
         };
         let encoded = self.cpu.run(Priority::Request, work).await;
         match encoded.unwrap_or_else(|error| Err(ColumnarFetchError::Encode { reason: error.to_string() })) {
-            Ok((records, columnar)) => FetchedPartition {
-                // Aborted rows are gone already.
-                aborted: (self.visible == ReadLimit::LastStable).then(Vec::new),
+            Ok((records, counted)) => FetchedPartition {
+                aborted: aborted(),
                 records,
-                columnar: Some(columnar),
+                viewed: is_view.then(|| counted.clone()),
+                columnar: (!is_view).then_some(counted),
                 rows_cached,
                 ..super::read::with_ends(key.clone(), &offsets)
             },
-            Err(error) => refused(key, &error),
+            Err(error) => self.refuse(key, &error),
+        }
+    }
+
+    /// A consumer of a view is told a code and no more, so the reason is for whoever runs the broker.
+    fn refuse(&self, key: &PartitionRef, error: &ColumnarFetchError) -> FetchedPartition {
+        match self.form {
+            Form::View(..) => refused_view(key, error),
+            Form::Arrow(..) | Form::Records(_) => refused(key, error),
         }
     }
 }
@@ -330,6 +406,14 @@ pub fn refused(key: &PartitionRef, error: &ColumnarFetchError) -> FetchedPartiti
     let columnar =
         ColumnarResult { next_fetch_offset: -1, error_message: Some(error.to_string()), ..Default::default() };
     FetchedPartition { columnar: Some(columnar), ..FetchedPartition::failed(key.clone(), error) }
+}
+
+/// The same for a view, without anything that its client did not ask for.
+pub fn refused_view(key: &PartitionRef, error: &ColumnarFetchError) -> FetchedPartition {
+    if !matches!(error.error_code(), ErrorCode::OffsetOutOfRange) {
+        tracing::warn!(topic = ?key.topic, partition = key.partition, %error, "fetch of a view failed");
+    }
+    FetchedPartition::failed(key.clone(), error)
 }
 
 /// What goes into an answer: the chunks of `Records`, and what is said about them.
@@ -372,16 +456,44 @@ fn encode_stored(result: &ScanResult, stored: &StoredRows, schema_id: i32) -> Re
     Ok((vec![stream], columnar))
 }
 
+/// Kafka batches of the matching rows, and the offset of the last one.
 fn encode_batches(
     result: &ScanResult,
     plan: &ScanPlan,
     partition: &Partition,
     compression: Compression,
-) -> Result<Encoded, ColumnarFetchError> {
+) -> Result<(Encoded, Option<Offset>), ColumnarFetchError> {
     let epoch_at = |offset| partition.epoch_at(offset);
-    let records = encode_records(plan, &result.batches, compression, &epoch_at)?;
-    let columnar = summary(result, plan.schema_id(), &records);
-    Ok((records, columnar))
+    let EncodedRecords { batches, errored, error, last } =
+        encode_records(plan, &result.batches, compression, &epoch_at)?;
+    if let Some(error) = error {
+        tracing::warn!(partition = %partition.key(), rows = errored, error, "rows cannot be written in the format of their topic");
+    }
+    let mut columnar = summary(result, plan.schema_id(), &batches);
+    columnar.rows_errored = columnar.rows_errored.saturating_add(errored as i64);
+    columnar.rows_returned = columnar.rows_returned.saturating_sub(errored as i64);
+    Ok(((batches, columnar), last))
+}
+
+/// The same for a view, whose consumers move on by what they are sent: where nothing matched up to the end of what was scanned,
+/// a batch says so that they all skip.
+fn encode_view(
+    result: &ScanResult,
+    plan: &ScanPlan,
+    partition: &Partition,
+    compression: Compression,
+    start: Offset,
+    now: Timestamp,
+) -> Result<Encoded, ColumnarFetchError> {
+    let ((mut batches, counted), last) = encode_batches(result, plan, partition, compression)?;
+    let sent = last.map_or(start, |last| last + 1);
+    if sent < result.next {
+        let covered = Offset(result.next.0 - 1);
+        let epoch = partition.epoch_at(covered).unwrap_or(LeaderEpoch(-1));
+        let filler = filler_batch(covered, epoch, now);
+        batches.push(filler.map_err(|error| ColumnarFetchError::Encode { reason: error.to_string() })?);
+    }
+    Ok((batches, counted))
 }
 
 /// Everything but the batches of a stream.

@@ -87,8 +87,12 @@ pub async fn read(
 ) -> (Vec<FetchedPartition>, Vec<Reservation>) {
     let mut targets = Vec::with_capacity(wanted.len());
     for (key, wanted) in wanted {
-        targets.push(match (open(broker, key, wanted), wishes.of_partition(key)) {
+        targets.push(match (open(broker, key, wanted, plan), wishes.of_partition(key)) {
             (Target::Open { partition, .. }, Some(wish)) => {
+                scan_of(broker, wishes, wish, key, wanted, partition, plan).await
+            }
+            (Target::Scan { scan, .. }, Some(wish)) => {
+                let partition = scan.partition().clone();
                 scan_of(broker, wishes, wish, key, wanted, partition, plan).await
             }
             (plain, _) => plain,
@@ -104,7 +108,12 @@ pub async fn read(
         let answer = match target {
             Target::Answered(answer) => *answer,
             Target::Scan { key, scan, .. } => {
-                answers.push(scan.finish(key).await);
+                let answer = scan.finish(key).await;
+                if version < ZSTD_SINCE && holds_zstd(&answer.records) {
+                    answers.push(FetchedPartition::failed(key.clone(), &ZstdUnsupported { version }));
+                } else {
+                    answers.push(answer);
+                }
                 continue;
             }
             Target::Open { key, wanted, partition } => {
@@ -145,10 +154,11 @@ async fn scan_of<'a>(
     }
 }
 
-fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Target<'a> {
-    let found = lookup::topic(broker, &key.topic).and_then(|topic| lookup::partition(broker, &topic, key.partition));
-    let partition = match found {
-        Ok(partition) => partition,
+fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted, plan: &Plan) -> Target<'a> {
+    let found = lookup::topic(broker, &key.topic)
+        .and_then(|topic| lookup::partition(broker, &topic, key.partition).map(|partition| (topic, partition)));
+    let (topic, partition) = match found {
+        Ok(found) => found,
         Err(error) => {
             // As in Kafka: what is not found has an empty list of aborted transactions, every later error has none.
             let failed = FetchedPartition::failed(key.clone(), &error);
@@ -163,7 +173,11 @@ fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted) -> Targe
         let answer = FetchedPartition { diverging: Some(diverging), ..with_ends(key.clone(), &ends) };
         return Target::Answered(Box::new(answer));
     }
-    Target::Open { key, wanted, partition }
+    match ScanTarget::open_view(broker, &topic, partition.clone(), wanted.offset, plan.limit) {
+        None => Target::Open { key, wanted, partition },
+        Some(Ok(scan)) => Target::Scan { key, wanted, scan: Box::new(scan) },
+        Some(Err(error)) => Target::Answered(Box::new(columnar::refused_view(key, &error))),
+    }
 }
 
 /// The end of the reader's last epoch, if it lies before the reader's position: the reader holds records that are gone.

@@ -24,7 +24,7 @@ use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
 use kafka_protocol::messages::*;
 
-use super::topics::correct_cluster;
+use super::topics::{correct_cluster, may_show};
 use super::{Access, CLUSTER_REFUSED, Guarded, Verdict, take_refused};
 use crate::api::config_resource::{GROUP, TOPIC};
 use crate::error_code::ErrorCode;
@@ -81,7 +81,11 @@ macro_rules! alter_configs {
 
             fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, $response> {
                 let operation = Operation::AlterConfigs;
-                let may = |kind, name: &str| may_config(access, operation, kind, name);
+                let may = |kind, name: &str| {
+                    let view = access.broker.topics.get(name).filter(|_| kind == TOPIC);
+                    let source = view.as_ref().and_then(|topic| topic.view.as_ref()).map(|view| view.source_name.as_str());
+                    may_config(access, operation, kind, name) && may_show(access, source)
+                };
                 let refused = take_refused(&mut self.resources, |r| may(r.resource_type, &r.resource_name));
                 Verdict::without(refused, move |answer: &mut Self::Response, refused| {
                     answer.responses.extend(refused.into_iter().map(|resource| {

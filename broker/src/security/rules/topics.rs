@@ -6,13 +6,14 @@
 //! | Fetch | Read Topic (a replica: ClusterAction) | per partition |
 //! | ListOffsets, OffsetForLeaderEpoch | Describe Topic | per partition |
 //! | Metadata, DescribeTopicPartitions | Describe Topic; to create: Create Cluster or Topic | per topic, or left out of "all" |
-//! | CreateTopics | Create Cluster or Topic | per topic |
+//! | CreateTopics | Create Cluster or Topic; of a view also Read Topic of its source | per topic |
 //! | DeleteTopics, DeleteRecords | Delete Topic | per topic, partition |
 //! | CreatePartitions | Alter Topic | per topic |
 //! | DescribeProducers | Read Topic | per partition |
 use std::collections::HashSet;
 
 use kafka_protocol::messages::create_partitions_response::CreatePartitionsTopicResult;
+use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::create_topics_response::CreatableTopicResult;
 use kafka_protocol::messages::delete_records_response::{DeleteRecordsPartitionResult, DeleteRecordsTopicResult};
 use kafka_protocol::messages::delete_topics_response::DeletableTopicResult;
@@ -229,7 +230,13 @@ impl Guarded for CreateTopicsRequest {
     }
 
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, CreateTopicsResponse> {
-        let refused = take_refused(&mut self.topics, |topic| may_create(access, &topic.name));
+        let source = |topic: &CreatableTopic| {
+            let config = topic.configs.iter().find(|config| config.name.as_str() == VIEW_SOURCE);
+            config.and_then(|config| config.value.as_ref()).map(|source| source.trim().to_owned())
+        };
+        let refused = take_refused(&mut self.topics, |topic| {
+            may_create(access, &topic.name) && may_show(access, source(topic).as_deref())
+        });
         Verdict::completed(move |answer: &mut Self::Response| {
             for topic in answer.topics.iter_mut().filter(|topic| topic.error_code == 0) {
                 let may = access.would_allow(Operation::DescribeConfigs, ResourceType::Topic, &topic.name);
@@ -252,6 +259,13 @@ impl Guarded for CreateTopicsRequest {
             }
         })
     }
+}
+
+const VIEW_SOURCE: &str = "weir.view.source";
+
+/// A view shows records of its source to its own readers: whoever makes or changes it must be able to read them (AUTH-1).
+pub(super) fn may_show(access: &Access, source: Option<&str>) -> bool {
+    source.is_none_or(|source| source.is_empty() || access.topic(Operation::Read, source))
 }
 
 /// First version of CreateTopics that answers with the topic's configs.

@@ -270,7 +270,7 @@ async fn matching_rows_become_records_with_their_offsets_keys_timestamps_and_hea
         let plan = Arc::new(plan(paths, predicate).unwrap());
         let result = log.all(&plan).await;
         let epoch = |offset| log.partition.epoch_at(offset);
-        records_of(&encode_records(&plan, &result.batches, Compression::Lz4, &epoch).unwrap())
+        records_of(&encode_records(&plan, &result.batches, Compression::Lz4, &epoch).unwrap().batches)
     };
     let same = read(None, Some("id = 7")).await;
     let bytes = "{ \"id\": 7, \"city\": \"c1\", \"at\": {\"x\": 1, \"y\": 7}, \"more\": 1 }";
