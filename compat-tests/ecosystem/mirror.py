@@ -50,6 +50,8 @@ class Side:
         self.producer = Producer({"bootstrap.servers": bootstrap, "enable.idempotence": True, "linger.ms": 5, "log_level": 0,
                                   "message.timeout.ms": 300_000, "reconnect.backoff.max.ms": 200})
         self.problems, self.sent = [], 0
+        # Of today, or retention would delete them.
+        self.first_ms = int(time.time() * 1000) - 3_600_000
 
     def write(self, rows: int) -> None:
         for _ in range(rows):
@@ -58,7 +60,7 @@ class Side:
             key = None if number % 7 == 0 else f"key{number}".encode()
             value = None if number % 11 == 0 and key else f"{self.name}-{number}".encode()
             headers = [("n", str(number).encode()), ("empty", b"")] if number % 3 == 0 else []
-            record = (key, value, headers, 1_700_000_000_000 + number)
+            record = (key, value, headers, self.first_ms + number)
             self.written[number % PARTITIONS].append(record)
             self.producer.produce("orders", value, key, number % PARTITIONS, headers=headers, timestamp=record[3],
                                   on_delivery=lambda error, _: error and self.problems.append(str(error)))
@@ -96,15 +98,18 @@ def settings(kafka: str, weir: str) -> dict:
     return {
         "clusters": "kafka, weir", "kafka.bootstrap.servers": kafka, "weir.bootstrap.servers": weir,
         "kafka->weir.enabled": "true", "weir->kafka.enabled": "true", "topics": "orders", "groups": GROUP,
-        "exactly.once.source.support": "enabled", "dedicated.mode.enable.internal.rest": "true",
+        # What is told without the name of a cluster does not reach the workers.
+        **{f"{cluster}.{name}": value for cluster in ("kafka", "weir") for name, value in {
+            "exactly.once.source.support": "enabled", "offset.flush.interval.ms": 500, "scheduled.rebalance.max.delay.ms": 1000,
+            "session.timeout.ms": 6000, "heartbeat.interval.ms": 1000, "consumer.isolation.level": "read_committed"}.items()},
+        "dedicated.mode.enable.internal.rest": "true",
         "listeners": f"http://127.0.0.1:{free_port()}", "plugin.discovery": "only_scan",
         "replication.factor": 1, "checkpoints.topic.replication.factor": 1, "heartbeats.topic.replication.factor": 1,
         "offset-syncs.topic.replication.factor": 1, "offset.storage.replication.factor": 1,
         "status.storage.replication.factor": 1, "config.storage.replication.factor": 1,
         "refresh.topics.interval.seconds": 5, "refresh.groups.interval.seconds": 2, "sync.group.offsets.enabled": "true",
         "emit.checkpoints.interval.seconds": 1, "sync.group.offsets.interval.seconds": 1, "offset.lag.max": 10,
-        "offset.flush.interval.ms": 500, "reconnect.backoff.max.ms": 200, "tasks.max": 1,
-        "scheduled.rebalance.max.delay.ms": 1000, "session.timeout.ms": 6000, "heartbeat.interval.ms": 1000,
+        "reconnect.backoff.max.ms": 200, "tasks.max": 1,
     }
 
 

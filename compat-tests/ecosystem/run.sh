@@ -3,6 +3,7 @@
 #
 #   run.sh build
 #   run.sh streams BOOTSTRAP STATE_DIR         the application of StreamsApp.java
+#   run.sh history BOOTSTRAP NAME PARTITIONS FIRST_NUMBER SEED
 #   run.sh connect-standalone WORKER.properties CONNECTOR.properties...
 #   run.sh connect-distributed WORKER.properties
 #   run.sh mirror-maker MM2.properties
@@ -37,11 +38,12 @@ shift || true
 case $command in
   build) exit 0 ;;
   streams) class=dev.weir.ecosystem.StreamsApp ;;
+  history) class=dev.weir.ecosystem.HistoryClient ;;
   connect-standalone) class=org.apache.kafka.connect.cli.ConnectStandalone ;;
   connect-distributed) class=org.apache.kafka.connect.cli.ConnectDistributed ;;
   mirror-maker) class=org.apache.kafka.connect.mirror.MirrorMaker ;;
   *)
-    sed -n '4,8s/^# *//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '4,9s/^# *//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac

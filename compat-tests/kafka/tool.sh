@@ -27,8 +27,20 @@ case ${tool#kafka-} in
   reassign-partitions) class=org.apache.kafka.tools.reassign.ReassignPartitionsCommand ;;
   metadata-quorum) class=org.apache.kafka.tools.MetadataQuorumCommand ;;
   dump-log) class=org.apache.kafka.tools.DumpLogSegments ;;
+  client-metrics) class=org.apache.kafka.tools.ClientMetricsCommand ;;
+  console-share-consumer) class=org.apache.kafka.tools.consumer.ConsoleShareConsumer ;;
+  delegation-tokens) class=org.apache.kafka.tools.DelegationTokenCommand ;;
+  e2e-latency) class=org.apache.kafka.tools.EndToEndLatency ;;
+  replica-verification) class=org.apache.kafka.tools.ReplicaVerificationTool ;;
+  share-groups) class=org.apache.kafka.tools.consumer.group.ShareGroupCommand ;;
+  share-consumer-perf-test) class=org.apache.kafka.tools.ShareConsumerPerformance ;;
+  storage) class=kafka.tools.StorageTool ;;
+  streams-application-reset) class=org.apache.kafka.tools.StreamsResetter ;;
+  streams-groups) class=org.apache.kafka.tools.streams.StreamsGroupCommand ;;
+  verifiable-consumer) class=org.apache.kafka.tools.VerifiableConsumer ;;
+  verifiable-producer) class=org.apache.kafka.tools.VerifiableProducer ;;
   *)
-    echo "tool.sh: unknown tool '$tool'; known: $(sed -n 's/^  \([a-z-]*\)) class=.*/\1/p' "${BASH_SOURCE[0]}" | tr '\n' ' ')" >&2
+    echo "tool.sh: unknown tool '$tool'; known: $(sed -n 's/^  \([a-z0-9-]*\)) class=.*/\1/p' "${BASH_SOURCE[0]}" | tr '\n' ' ')" >&2
     exit 2
     ;;
 esac

@@ -113,4 +113,8 @@ pub const LIST: &[Allowed] = &[
         "the empty group id exists in Kafka for clients before 2.2; weir has no such group"),
     allow("offset_commit_errors", "empty group id", "error_code", Some("0"), Some("24"),
         "the empty group id exists in Kafka for clients before 2.2; weir has no such group"),
+    allow("txn_lists", "open for an hour", "transaction_states", None, None,
+        "Kafka takes an id without a transaction for one that has been open since 1969; weir lists what is open for so long"),
+    allow("txn_life", "again", "log_append_time_ms", Some("\"<clock>\""), Some("-1"),
+        "for a duplicate Kafka tells the batch's own time as if it were the append time; weir answers as it did at first"),
 ];

@@ -6,6 +6,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 /// Offset of the CRC field; the CRC covers everything after it.
 const CRC_AT: usize = 17;
 const CRC_FROM: usize = 21;
+/// Bits of the attributes.
+const TRANSACTIONAL: i16 = 0x10;
+const CONTROL: i16 = 0x20;
 
 /// One record to be put into a batch.
 #[derive(Debug, Clone)]
@@ -70,6 +73,12 @@ impl Batch {
     /// The same batch from an idempotent producer.
     pub fn by_producer(mut self, id: i64, epoch: i16, sequence: i32) -> Batch {
         (self.producer_id, self.producer_epoch, self.base_sequence) = (id, epoch, sequence);
+        self
+    }
+
+    /// The same batch as part of a transaction.
+    pub fn in_transaction(mut self) -> Batch {
+        self.attributes |= TRANSACTIONAL;
         self
     }
 
@@ -181,8 +190,13 @@ pub fn describe(mut bytes: &[u8]) -> serde_json::Value {
         let mut batch = serde_json::json!({
             "base_offset": base_offset, "length": length, "magic": magic, "attributes": attributes,
             "last_offset_delta": last_offset_delta, "max_timestamp": max_timestamp, "count": count,
-            "crc": if right { "right" } else { "wrong" }, "content": crc32c::crc32c(&bytes[61..total]),
+            "crc": if right { "right" } else { "wrong" },
         });
+        // The value of a marker has the coordinator's epoch, which is the broker's own; the type is in the key.
+        match bytes[61..total].get(7..9) {
+            Some(kind) if attributes & CONTROL != 0 => batch["control"] = i16::from_be_bytes([kind[0], kind[1]]).into(),
+            _ => batch["content"] = crc32c::crc32c(&bytes[61..total]).into(),
+        }
         if (producer_id, producer_epoch, base_sequence) != (-1, -1, -1) {
             batch["producer_id"] = producer_id.into();
             batch["producer_epoch"] = producer_epoch.into();

@@ -92,9 +92,12 @@ impl Normaliser {
                 Some(self.numbered("member", &id))
             }
             ("producer_id", Some(n), _) if n >= 0 => Some(self.numbered("producer", &n.to_string())),
-            ("timestamp" | "max_timestamp" | "log_append_time_ms", Some(n), _) if n >= CLOCK_FROM => {
-                Some(symbol("clock"))
-            }
+            (
+                "timestamp" | "max_timestamp" | "log_append_time_ms" | "last_timestamp" | "transaction_start_time_ms",
+                Some(n),
+                _,
+            ) if n >= CLOCK_FROM => Some(symbol("clock")),
+            ("coordinator_epoch", Some(n), _) if n >= 0 => Some(symbol("epoch")),
             (_, _, Some(text)) if TEXTS.contains(&field) => Some(Value::String(self.without_numbers(&text))),
             (_, _, Some(text)) if text.contains(&self.prefix) => Some(Value::String(text.replace(&self.prefix, "~"))),
             _ => None,
@@ -146,7 +149,7 @@ fn bytes_of(hex: &str) -> Vec<u8> {
 
 /// Sorts objects by their names and numbers; a list without any keeps its order.
 fn sort(items: &mut [Value]) {
-    const NAMES: [&str; 6] = ["name", "topic", "topic_name", "group_id", "key", "resource_name"];
+    const NAMES: [&str; 7] = ["name", "topic", "topic_name", "group_id", "key", "resource_name", "transactional_id"];
     const NUMBERS: [&str; 5] = ["partition_index", "partition", "index", "api_key", "node_id"];
     let identity = |item: &Value| {
         let name = NAMES.iter().find_map(|field| item.get(field)?.as_str().map(str::to_owned));

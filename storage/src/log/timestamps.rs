@@ -110,10 +110,8 @@ fn in_bytes(bytes: &Bytes, wanted: Wanted, log_start: Offset) -> Option<Timestam
     for batch in batches(bytes) {
         // Damage was ruled out when the bytes were read; a record that does not decode is passed over.
         let Ok(weir_protocol::records::BatchSlice { header, bytes: batch, .. }) = batch else { continue };
-        if header.max_timestamp < wanted.bound().0
-            || header.next_offset() <= log_start
-            || header.attributes.is_control()
-        {
+        // Markers count, as in Kafka: after a commit the largest timestamp is the marker's.
+        if header.max_timestamp < wanted.bound().0 || header.next_offset() <= log_start {
             continue;
         }
         if let Some(found) = in_batch(&header, batch, wanted, log_start) {

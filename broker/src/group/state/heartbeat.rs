@@ -83,11 +83,12 @@ impl Group {
         instance: Option<&str>,
         generation: Generation,
     ) -> Result<(), GroupError> {
-        if self.phase == Phase::Dead {
-            return Err(GroupError::CoordinatorNotAvailable);
-        }
-        if generation.0 < 0 && id.is_empty() && instance.is_none() {
-            return Ok(());
+        match self.phase {
+            Phase::Dead => return Err(GroupError::CoordinatorNotAvailable),
+            // As for other commits: without members, whoever claims no generation may commit.
+            Phase::Empty if generation.0 < 0 => return Ok(()),
+            _ if generation.0 < 0 && id.is_empty() && instance.is_none() => return Ok(()),
+            _ => {}
         }
         self.check_member(id, instance)?;
         if generation != self.generation() {

@@ -13,6 +13,8 @@ mod producers;
 mod replicas;
 mod sessions;
 mod topics;
+mod transactions;
+mod txn_offsets;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -94,6 +96,15 @@ scenarios![
     replicas::update_features,
     replicas::alter_replica_log_dirs,
     replicas::list_config_resources,
+    transactions::txn_coordinators,
+    transactions::txn_init_producer,
+    transactions::txn_life_v1,
+    transactions::txn_life_v2,
+    transactions::txn_errors,
+    transactions::txn_lists,
+    txn_offsets::txn_offsets_v1,
+    txn_offsets::txn_offsets_v2,
+    txn_offsets::txn_offset_errors,
 ];
 
 /// The topic whose partition has changed its leader epoch once; see [`prepare`].
