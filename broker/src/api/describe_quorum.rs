@@ -67,7 +67,8 @@ fn quorum(broker: &Broker, version: i16) -> PartitionData {
 fn node(broker: &Broker, ctx: &RequestContext) -> Node {
     let advertised = ctx.advertised();
     let listener = Listener::default()
-        .with_name(wire(ctx.listener.name.as_str()))
+        // The tools take names in capitals alone, as Kafka spells them.
+        .with_name(wire(ctx.listener.name.as_str().to_uppercase()))
         .with_host(wire(advertised.host.as_str()))
         .with_port(advertised.port);
     Node::default().with_node_id(BrokerId(broker.node_id())).with_listeners(vec![listener])
