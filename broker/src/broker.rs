@@ -210,6 +210,7 @@ impl Broker {
         tokio::spawn(forget_deleted_topics(Arc::downgrade(&topics)));
         registry.set_guard(Arc::new(TableGuard::new(&topics)));
         topics.follow_subjects().await;
+        topics.register_views();
         let security = Security::open(&config.security, meta.clone()).await?;
         let offsets = offsets_configs(&config).map_err(TopicError::from)?;
         let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;

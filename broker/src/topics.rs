@@ -411,7 +411,7 @@ impl Topics {
         configs.validate()?;
         let settings = configs.resolve();
         if settings.view.is_some() {
-            return views::plan(snapshot, name, partitions, configs, settings);
+            return views::plan(snapshot, &self.schemas, name, partitions, configs, settings);
         }
         let wanted = partitions.unwrap_or(self.default_partitions);
         check_count(snapshot, name, wanted, wanted)?;
@@ -457,7 +457,11 @@ impl Topics {
         });
         let mut results = Vec::with_capacity(outcomes.len());
         for outcome in outcomes {
-            results.push(outcome.await.unwrap_or_else(|_| Err(MetaError::Closed.into())));
+            let created = outcome.await.unwrap_or_else(|_| Err(MetaError::Closed.into()));
+            results.push(match created {
+                Ok(topic) if topic.view.is_some() => self.complete_view(topic).await,
+                other => other,
+            });
         }
         results
     }
@@ -613,7 +617,7 @@ impl Topics {
         configs.validate()?;
         let settings = configs.resolve();
         if topic.view.is_some() || settings.view.is_some() {
-            return views::replan(&self.snapshot.load(), topic, configs, settings);
+            return views::replan(&self.snapshot.load(), &self.schemas, topic, configs, settings);
         }
         let table = match topic.is_internal() {
             true => TopicTable::default(),

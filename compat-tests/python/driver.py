@@ -37,7 +37,7 @@ def adapter(name: str, bootstrap: str):
 
 
 def run_checks(report: Report, ctx) -> None:
-    from suite import admin_checks, checks, txn_checks
+    from suite import admin_checks, checks, txn_checks, view_checks
 
     client = ctx.client
     for codec in client.codecs:
@@ -65,6 +65,9 @@ def run_checks(report: Report, ctx) -> None:
     if hasattr(client, "transactional"):
         for name, body in txn_checks.CHECKS.items():
             report.run(name, body, ctx)
+    if ctx.broker == "weir" and hasattr(client, "drain"):
+        for name, body in view_checks.CHECKS.items():
+            report.run(name, body, ctx)
     for name, body in admin_checks.CHECKS.items():
         if name in client.lacks or (name == "admin-groups" and not made):
             continue
@@ -75,6 +78,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--client", default="confluent-kafka")
     parser.add_argument("--bootstrap", default=os.environ.get("WEIRTEST_BOOTSTRAP", "127.0.0.1:9092"))
+    parser.add_argument("--http", default="127.0.0.1:9644", help="where the broker's metrics are")
     parser.add_argument("--data", type=Path)
     parser.add_argument("--rows", type=int, default=20_000)
     parser.add_argument("--full", metavar="CODEC")
@@ -106,7 +110,7 @@ def main() -> int:
 
     from suite.checks import Context
     client = adapter(arguments.client, arguments.bootstrap)
-    ctx = Context(client, arguments.bootstrap, arguments.broker, rows, all_rows, arguments.full, run)
+    ctx = Context(client, arguments.bootstrap, arguments.broker, rows, all_rows, arguments.full, run, arguments.http)
     try:
         run_checks(report, ctx)
         return report.finish(client.version())

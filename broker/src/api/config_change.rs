@@ -182,7 +182,11 @@ async fn apply(broker: &Broker, topic: &str, validate_only: bool, change: Change
         let current = broker.topics.get(topic).ok_or_else(|| TopicError::Unknown { name: topic.to_owned() })?;
         broker.topics.plan_configs(&current, change.of_topic(&current.configs)?)?;
     } else {
-        broker.topics.alter_configs(topic, |current| change.of_topic(current)).await?;
+        let altered = broker.topics.alter_configs(topic, |current| change.of_topic(current)).await?;
+        match altered.view {
+            Some(_) => broker.topics.register_view(topic).await?,
+            None => broker.topics.register_views(),
+        }
         tracing::info!(topic, "topic configs changed");
     }
     Ok(())

@@ -36,6 +36,8 @@ impl RegistrationGuard for TableGuard {
         for topic in topics.bound_to(subject) {
             follow(&topics, &topic, registered).await;
         }
+        // In the background: this is part of a registration.
+        topics.register_views();
     }
 }
 

@@ -1,14 +1,24 @@
 //! Schemas of writers, out of the Schema Registry of this process.
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 
-use weir_registry::{Format, Registry, RegistryError, ResolvedSchema, VersionSelector};
+use parking_lot::Mutex;
+use weir_registry::{
+    Compatibility, Format, Registration, Registry, RegistryError, ResolvedSchema, SchemaDefinition, SubjectConfig,
+    VersionSelector,
+};
 use weir_table::table::{FormatKind, WriterSchema, WriterSchemas};
+
+/// Schemas of views whose ids are remembered; others are registered again, which finds them.
+const OWN_MAX: usize = 1_000;
 
 /// What tables ask of the Schema Registry. Everything is in memory, so nothing waits.
 #[derive(Clone, Default)]
 pub struct Schemas {
     registry: Option<Arc<Registry>>,
+    /// Ids of schemas that this process registered for views, by subject and text.
+    own: Arc<Mutex<HashMap<(String, String), i32>>>,
 }
 
 impl fmt::Debug for Schemas {
@@ -19,7 +29,7 @@ impl fmt::Debug for Schemas {
 
 impl Schemas {
     pub fn of(registry: Arc<Registry>) -> Schemas {
-        Schemas { registry: Some(registry) }
+        Schemas { registry: Some(registry), own: Arc::default() }
     }
 
     /// The newest schema of a subject; `None`: nothing is registered under it. The error is for people.
@@ -30,6 +40,43 @@ impl Schemas {
             Err(RegistryError::SubjectNotFound { .. } | RegistryError::VersionNotFound { .. }) => Ok(None),
             Err(error) => Err(error.to_string()),
         }
+    }
+}
+
+impl Schemas {
+    /// The id of this text under a subject, if this process registered it or if it is the newest one there.
+    pub fn id_of(&self, subject: &str, text: &str, format: FormatKind) -> Option<i32> {
+        if let Some(id) = self.own.lock().get(&(subject.to_owned(), text.to_owned())) {
+            return Some(*id);
+        }
+        let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
+        let newest = self.latest(subject, format).ok()??;
+        (parse(&newest.text)? == parse(text)?).then_some(newest.id?)
+    }
+
+    /// Registers the schema of a view. The error is for people. Locks the registry's changes: whoever holds what its
+    /// guard needs must not call it.
+    pub async fn register(&self, subject: &str, text: &str) -> Result<(), String> {
+        let registry = self.registry.as_ref().ok_or("this broker has no Schema Registry")?;
+        let definition = SchemaDefinition {
+            schema_type: Format::Avro,
+            schema: text.to_owned(),
+            references: Vec::new(),
+            metadata: None,
+            rule_set: None,
+        };
+        // It follows the view's columns, whatever they were before; each row says which schema it has.
+        let free = SubjectConfig { compatibility: Some(Compatibility::None), ..SubjectConfig::default() };
+        let failed = |error: RegistryError| error.to_string();
+        registry.set_config(Some(subject), free).await.map_err(failed)?;
+        let registered = registry.register(subject, Registration::of(definition)).await.map_err(failed)?;
+        let id = i32::try_from(registered.id).map_err(|error| error.to_string())?;
+        let mut own = self.own.lock();
+        if own.len() >= OWN_MAX {
+            own.clear();
+        }
+        own.insert((subject.to_owned(), text.to_owned()), id);
+        Ok(())
     }
 }
 

@@ -24,12 +24,13 @@ impl Topic {
 /// A view as it would be made.
 pub(super) fn plan(
     snapshot: &Snapshot,
+    schemas: &Schemas,
     name: &str,
     partitions: Option<i32>,
     configs: TopicConfigs,
     settings: TopicSettings,
 ) -> Result<Topic, TopicError> {
-    let (view, source) = bound(snapshot, &settings, None)?;
+    let (view, source) = bound(snapshot, schemas, name, &settings, None)?;
     if let Some(wanted) = partitions.filter(|wanted| *wanted != source.partitions) {
         let (source_name, partitions) = (source.name.clone(), source.partitions);
         return Err(ViewError::Partitions { source_name, partitions, wanted }.into());
@@ -41,6 +42,7 @@ pub(super) fn plan(
 /// A topic with other configs, if it is or was to be a view.
 pub(super) fn replan(
     snapshot: &Snapshot,
+    schemas: &Schemas,
     topic: &Topic,
     configs: TopicConfigs,
     settings: TopicSettings,
@@ -52,12 +54,12 @@ pub(super) fn replan(
     }
     // Other settings of the same expressions still mean the same columns.
     let same = settings.view == topic.settings.view;
-    let (view, source) = bound(snapshot, &settings, Some(&**before).filter(|_| same))?;
+    let (view, source) = bound(snapshot, schemas, &topic.name, &settings, Some(&**before).filter(|_| same))?;
     Ok(Topic { configs, settings, ..topic.as_view_of(&source, view) })
 }
 
 /// A view at start: nothing stops it.
-pub(super) fn reload(snapshot: &Snapshot, topic: Topic, stored: &StoredView, _schemas: &Schemas) -> Topic {
+pub(super) fn reload(snapshot: &Snapshot, topic: Topic, stored: &StoredView, schemas: &Schemas) -> Topic {
     let source_name = topic.settings.view.as_ref().map(|view| view.source.clone()).unwrap_or_default();
     let broken = |reason: String| {
         tracing::error!(view = topic.name, source = source_name, reason, "the view cannot be read");
@@ -75,7 +77,8 @@ pub(super) fn reload(snapshot: &Snapshot, topic: Topic, stored: &StoredView, _sc
         return Topic { view: Some(Arc::new(view)), ..topic };
     };
     let view = match &topic.settings.view {
-        Some(settings) => views::bind(settings, source, Some(&known)).unwrap_or_else(|error| broken(error.to_string())),
+        Some(settings) => views::bind(&topic.name, settings, source, Some(&known), schemas)
+            .unwrap_or_else(|error| broken(error.to_string())),
         None => broken("its settings are not valid".to_owned()),
     };
     topic.as_view_of(source, view)
@@ -83,12 +86,14 @@ pub(super) fn reload(snapshot: &Snapshot, topic: Topic, stored: &StoredView, _sc
 
 fn bound(
     snapshot: &Snapshot,
+    schemas: &Schemas,
+    name: &str,
     settings: &TopicSettings,
     before: Option<&View>,
 ) -> Result<(View, Arc<Topic>), TopicError> {
     let Some(settings) = &settings.view else { return Err(ViewError::NoSource { source_name: String::new() }.into()) };
     let source = source_of(snapshot, settings)?;
-    Ok((views::bind(settings, &source, before)?, source))
+    Ok((views::bind(name, settings, &source, before, schemas)?, source))
 }
 
 fn source_of(snapshot: &Snapshot, settings: &ViewSettings) -> Result<Arc<Topic>, ViewError> {
@@ -127,11 +132,81 @@ impl Topics {
     pub(super) fn following(&self, source: &Topic) -> Result<Vec<Arc<Topic>>, ViewError> {
         let follow = |topic: Arc<Topic>| {
             let (Some(before), Some(settings)) = (&topic.view, &topic.settings.view) else { return Ok(topic) };
-            let view = views::bind(settings, source, Some(before));
+            let view = views::bind(&topic.name, settings, source, Some(before), &self.schemas);
             let failed =
                 |error: ViewError| ViewError::CannotFollow { view: topic.name.clone(), reason: error.to_string() };
             Ok(Arc::new(topic.as_view_of(source, view.map_err(failed)?)))
         };
         self.views_of(source).into_iter().map(follow).collect()
+    }
+
+    /// Registers the schema of a view that has none yet, and lets the view be read. Call it without the lock of changes: a
+    /// registration may come here too, and holds what this waits for.
+    pub async fn register_view(&self, name: &str) -> Result<(), TopicError> {
+        let wanted = |topics: &Topics| match topics.get(name)?.view.as_ref()?.state.clone() {
+            ViewState::Unregistered { subject, text } => Some((subject, text)),
+            ViewState::Ready(_) | ViewState::Broken { .. } => None,
+        };
+        let Some((subject, text)) = wanted(self) else { return Ok(()) };
+        let registered = self.schemas.register(&subject, &text).await;
+        let _one_at_a_time = self.changes.lock().await;
+        // It may have changed, or gone: whoever did that comes here as well.
+        if wanted(self).is_none_or(|now| now.1 != text) {
+            return Ok(());
+        }
+        let Some(topic) = self.get(name) else { return Ok(()) };
+        let (Some(before), Some(settings)) = (&topic.view, &topic.settings.view) else { return Ok(()) };
+        let failed = |reason: String| ViewError::Schema { reason };
+        let bound = match (registered, self.by_id(before.source)) {
+            (Ok(()), Some(source)) => {
+                views::bind(name, settings, &source, Some(before), &self.schemas).and_then(|view| match &view.state {
+                    ViewState::Unregistered { subject, .. } => {
+                        Err(failed(format!("another schema is the newest of subject `{subject}`")))
+                    }
+                    ViewState::Ready(_) | ViewState::Broken { .. } => Ok(topic.as_view_of(&source, view)),
+                })
+            }
+            (Ok(()), None) => Ok(topic.with_table(TopicTable::default())),
+            (Err(reason), _) => Err(failed(reason)),
+        };
+        match bound {
+            Ok(next) => self.publish_all(&Arc::new(next), &[]),
+            Err(error) => {
+                let state = ViewState::Broken { reason: error.to_string() };
+                let view = View { state, ..View::clone(before) };
+                let next = Topic { view: Some(Arc::new(view)), ..topic.with_table(TopicTable::default()) };
+                self.publish_all(&Arc::new(next), &[]);
+                return Err(error.into());
+            }
+        }
+        Ok(())
+    }
+
+    /// A view that was just made is there as a whole, or not at all.
+    pub(super) async fn complete_view(&self, topic: Arc<Topic>) -> Result<Arc<Topic>, TopicError> {
+        if let Err(error) = self.register_view(&topic.name).await {
+            // It was not told to anybody; if it cannot be deleted either, it says that it cannot be read.
+            if let Err(error) = self.delete(&topic).await {
+                tracing::warn!(view = topic.name, %error, "a view that could not be completed is left");
+            }
+            return Err(error);
+        }
+        Ok(self.get(&topic.name).unwrap_or(topic))
+    }
+
+    /// The same for each view that needs it, in the background: the change that made them so has been answered, or is part
+    /// of a registration that must end first.
+    pub fn register_views(self: &Arc<Self>) {
+        let unregistered = |topic: &Arc<Topic>| {
+            topic.view.as_ref().is_some_and(|view| matches!(view.state, ViewState::Unregistered { .. }))
+        };
+        for topic in self.all().into_iter().filter(unregistered) {
+            let this = self.clone();
+            tokio::spawn(async move {
+                if let Err(error) = this.register_view(&topic.name).await {
+                    tracing::error!(view = topic.name, %error, "the view cannot be read");
+                }
+            });
+        }
     }
 }

@@ -1,17 +1,26 @@
 //! From settings and source to the plan of a view. No IO.
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use weir_registry::Registry;
 use weir_scan::{RecordParts, ScanPlan, ScanRequest};
-use weir_table::table::FormatKind;
+use weir_table::schema::FieldId;
+use weir_table::table::{FormatKind, RowFormat, WriterSchema};
 use weir_table::{RowEncoder, Table, TableSchema};
 
-use super::{View, ViewError, ViewSettings, ViewState};
-use crate::tables::Typing;
+use super::{View, ViewError, ViewSettings, ViewState, avro};
+use crate::tables::{Schemas, Typing};
 use crate::topics::Topic;
 
-/// The view that `settings` make of `source`. `before`: what its expressions meant until now.
-pub fn bind(settings: &ViewSettings, source: &Topic, before: Option<&View>) -> Result<View, ViewError> {
+/// The view `name` that `settings` make of `source`. `before`: what its expressions meant until now.
+pub fn bind(
+    name: &str,
+    settings: &ViewSettings,
+    source: &Topic,
+    before: Option<&View>,
+    schemas: &Schemas,
+) -> Result<View, ViewError> {
     let source_name = || source.name.clone();
     if source.is_internal() {
         return Err(ViewError::BadSource { source_name: source_name(), kind: "an internal topic" });
@@ -19,15 +28,20 @@ pub fn bind(settings: &ViewSettings, source: &Topic, before: Option<&View>) -> R
     if source.view.is_some() {
         return Err(ViewError::BadSource { source_name: source_name(), kind: "a view itself" });
     }
-    let (plan, columns) = match &source.table.typing {
+    let (state, columns) = match &source.table.typing {
         Typing::Waiting { reason } => {
             return Err(ViewError::Waiting { source_name: source_name(), reason: reason.clone() });
         }
-        Typing::Untyped => (of_records(settings, source)?, BTreeMap::new()),
+        Typing::Untyped => (ViewState::Ready(Arc::new(of_records(settings, source)?)), BTreeMap::new()),
         Typing::Typed(table) => {
-            let plan = of_table(settings, table)?;
+            let encoder = Encoder { view: name, table, schemas, unregistered: Cell::new(None) };
+            let plan = of_table(settings, table, &encoder)?;
             let columns = used(settings, &plan, table.current());
-            (plan, columns)
+            let state = match encoder.unregistered.take() {
+                None => ViewState::Ready(Arc::new(plan)),
+                Some((subject, text)) => ViewState::Unregistered { subject, text },
+            };
+            (state, columns)
         }
     };
     for (name, id) in before.iter().flat_map(|view| &view.columns) {
@@ -35,7 +49,7 @@ pub fn bind(settings: &ViewSettings, source: &Topic, before: Option<&View>) -> R
             return Err(ViewError::OtherColumn { column: name.clone() });
         }
     }
-    Ok(View { source: source.id, source_name: source_name(), columns, state: ViewState::Ready(Arc::new(plan)) })
+    Ok(View { source: source.id, source_name: source_name(), columns, state })
 }
 
 fn of_records(settings: &ViewSettings, source: &Topic) -> Result<ScanPlan, ViewError> {
@@ -47,16 +61,49 @@ fn of_records(settings: &ViewSettings, source: &Topic) -> Result<ScanPlan, ViewE
     Ok(ScanPlan::view_of_records(parts, predicate(settings))?)
 }
 
-fn of_table(settings: &ViewSettings, table: &Arc<Table>) -> Result<ScanPlan, ViewError> {
+fn of_table(settings: &ViewSettings, table: &Arc<Table>, encoder: &Encoder<'_>) -> Result<ScanPlan, ViewError> {
     let request = ScanRequest { projection: settings.select.clone(), predicate: predicate(settings) };
-    let encoder = |columns: &Arc<TableSchema>| encoder(table, columns);
-    Ok(ScanPlan::view_of_table(table, &request, &encoder)?)
+    Ok(ScanPlan::view_of_table(table, &request, &|columns| encoder.of(columns))?)
 }
 
-fn encoder(table: &Arc<Table>, columns: &Arc<TableSchema>) -> Result<RowEncoder, String> {
-    match table.value_format().kind {
-        FormatKind::Json => table.encoder(columns).map_err(|error| error.to_string()),
-        kind => Err(format!("{kind:?} rows need every field of their schema")),
+/// Makes what writes the rows of a view.
+struct Encoder<'a> {
+    view: &'a str,
+    table: &'a Arc<Table>,
+    schemas: &'a Schemas,
+    /// Subject and text of a schema that has no id yet.
+    unregistered: Cell<Option<(String, String)>>,
+}
+
+impl Encoder<'_> {
+    fn of(&self, columns: &Arc<TableSchema>) -> Result<RowEncoder, String> {
+        let format = self.table.value_format();
+        let encoder = match format.kind {
+            FormatKind::Json => self.table.encoder(columns),
+            FormatKind::Avro => {
+                let writer = format.schema.as_ref().ok_or("the source has no schema that is newest")?;
+                let text = avro::derive(writer, columns)?;
+                self.framed(columns, text)?.encoder(columns)
+            }
+        };
+        encoder.map_err(|error| error.to_string())
+    }
+
+    /// The view's rows as a table of their own, with its own schema.
+    fn framed(&self, columns: &Arc<TableSchema>, text: String) -> Result<Arc<Table>, String> {
+        let subject = Registry::value_subject(self.view);
+        let id = self.schemas.id_of(&subject, &text, self.table.value_format().kind);
+        if id.is_none() {
+            self.unregistered.set(Some((subject, text.clone())));
+        }
+        let schema = WriterSchema { id: id.or(Some(0)), text, references: Vec::new() };
+        let value = RowFormat { schema: Some(Arc::new(schema)), ..self.table.value_format().clone() };
+        let shown = |id: &FieldId| columns.fields.iter().any(|field| field.id == *id);
+        let keys = columns.key_columns.iter().copied().filter(shown).collect::<Vec<_>>();
+        let key = self.table.key_format().filter(|_| !keys.is_empty()).cloned();
+        let schema = Arc::new(TableSchema { key_columns: keys, ..TableSchema::clone(columns) });
+        let table = Table::new(vec![schema], value, key, *self.table.options()).map_err(|error| error.to_string())?;
+        Ok(Arc::new(table))
     }
 }
 

@@ -12,6 +12,7 @@
 //! A view is bound to its source's columns when it is made, changed or loaded, and again with each change of the source, in
 //! the same step: a change that a view cannot follow is refused, so a view never turns unreadable behind its readers. `topics/views.rs`
 //! keeps the two together.
+mod avro;
 mod bind;
 mod settings;
 
@@ -40,6 +41,11 @@ pub struct View {
 #[derive(Debug, Clone)]
 pub enum ViewState {
     Ready(Arc<ScanPlan>),
+    /// Until the schema of its rows is registered under its own subject. The broker does that at once.
+    Unregistered {
+        subject: String,
+        text: String,
+    },
     /// Only after a start: what was admitted once is not any more.
     Broken {
         reason: String,
@@ -66,6 +72,7 @@ impl PartialEq for View {
         let same = match (&self.state, &other.state) {
             (ViewState::Ready(a), ViewState::Ready(b)) => Arc::ptr_eq(a, b),
             (ViewState::Broken { reason: a }, ViewState::Broken { reason: b }) => a == b,
+            (ViewState::Unregistered { text: a, .. }, ViewState::Unregistered { text: b, .. }) => a == b,
             _ => false,
         };
         same && self.source == other.source && self.columns == other.columns

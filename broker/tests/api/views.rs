@@ -12,7 +12,8 @@ use kafka_protocol::messages::{
     ListOffsetsRequest, MetadataRequest,
 };
 use weir_protocol::ids::Timestamp;
-use weir_protocol::records::{BatchBuilder, BatchHeader, Compression, batches};
+use weir_protocol::records::{BatchBuilder, BatchHeader, Compression, DecompressLimits, batches, decode};
+use weir_registry::{Compatibility, Format, Registration, SchemaDefinition, SubjectConfig, VersionSelector};
 
 use crate::harness::*;
 use crate::transactions::Producer;
@@ -284,4 +285,84 @@ async fn a_view_follows_its_source_and_its_own_settings_and_outlives_a_restart()
     assert_eq!(delete(&mut client, "paid").await.0, 0);
     assert_eq!(client.fetch(13, &paid, 0, 0).await.error_code, 100, "UNKNOWN_TOPIC_ID");
     assert_eq!(delete(&mut client, "orders").await.0, 0);
+}
+
+fn order(fields: &str) -> Registration {
+    let schema = format!(r#"{{"type":"record","name":"Order","namespace":"shop","fields":[{fields}]}}"#);
+    let (schema_type, references) = (Format::Avro, Vec::new());
+    Registration::of(SchemaDefinition { schema_type, schema, references, metadata: None, rule_set: None })
+}
+
+/// A row as Avro serializers write it.
+fn framed(id: u32, row: &[u8]) -> Bytes {
+    let mut builder = BatchBuilder::new();
+    let value = [&[0][..], &id.to_be_bytes(), row].concat();
+    builder.append(Some(b"k"), Some(&value), &[], Timestamp(1)).unwrap();
+    builder.build().unwrap()
+}
+
+fn raw_values(data: &PartitionData) -> Vec<Vec<u8>> {
+    let bytes = data.records.clone().unwrap_or_default();
+    let mut values = Vec::new();
+    for batch in batches(&bytes) {
+        let batch = batch.unwrap();
+        if !batch.header.attributes.is_control() {
+            let decoded = decode(batch.bytes, &DecompressLimits::default()).unwrap();
+            values.extend(decoded.records().map(|record| record.unwrap().value.unwrap().to_vec()));
+        }
+    }
+    values
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_of_avro_rows_have_a_schema_of_their_own_that_follows_their_source() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let registry = broker.inner().registry.clone();
+    let id = client.create_topic("orders", 1, &[("weir.value.format", "avro")]).await;
+    let source = Topic { name: "orders".to_owned(), id };
+    let configs = [("weir.view.source", "orders"), ("weir.view.select", "n,city")];
+    let (code, message) = make(&mut client, "v", &configs).await.unwrap_err();
+    assert_eq!(code, INVALID_CONFIG);
+    assert!(message.contains("no rows yet"), "{message}");
+    let fields = r#"{"name":"n","type":"int"},{"name":"secret","type":"string"},{"name":"city","type":["null","string"],"default":null}"#;
+    let first = registry.register("orders-value", order(fields)).await.unwrap();
+    let v = make(&mut client, "v", &configs).await.unwrap();
+    let newest = |registry: &weir_registry::Registry| {
+        let listing = registry.version("v-value", VersionSelector::Latest, false).unwrap();
+        (listing.id, listing.definition.schema)
+    };
+    let (derived, text) = newest(&registry);
+    assert!(!text.contains("secret") && text.contains("city"), "{text}");
+    // n 1, secret "ab", city "Ulm".
+    let answer = client.produce(13, &source, 0, -1, framed(first.id, b"\x02\x04ab\x02\x06Ulm")).await;
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    let expected = |id: u32, row: &[u8]| [&[0][..], &id.to_be_bytes(), row].concat();
+    assert_eq!(raw_values(&client.fetch(13, &v, 0, 0).await), [expected(derived, b"\x02\x02\x06Ulm")]);
+    // The source widens a column: the view's rows have the next schema, old ones too.
+    let wider = fields.replace(r#""type":"int""#, r#""type":"long""#);
+    let second = registry.register("orders-value", order(&wider)).await.unwrap();
+    let answer = client.produce(13, &source, 0, -1, framed(second.id, b"\x80\x80\x80\x80\x20\x00\x00")).await;
+    assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    let data = loop {
+        let data = client.fetch(13, &v, 0, 0).await;
+        if data.error_code == 0 {
+            break data;
+        }
+        assert_eq!(data.error_code, 6, "NOT_LEADER_OR_FOLLOWER: clients try again");
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    };
+    let (derived_again, text) = newest(&registry);
+    assert!(derived_again > derived && text.contains("long"), "{text}");
+    let rows = [expected(derived_again, b"\x02\x02\x06Ulm"), expected(derived_again, b"\x80\x80\x80\x80\x20\x00")];
+    assert_eq!(raw_values(&data), rows);
+    // A schema that the view cannot follow is not registered.
+    let anything = SubjectConfig { compatibility: Some(Compatibility::None), ..SubjectConfig::default() };
+    registry.set_config(Some("orders-value"), anything).await.unwrap();
+    let without = order(r#"{"name":"n","type":"long"},{"name":"secret","type":"string"}"#);
+    let error = registry.register("orders-value", without).await.unwrap_err().to_string();
+    assert!(error.contains("view `v` cannot follow"), "{error}");
+    let broker = broker.restart().await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(raw_values(&client.fetch(13, &v, 0, 0).await), rows, "the schema has the same id after a restart");
 }

@@ -105,6 +105,24 @@ class AioKafka:
         self.run(consumer.stop())
         return records
 
+    def drain(self, topic, ends, group):
+        consumer = self.consumer(group_id=group)
+        parts = {p: TopicPartition(topic, p) for p in ends}
+
+        async def place():
+            consumer.assign(list(parts.values()))
+
+        self.run(place())
+        records, positions = [], {}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while positions != ends and time.monotonic() < deadline:
+            for batch in self.run(consumer.getmany(timeout_ms=500)).values():
+                records += [record_of(message) for message in batch]
+            positions = {p: self.run(consumer.position(part)) for p, part in parts.items()}
+        self.run(consumer.commit({parts[p]: at for p, at in positions.items()}))
+        self.run(consumer.stop())
+        return records, positions
+
     def member(self, group, topic, instance=None):
         return AioMember(self, group, topic, instance)
 

@@ -88,6 +88,25 @@ class Confluent:
         consumer.close()
         return records
 
+    def drain(self, topic, ends, group):
+        config = {"group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest",
+                  "check.crcs": True, "enable.partition.eof": True}
+        consumer = Consumer({**self.common, **config})
+        parts = [TopicPartition(topic, p, 0) for p in ends]
+        consumer.assign(parts)
+        records, positions = [], {}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while positions != ends and time.monotonic() < deadline:
+            for message in consumer.consume(1000, 0.5):
+                if not message.error():
+                    records.append(record_of(message))
+                elif message.error().code() != confluent_kafka.KafkaError._PARTITION_EOF:
+                    raise BrokerError(message.error().code(), message.error().str())
+            positions = {part.partition: part.offset for part in consumer.position(parts)}
+        consumer.commit(offsets=[TopicPartition(topic, p, at) for p, at in positions.items()], asynchronous=False)
+        consumer.close()
+        return records, positions
+
     def consume_committed(self, topic, partitions):
         config = {"group.id": "unused", "enable.auto.commit": False, "auto.offset.reset": "earliest",
                   "isolation.level": "read_committed", "fetch.wait.max.ms": 100, "enable.partition.eof": True}

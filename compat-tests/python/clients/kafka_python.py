@@ -74,6 +74,20 @@ class KafkaPython:
         consumer.close()
         return records
 
+    def drain(self, topic, ends, group):
+        consumer = self.consumer(group_id=group, max_poll_records=2000)
+        parts = {p: TopicPartition(topic, p) for p in ends}
+        consumer.assign(list(parts.values()))
+        records, positions = [], {}
+        deadline = time.monotonic() + PATIENCE_SECONDS
+        while positions != ends and time.monotonic() < deadline:
+            for batch in consumer.poll(500).values():
+                records += [record_of(message) for message in batch]
+            positions = {p: consumer.position(part) for p, part in parts.items()}
+        consumer.commit({parts[p]: OffsetAndMetadata(at, "", -1) for p, at in positions.items()})
+        consumer.close()
+        return records, positions
+
     def member(self, group, topic, instance=None):
         return KafkaPythonMember(self, group, topic, instance)
 

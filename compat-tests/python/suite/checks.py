@@ -34,6 +34,7 @@ class Context:
     all_rows: list[Row]
     full_codec: str | None
     run: str
+    http: str
     base_topic: str = ""
     base: Oracle = field(default_factory=Oracle)
 

@@ -61,6 +61,8 @@ pub enum ColumnarFetchError {
     View { view: String, source_name: String },
     #[error("the view `{view}` cannot be read: {reason}")]
     BrokenView { view: String, reason: String },
+    #[error("the schema of view `{view}` is being registered; try again")]
+    ViewNotYet { view: String },
     #[error("the result cannot be encoded: {reason}")]
     Encode { reason: String },
 }
@@ -79,6 +81,7 @@ impl KafkaError for ColumnarFetchError {
             | ColumnarFetchError::View { .. }
             | ColumnarFetchError::BrokenView { .. }
             | ColumnarFetchError::NotClustered => ErrorCode::InvalidRequest,
+            ColumnarFetchError::ViewNotYet { .. } => ErrorCode::NotLeaderOrFollower,
             ColumnarFetchError::Scan(ScanError::Read(error)) => error.error_code(),
             ColumnarFetchError::Scan(ScanError::Failed { .. }) | ColumnarFetchError::Encode { .. } => {
                 ErrorCode::KafkaStorageError
@@ -261,6 +264,9 @@ impl ScanTarget {
         let view = topic.view.as_ref()?;
         let plan = match &view.state {
             ViewState::Ready(plan) => plan.clone(),
+            ViewState::Unregistered { .. } => {
+                return Some(Err(ColumnarFetchError::ViewNotYet { view: topic.name.clone() }));
+            }
             ViewState::Broken { reason } => {
                 let (view, reason) = (topic.name.clone(), reason.clone());
                 return Some(Err(ColumnarFetchError::BrokenView { view, reason }));
