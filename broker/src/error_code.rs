@@ -2,6 +2,7 @@
 //!
 //! Each domain error has an exhaustive match here, without a `_` arm: a new variant does not compile until somebody has
 //! decided what clients are told. A snapshot test lists variant -> code -> retriable.
+use weir_protocol::columnar::ColumnarError;
 use weir_protocol::records::{BatchError, CompressError, DecodeError, RecordError, RewriteError};
 use weir_storage::log::{AppendError, ReadError};
 
@@ -21,6 +22,7 @@ use crate::api::init_producer_id::InitProducerIdError;
 use crate::api::list_transactions::ListTransactionsError;
 use crate::api::lookup::{EpochError, LookupError};
 use crate::api::produce::ProduceError;
+use crate::api::produce::columns::ColumnarProduceError;
 use crate::api::produce::validate::ValidateError;
 use crate::group::{GroupConfigError, GroupError};
 use crate::quota::QuotaError;
@@ -209,6 +211,7 @@ impl KafkaError for ProduceError {
             ProduceError::Lookup(error) => error.error_code(),
             ProduceError::InternalTopic { .. } => ErrorCode::InvalidTopicException,
             ProduceError::View(_) => ErrorCode::InvalidTopicException,
+            ProduceError::Columns(error) => error.error_code(),
             ProduceError::Invalid(error) => error.error_code(),
             ProduceError::Append(error) => error.error_code(),
             ProduceError::TimedOut { .. } => ErrorCode::RequestTimedOut,
@@ -343,6 +346,25 @@ impl KafkaError for DeleteRecordsError {
             DeleteRecordsError::NegativeOffset { .. } => ErrorCode::OffsetOutOfRange,
             DeleteRecordsError::Log(error) => error.error_code(),
             DeleteRecordsError::TimedOut { .. } => ErrorCode::RequestTimedOut,
+        }
+    }
+}
+
+impl KafkaError for ColumnarProduceError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ColumnarProduceError::Tag(ColumnarError::UnsupportedVersion { .. }) => ErrorCode::UnsupportedVersion,
+            ColumnarProduceError::Tag(
+                ColumnarError::Wire(_) | ColumnarError::Value { .. } | ColumnarError::TopicTwice { .. },
+            )
+            | ColumnarProduceError::Untyped
+            | ColumnarProduceError::NoSuchVersion { .. }
+            | ColumnarProduceError::Stream { .. }
+            | ColumnarProduceError::NoRows
+            | ColumnarProduceError::KeyTwice { .. }
+            | ColumnarProduceError::Rows { .. } => ErrorCode::InvalidRecord,
+            ColumnarProduceError::TooLarge { .. } => ErrorCode::MessageTooLarge,
+            ColumnarProduceError::Crc { .. } => ErrorCode::CorruptMessage,
         }
     }
 }

@@ -6,8 +6,9 @@
 
 use std::ops::Range;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 
+use crate::columnar::TAG;
 use crate::guard::GuardLimits;
 use crate::ids::{PartitionId, TopicId};
 use crate::wire::{Wire, WireError};
@@ -79,6 +80,8 @@ pub struct ProducePartition {
     pub index: PartitionId,
     /// Its records; null is possible on the wire.
     pub records: Option<BytesMut>,
+    /// Tag 5700 of the columnar extension: the records are an Arrow stream, and this says what a batch header would.
+    pub columnar: Option<Bytes>,
 }
 
 /// Takes a Produce request apart. `body_offset` is where the request header ended; the version must be in
@@ -101,7 +104,7 @@ pub fn split_produce(
     let topics = parsed.topics.into_iter().map(|(topic, partitions)| {
         let partitions = partitions
             .into_iter()
-            .map(|(index, records)| ProducePartition { index, records: records.map(&mut cut) })
+            .map(|(index, records, columnar)| ProducePartition { index, records: records.map(&mut cut), columnar })
             .collect();
         ProduceTopic { topic, partitions }
     });
@@ -113,7 +116,7 @@ pub fn split_produce(
     })
 }
 
-type PartitionRange = (PartitionId, Option<Range<usize>>);
+type PartitionRange = (PartitionId, Option<Range<usize>>, Option<Bytes>);
 
 struct Parsed {
     transactional_id: Option<String>,
@@ -137,7 +140,7 @@ fn parse(frame: &[u8], body_offset: usize, version: i16, limits: &GuardLimits) -
         let partition_count = count(&mut wire, compact, "partition_data", &mut budget, limits)?;
         let mut partitions = Vec::with_capacity(partition_count);
         for _ in 0..partition_count {
-            partitions.push(partition(&mut wire, compact)?);
+            partitions.push(partition(&mut wire, compact, version)?);
         }
         skip_tags(&mut wire, compact)?;
         topics.push((topic, partitions));
@@ -173,12 +176,17 @@ fn topic_ref(wire: &mut Wire<'_>, compact: bool, version: i16) -> Result<TopicRe
     utf8(name, "name").map(TopicRef::Name)
 }
 
-fn partition(wire: &mut Wire<'_>, compact: bool) -> Result<PartitionRange, WireError> {
+fn partition(wire: &mut Wire<'_>, compact: bool, version: i16) -> Result<PartitionRange, WireError> {
     let index = PartitionId(wire.i32("index")?);
     let records = wire.nullable_bytes(compact, "records")?;
     let range = records.map(|records| wire.position() - records.len()..wire.position());
-    skip_tags(wire, compact)?;
-    Ok((index, range))
+    let columnar = if version >= FIRST_WITH_TOPIC_ID {
+        wire.find_tagged_field(TAG as u32)?.map(Bytes::copy_from_slice)
+    } else {
+        skip_tags(wire, compact)?;
+        None
+    };
+    Ok((index, range, columnar))
 }
 
 fn skip_tags(wire: &mut Wire<'_>, compact: bool) -> Result<(), WireError> {

@@ -223,6 +223,20 @@ impl<'a> Wire<'a> {
         Ok(count)
     }
 
+    /// The bytes of the tagged field with this number; the others are skipped.
+    pub(crate) fn find_tagged_field(&mut self, number: u32) -> Result<Option<&'a [u8]>, WireError> {
+        let mut found = None;
+        for _ in 0..self.tag_count()? {
+            let tag = self.unsigned_varint("tag")?;
+            let length = self.unsigned_varint("tagged field size")? as usize;
+            let bytes = self.take(length, "tagged field")?;
+            if tag == number {
+                found = Some(bytes);
+            }
+        }
+        Ok(found)
+    }
+
     /// Skips tagged fields of which none is known.
     pub(crate) fn skip_tagged_fields(&mut self) -> Result<(), WireError> {
         for _ in 0..self.tag_count()? {

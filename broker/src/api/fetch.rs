@@ -15,6 +15,7 @@ use std::collections::HashMap;
 use bytes::Bytes;
 use kafka_protocol::messages::{ApiKey, FetchRequest};
 use weir_protocol::columnar::ColumnarResult;
+use weir_scan::ScanCounters;
 use weir_storage::log::AbortedTransaction;
 
 use super::lookup::{self, TopicRef};
@@ -55,10 +56,8 @@ pub struct FetchedPartition {
     pub columnar: Option<ColumnarResult>,
     /// Tells a changed projection or predicate from the one before; 0 for a plain fetch.
     pub asked: u64,
-    /// What a scan of a view counted; clients are not told.
-    pub viewed: Option<ColumnarResult>,
-    /// Rows that another scan had decoded.
-    pub rows_cached: u64,
+    /// What a scan counted, for the metrics.
+    pub scanned: Option<ScanCounters>,
 }
 
 impl FetchedPartition {
@@ -75,8 +74,7 @@ impl FetchedPartition {
             diverging: None,
             columnar: None,
             asked: 0,
-            viewed: None,
-            rows_cached: 0,
+            scanned: None,
         }
     }
 
@@ -212,13 +210,14 @@ fn count(broker: &Broker, answer: &FetchAnswer) {
     for partition in &answer.partitions {
         metrics.request_error(ApiKey::Fetch, partition.error_code);
         let mut records = 0;
-        match partition.columnar.as_ref().or(partition.viewed.as_ref()) {
-            Some(result) => {
-                records = result.rows_returned.max(0) as u64;
+        match &partition.scanned {
+            Some(counters) => {
+                records = counters.rows_returned;
                 let topic = lookup::topic(broker, &partition.key.topic).ok().filter(|_| metrics.counts_topics());
                 let name = topic.as_ref().map(|topic| &*topic.name);
-                metrics.scanned(name, result, partition.records_bytes(), partition.rows_cached);
+                metrics.scanned(name, counters, partition.records_bytes());
             }
+            None if partition.columnar.is_some() => {}
             None => read::each_header(&partition.records, |header| {
                 if !header.attributes.is_control() {
                     records += header.record_count.max(0) as u64;

@@ -39,11 +39,13 @@ use crate::topics::Topic;
 use crate::txn::TxnError;
 use crate::views::ViewError;
 
+pub mod columns;
 pub mod dead_letters;
 pub mod rows;
 mod transactions;
 pub mod validate;
 
+use columns::ColumnarProduceError;
 use dead_letters::{DeadLetters, DeadRow};
 use transactions::Placed;
 use validate::{Depth, Rules, ValidateError};
@@ -69,6 +71,8 @@ pub enum ProduceError {
     View(ViewError),
     #[error(transparent)]
     Invalid(#[from] ValidateError),
+    #[error(transparent)]
+    Columns(#[from] ColumnarProduceError),
     #[error(transparent)]
     Append(#[from] AppendError),
     #[error("not durable within the request's timeout of {timeout_ms} ms; it may still become so")]
@@ -148,10 +152,13 @@ pub async fn submit(broker: &Broker, version: i16, request: ProduceFrame, memory
         let topic = TopicRef::from(topic);
         let found = writable(broker, &topic);
         let mut slots = Vec::with_capacity(partitions.len());
-        for ProducePartition { index, records } in partitions {
+        for ProducePartition { index, records, columnar } in partitions {
             let admitted = match (&level, &found) {
                 (Err(error), _) | (_, Err(error)) => Err(error.clone()),
-                (Ok(_), Ok(topic)) => admit(broker, version, topic, index.0, records, now).await,
+                (Ok(_), Ok(topic)) => match columnar {
+                    None => admit(broker, version, topic, index.0, records, now).await,
+                    Some(tag) => admit_columns(broker, version, topic, index.0, &tag, records, now).await,
+                },
             };
             let queued = admitted.map(|Admitted { append, name, rewritten, dead }| {
                 uses_frame |= !rewritten;
@@ -260,6 +267,42 @@ async fn admit(
     let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
     let dead = letters(broker, topic, index, &checks, dead).await?;
     Ok(Admitted { append, name: (topic.name.clone(), index), rewritten, dead })
+}
+
+/// The same for an Arrow stream, which becomes a batch of rows first.
+async fn admit_columns(
+    broker: &Broker,
+    version: i16,
+    topic: &Arc<Topic>,
+    index: i32,
+    tag: &[u8],
+    stream: Option<BytesMut>,
+    now: Timestamp,
+) -> Result<Admitted, ProduceError> {
+    lookup::partition(broker, topic, index)?;
+    let stream = stream.unwrap_or_default().freeze();
+    let table = match &topic.table.typing {
+        Typing::Typed(table) => table.clone(),
+        Typing::Untyped => return Err(ColumnarProduceError::Untyped.into()),
+        Typing::Waiting { reason } => return Err(ValidateError::NoTable { reason: reason.clone() }.into()),
+    };
+    let tag = columns::opened(tag, &stream)?;
+    // The columns, and the rows that are made of them.
+    let most = (broker.memory().limits_of(Share::Decode).max / 2).min(columns::BYTES_MAX);
+    let usual = (stream.len() * USUAL_EXPANSION).max(1 << 20).min(most);
+    let attempt = async |bytes_max: usize| {
+        let _memory = broker.memory().reserve(Share::Decode, 2 * bytes_max).await;
+        let (table, stream) = (table.clone(), stream.clone());
+        let work = move || columns::to_batch(&table, &tag, &stream, now, bytes_max);
+        broker.storage.cpu().run(Priority::Request, work).await.map_err(|_| ProduceError::ValidationLost)
+    };
+    let batch = match attempt(usual).await? {
+        Err(ColumnarProduceError::TooLarge { .. }) if usual < most => attempt(most).await?,
+        made => made,
+    };
+    let admitted = admit(broker, version, topic, index, Some(BytesMut::from(batch?)), now).await?;
+    // None of it is the request's frame.
+    Ok(Admitted { rewritten: true, ..admitted })
 }
 
 /// Makes sure that there is a place for rows that do not fit, before their batch is appended.

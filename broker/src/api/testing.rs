@@ -60,7 +60,7 @@ impl TestBroker {
             builder.append(None, Some(value.as_bytes()), &[], Timestamp(at)).unwrap();
         }
         let records = Some(BytesMut::from(builder.build().unwrap()));
-        let partition = ProducePartition { index: PartitionId(partition), records };
+        let partition = ProducePartition { index: PartitionId(partition), records, columnar: None };
         let topic = ProduceTopic { topic: TopicRef::Name(topic.to_owned()), partitions: vec![partition] };
         let frame = ProduceFrame { transactional_id: None, acks: Acks::All, timeout_ms: 10_000, topics: vec![topic] };
         match produce::submit(&self.broker, 9, frame, None).await.finish().await {

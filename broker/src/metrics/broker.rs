@@ -7,7 +7,7 @@ use kafka_protocol::ResponseError;
 use kafka_protocol::messages::ApiKey;
 use metrics::{Counter, Gauge, Histogram};
 use parking_lot::RwLock;
-use weir_protocol::columnar::ColumnarResult;
+use weir_scan::ScanCounters;
 use weir_storage::memory::{MemoryBudget, Share};
 
 use super::tables::{connections, requests, scans};
@@ -30,54 +30,75 @@ pub struct BrokerMetrics {
     /// Records of the batches sent to fetchers.
     pub records_out: Counter,
     scans_done: Counter,
-    scans: ScanCounters,
+    scans: ScanSeries,
     connections: Gauge,
     connections_accepted: Counter,
     connections_refused: Counter,
     topics: Option<RwLock<HashMap<String, TopicTraffic>>>,
 }
 
-struct ScanCounters {
+/// Series of scans: of all, or of one topic.
+struct ScanSeries {
     bytes_scanned: Counter,
     bytes_returned: Counter,
     rows_scanned: Counter,
     rows_returned: Counter,
+    rows_filtered: Counter,
     rows_errored: Counter,
     rows_cached: Counter,
+    groups_pruned: Counter,
+    groups_sliced: Counter,
+    groups_decoded: Counter,
+    predicate_us: Counter,
 }
 
-impl ScanCounters {
-    fn new() -> ScanCounters {
-        ScanCounters {
+impl ScanSeries {
+    fn new() -> ScanSeries {
+        ScanSeries {
             bytes_scanned: metrics::counter!(scans::SCAN_BYTES_SCANNED.name),
             bytes_returned: metrics::counter!(scans::SCAN_BYTES_RETURNED.name),
             rows_scanned: metrics::counter!(scans::SCAN_ROWS_SCANNED.name),
             rows_returned: metrics::counter!(scans::SCAN_ROWS_RETURNED.name),
+            rows_filtered: metrics::counter!(scans::SCAN_ROWS_FILTERED.name),
             rows_errored: metrics::counter!(scans::SCAN_ROWS_ERRORED.name),
             rows_cached: metrics::counter!(scans::SCAN_ROWS_CACHED.name),
+            groups_pruned: metrics::counter!(scans::SCAN_GROUPS_PRUNED.name),
+            groups_sliced: metrics::counter!(scans::SCAN_GROUPS_SLICED.name),
+            groups_decoded: metrics::counter!(scans::SCAN_GROUPS_DECODED.name),
+            predicate_us: metrics::counter!(scans::SCAN_PREDICATE_US.name),
         }
     }
 
-    fn of_topic(name: &str) -> ScanCounters {
+    fn of_topic(name: &str) -> ScanSeries {
         let topic = || [("topic", name.to_owned())];
-        ScanCounters {
+        ScanSeries {
             bytes_scanned: metrics::counter!(scans::TOPIC_SCAN_BYTES_SCANNED.name, &topic()),
             bytes_returned: metrics::counter!(scans::TOPIC_SCAN_BYTES_RETURNED.name, &topic()),
             rows_scanned: metrics::counter!(scans::TOPIC_SCAN_ROWS_SCANNED.name, &topic()),
             rows_returned: metrics::counter!(scans::TOPIC_SCAN_ROWS_RETURNED.name, &topic()),
+            rows_filtered: metrics::counter!(scans::TOPIC_SCAN_ROWS_FILTERED.name, &topic()),
             rows_errored: metrics::counter!(scans::TOPIC_SCAN_ROWS_ERRORED.name, &topic()),
             rows_cached: metrics::counter!(scans::TOPIC_SCAN_ROWS_CACHED.name, &topic()),
+            groups_pruned: metrics::counter!(scans::TOPIC_SCAN_GROUPS_PRUNED.name, &topic()),
+            groups_sliced: metrics::counter!(scans::TOPIC_SCAN_GROUPS_SLICED.name, &topic()),
+            groups_decoded: metrics::counter!(scans::TOPIC_SCAN_GROUPS_DECODED.name, &topic()),
+            predicate_us: metrics::counter!(scans::TOPIC_SCAN_PREDICATE_US.name, &topic()),
         }
     }
 
-    fn add(&self, result: &ColumnarResult, bytes_returned: usize, rows_cached: u64) {
-        let count = |n: i64| n.max(0) as u64;
-        self.bytes_scanned.increment(count(result.bytes_scanned));
+    fn add(&self, counters: &ScanCounters, bytes_returned: usize) {
+        let ScanCounters { rows_scanned, rows_returned, rows_errored, bytes_scanned, rows_cached, .. } = *counters;
+        self.bytes_scanned.increment(bytes_scanned);
         self.bytes_returned.increment(bytes_returned as u64);
-        self.rows_scanned.increment(count(result.rows_scanned));
-        self.rows_returned.increment(count(result.rows_returned));
-        self.rows_errored.increment(count(result.rows_errored));
+        self.rows_scanned.increment(rows_scanned);
+        self.rows_returned.increment(rows_returned);
+        self.rows_filtered.increment(rows_scanned.saturating_sub(rows_returned + rows_errored));
+        self.rows_errored.increment(rows_errored);
         self.rows_cached.increment(rows_cached);
+        self.groups_pruned.increment(counters.groups_pruned);
+        self.groups_sliced.increment(counters.groups_sliced);
+        self.groups_decoded.increment(counters.groups_read);
+        self.predicate_us.increment(counters.predicate_us);
     }
 }
 
@@ -93,7 +114,7 @@ pub struct TopicTraffic {
     pub bytes_in: Counter,
     /// Bytes of batches fetched.
     pub bytes_out: Counter,
-    scans: Arc<OnceLock<ScanCounters>>,
+    scans: Arc<OnceLock<ScanSeries>>,
 }
 
 /// Counts as an open connection until it is dropped.
@@ -120,7 +141,7 @@ impl BrokerMetrics {
             records_in: metrics::counter!(requests::RECORDS_IN.name),
             records_out: metrics::counter!(requests::RECORDS_OUT.name),
             scans_done: metrics::counter!(scans::SCANS.name),
-            scans: ScanCounters::new(),
+            scans: ScanSeries::new(),
             connections,
             connections_accepted: metrics::counter!(connections::CONNECTIONS_ACCEPTED.name),
             connections_refused: metrics::counter!(connections::CONNECTIONS_REFUSED.name),
@@ -143,14 +164,14 @@ impl BrokerMetrics {
         handles.seconds.record(elapsed.as_secs_f64());
     }
 
-    /// A partition was answered with columns. `topic`: where topics are counted one by one.
-    pub fn scanned(&self, topic: Option<&str>, result: &ColumnarResult, bytes_returned: usize, rows_cached: u64) {
+    /// A partition was answered out of a scan. `topic`: where topics are counted one by one.
+    pub fn scanned(&self, topic: Option<&str>, counters: &ScanCounters, bytes_returned: usize) {
         self.scans_done.increment(1);
-        self.scans.add(result, bytes_returned, rows_cached);
+        self.scans.add(counters, bytes_returned);
         if let Some(traffic) = topic.and_then(|topic| self.topic(topic)) {
             // Series appear with a topic's first scan.
-            let scans = traffic.scans.get_or_init(|| ScanCounters::of_topic(topic.unwrap_or_default()));
-            scans.add(result, bytes_returned, rows_cached);
+            let scans = traffic.scans.get_or_init(|| ScanSeries::of_topic(topic.unwrap_or_default()));
+            scans.add(counters, bytes_returned);
         }
     }
 

@@ -31,21 +31,31 @@ pub mod requests {
 pub mod scans {
     use crate::metrics::declare::{Kind, metrics_table};
 
-    metrics_table! { "Columnar fetch";
-        /// Partitions answered with columns.
+    metrics_table! { "Columnar fetch and views";
+        /// Partitions answered out of a scan: with columns, or as a view.
         SCANS = "weir_scans_total", Kind::Counter, Count, [];
         /// Stored bytes that scans looked at.
         SCAN_BYTES_SCANNED = "weir_scan_bytes_scanned_total", Kind::Counter, Bytes, [];
-        /// Bytes of Arrow streams that scans returned.
+        /// Bytes of Arrow streams, and of batches of views, that scans returned.
         SCAN_BYTES_RETURNED = "weir_scan_bytes_returned_total", Kind::Counter, Bytes, [];
         /// Rows that scans looked at.
         SCAN_ROWS_SCANNED = "weir_scan_rows_scanned_total", Kind::Counter, Count, [];
         /// Rows that matched and were returned.
         SCAN_ROWS_RETURNED = "weir_scan_rows_returned_total", Kind::Counter, Count, [];
+        /// Rows that did not match.
+        SCAN_ROWS_FILTERED = "weir_scan_rows_filtered_total", Kind::Counter, Count, [];
         /// Rows whose predicate raised an error; they are not returned.
         SCAN_ROWS_ERRORED = "weir_scan_rows_errored_total", Kind::Counter, Count, [];
         /// Rows that another scan had decoded already.
         SCAN_ROWS_CACHED = "weir_scan_rows_cached_total", Kind::Counter, Count, [];
+        /// Row groups of column segments that statistics ruled out: nothing of them was read.
+        SCAN_GROUPS_PRUNED = "weir_scan_row_groups_pruned_total", Kind::Counter, Count, [];
+        /// Row groups that were returned as they are stored.
+        SCAN_GROUPS_SLICED = "weir_scan_row_groups_sliced_total", Kind::Counter, Count, [];
+        /// Row groups that were decoded.
+        SCAN_GROUPS_DECODED = "weir_scan_row_groups_decoded_total", Kind::Counter, Count, [];
+        /// Microseconds spent on predicates.
+        SCAN_PREDICATE_US = "weir_scan_predicate_microseconds_total", Kind::Counter, Count, [];
         /// Stored bytes of a topic that scans looked at. This and the following ones only with the setting `metrics.topics`.
         TOPIC_SCAN_BYTES_SCANNED = "weir_topic_scan_bytes_scanned_total", Kind::Counter, Bytes, ["topic"];
         /// Bytes that scans of a topic returned.
@@ -54,10 +64,20 @@ pub mod scans {
         TOPIC_SCAN_ROWS_SCANNED = "weir_topic_scan_rows_scanned_total", Kind::Counter, Count, ["topic"];
         /// Rows of a topic that matched and were returned.
         TOPIC_SCAN_ROWS_RETURNED = "weir_topic_scan_rows_returned_total", Kind::Counter, Count, ["topic"];
+        /// Rows of a topic that did not match.
+        TOPIC_SCAN_ROWS_FILTERED = "weir_topic_scan_rows_filtered_total", Kind::Counter, Count, ["topic"];
         /// Rows of a topic whose predicate raised an error.
         TOPIC_SCAN_ROWS_ERRORED = "weir_topic_scan_rows_errored_total", Kind::Counter, Count, ["topic"];
         /// Rows of a topic that another scan had decoded already.
         TOPIC_SCAN_ROWS_CACHED = "weir_topic_scan_rows_cached_total", Kind::Counter, Count, ["topic"];
+        /// Row groups of a topic that statistics ruled out.
+        TOPIC_SCAN_GROUPS_PRUNED = "weir_topic_scan_row_groups_pruned_total", Kind::Counter, Count, ["topic"];
+        /// Row groups of a topic that were returned as they are stored.
+        TOPIC_SCAN_GROUPS_SLICED = "weir_topic_scan_row_groups_sliced_total", Kind::Counter, Count, ["topic"];
+        /// Row groups of a topic that were decoded.
+        TOPIC_SCAN_GROUPS_DECODED = "weir_topic_scan_row_groups_decoded_total", Kind::Counter, Count, ["topic"];
+        /// Microseconds spent on predicates over a topic.
+        TOPIC_SCAN_PREDICATE_US = "weir_topic_scan_predicate_microseconds_total", Kind::Counter, Count, ["topic"];
     }
 }
 

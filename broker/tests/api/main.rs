@@ -6,6 +6,7 @@ mod authorization;
 mod authorization_requests;
 mod column_client;
 mod columnar;
+mod columnar_produce;
 mod groups;
 mod harness;
 mod produce_fetch;

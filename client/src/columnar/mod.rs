@@ -1,4 +1,4 @@
-//! Reading columns instead of records: `client.topic("flights").columns(["carrier", "dep_delay"]).filter("dep_delay > 60")`.
+//! Reading and writing columns instead of records: `client.topic("flights").columns(["carrier", "dep_delay"]).filter("dep_delay > 60")`.
 //!
 //! Against a broker with the feature `weir.columnar` (protocol/COLUMNAR.md) only the wanted columns of the matching rows travel, as
 //! Arrow. Against any other broker the same call fetches records, and decodes, filters and projects on this side (feature
@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `query.rs` | [`TopicQuery`]: what to read, from where to where |
 //! | `reader.rs` | [`ColumnReader`] and [`GroupColumnReader`]: batches on demand |
+//! | `writer.rs` | [`ColumnWriter`]: batches to a topic |
 //! | `stream.rs` | [`ColumnStream`]: the same as an async stream |
 //! | `batch.rs` | [`ColumnBatch`]: rows with their offsets |
 //! | `ipc.rs`, `bounds.rs` | an answer's bytes, checked, as batches |
@@ -28,12 +29,14 @@ mod reader;
 mod statistics;
 mod stream;
 mod system;
+mod writer;
 
 pub use batch::{ColumnBatch, RowOffsets};
 pub use query::{Codecs, ReadUntil, TopicQuery};
 pub use reader::{ColumnReader, GroupColumnReader};
 pub use statistics::ReadStatistics;
 pub use stream::ColumnStream;
+pub use writer::{ColumnWriter, Written};
 
 /// The system column of offsets. A batch with gaps brings it along.
 const OFFSET_COLUMN: &str = "_offset";

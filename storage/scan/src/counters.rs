@@ -14,4 +14,6 @@ pub struct ScanCounters {
     pub groups_pruned: u64,
     /// Row groups that were returned unopened.
     pub groups_sliced: u64,
+    /// Time spent on predicates, in microseconds.
+    pub predicate_us: u64,
 }

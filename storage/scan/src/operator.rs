@@ -3,6 +3,7 @@
 //! It can go on later: a long poll runs the same scan again when data was appended, so nothing is looked at twice.
 use std::ops::ControlFlow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
@@ -61,6 +62,8 @@ pub struct Scan {
     offsets: LogOffsets,
     next: Offset,
     counters: ScanCounters,
+    /// Counted where the scan is only looked at.
+    predicate_ns: AtomicU64,
     output: Output,
     /// The column file at the cursor.
     segment: Option<SegmentScan>,
@@ -115,6 +118,7 @@ impl Scan {
             offsets,
             next: start,
             counters: ScanCounters::default(),
+            predicate_ns: AtomicU64::new(0),
             output,
             segment: None,
             slices: None,
@@ -220,7 +224,8 @@ impl Scan {
     }
 
     pub fn finish(self) -> Result<ScanResult, ScanError> {
-        let Scan { offsets, next, mut counters, output, stored, .. } = self;
+        let Scan { offsets, next, mut counters, output, stored, predicate_ns, .. } = self;
+        counters.predicate_us = predicate_ns.into_inner() / 1_000;
         counters.rows_returned = output.rows() as u64 + stored.as_ref().map_or(0, StoredRows::rows);
         let (schema, batches) = output.finish()?;
         Ok(ScanResult { offsets, next, counters, schema, batches, stored })
@@ -376,6 +381,9 @@ impl Scan {
             spent if spent < SLICE_TIME_MAX => Ok(()),
             spent => Err(format!("{} rows were not done after {} s", batch.num_rows(), spent.as_secs())),
         };
-        predicate.evaluate(batch, &mut proceed).map(Some).map_err(ScanError::Predicate)
+        let matches = predicate.evaluate(batch, &mut proceed).map(Some).map_err(ScanError::Predicate);
+        let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.predicate_ns.fetch_add(spent, Ordering::Relaxed);
+        matches
     }
 }

@@ -21,8 +21,8 @@ use weir_protocol::columnar::{
 use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp, TopicId};
 use weir_protocol::records::{Compression, filler_batch};
 use weir_scan::{
-    EncodedRecords, ResultRows, RowCache, Scan, ScanError, ScanLimits, ScanPlan, ScanPlanError, ScanRequest,
-    ScanResult, SliceCodecs, StoredRows, StreamCodec, UNTYPED, encode_records, encode_stream,
+    EncodedRecords, ResultRows, RowCache, Scan, ScanCounters, ScanError, ScanLimits, ScanPlan, ScanPlanError,
+    ScanRequest, ScanResult, SliceCodecs, StoredRows, StreamCodec, UNTYPED, encode_records, encode_stream,
 };
 use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{Partition, ReadLimit};
@@ -370,7 +370,7 @@ impl ScanTarget {
                 return FetchedPartition { columnar, aborted, ..super::read::with_ends(key.clone(), &ends) };
             }
         };
-        let (offsets, rows_cached) = (result.offsets, result.counters.rows_cached);
+        let (offsets, counters) = (result.offsets, result.counters);
         let (plan, partition, form, start) = (self.plan.clone(), self.partition.clone(), self.form, Offset(self.start));
         let work = move || match form {
             Form::Arrow(codec, _) => encode(&result, plan.schema_id(), codec),
@@ -382,9 +382,13 @@ impl ScanTarget {
             Ok((records, counted)) => FetchedPartition {
                 aborted: aborted(),
                 records,
-                viewed: is_view.then(|| counted.clone()),
+                scanned: Some(ScanCounters {
+                    // Rows that the format cannot say are known only now.
+                    rows_returned: counted.rows_returned.max(0) as u64,
+                    rows_errored: counted.rows_errored.max(0) as u64,
+                    ..counters
+                }),
                 columnar: (!is_view).then_some(counted),
-                rows_cached,
                 ..super::read::with_ends(key.clone(), &offsets)
             },
             Err(error) => self.refuse(key, &error),

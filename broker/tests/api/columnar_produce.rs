@@ -1,0 +1,157 @@
+//! Produce with tag 5700: Arrow streams that plain consumers read as rows, byte by byte and through the client.
+use std::sync::Arc;
+
+use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
+use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::InitProducerIdRequest;
+use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use weir_client::{ClientConfig, parse_brokers};
+use weir_protocol::columnar::{ColumnarProduce, TAG};
+use weir_protocol::ids::{ProducerEpoch, ProducerId};
+use weir_scan::{StreamCodec, encode_stream};
+
+use crate::harness::*;
+
+const CORRUPT_MESSAGE: i16 = 2;
+const OUT_OF_ORDER: i16 = 45;
+const INVALID_RECORD: i16 = 87;
+const INVALID_TOPIC: i16 = 17;
+
+async fn table(client: &mut Client, partitions: i32) -> Topic {
+    let ddl = ("weir.table.schema", "id BIGINT NOT NULL, city STRING, n INT DEFAULT 3");
+    Topic { name: "t".to_owned(), id: client.create_topic("t", partitions, &[ddl]).await }
+}
+
+fn stream(columns: Vec<(&str, ArrayRef)>, codec: StreamCodec) -> Bytes {
+    let batch = RecordBatch::try_from_iter(columns).unwrap();
+    encode_stream(&batch.schema(), [&batch].into_iter(), codec).unwrap()
+}
+
+fn ids(from: i64, count: i64) -> ArrayRef {
+    Arc::new(Int64Array::from_iter_values(from..from + count))
+}
+
+fn tag(stream: &[u8], producer: Option<(i64, i16, i32)>) -> ColumnarProduce {
+    let producer = producer.map(|(id, epoch, sequence)| (ProducerId(id), ProducerEpoch(epoch), sequence));
+    ColumnarProduce { schema_id: 1, producer, transactional: false, crc32c: crc32c::crc32c(stream) }
+}
+
+async fn send(client: &mut Client, topic: &Topic, tag: &ColumnarProduce, stream: &Bytes) -> PartitionProduceResponse {
+    let mut bytes = BytesMut::new();
+    tag.encode(&mut bytes);
+    let mut request = produce_request(13, topic, 0, -1, stream.clone());
+    let data = &mut request.topic_data[0].partition_data[0];
+    data.unknown_tagged_fields.insert(TAG, bytes.freeze());
+    client.call(13, &request).await.responses[0].partition_responses[0].clone()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_that_are_produced_are_rows_to_plain_consumers() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = table(&mut client, 1).await;
+    for (round, codec) in [StreamCodec::None, StreamCodec::Lz4Frame, StreamCodec::Zstd].into_iter().enumerate() {
+        let city: ArrayRef = Arc::new(StringArray::from(vec![Some("Ulm"), None]));
+        let key: ArrayRef = Arc::new(BinaryArray::from_opt_vec(vec![Some(b"k".as_slice()), None]));
+        let stream = stream(vec![("city", city), ("id", ids(1, 2)), ("_key", key)], codec);
+        let answer = send(&mut client, &t, &tag(&stream, None), &stream).await;
+        assert_eq!((answer.error_code, answer.base_offset), (0, 2 * round as i64), "{:?}", answer.error_message);
+    }
+    let rows = records(&client.fetch(12, &t, 0, 0).await);
+    let values: Vec<_> = rows.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(values, [r#"{"id":1,"city":"Ulm","n":3}"#, r#"{"id":2,"n":3}"#].repeat(3));
+    assert_eq!(rows.iter().map(|(offset, _)| *offset).collect::<Vec<_>>(), [0, 1, 2, 3, 4, 5]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sequences_count_rows_and_repetitions_are_stored_once() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = table(&mut client, 1).await;
+    let request = InitProducerIdRequest::default().with_transactional_id(None).with_transaction_timeout_ms(60_000);
+    let producer = client.call(4, &request).await;
+    let (id, epoch) = (producer.producer_id.0, producer.producer_epoch);
+    let stream = |from| stream(vec![("id", ids(from, 5))], StreamCodec::Lz4Frame);
+    let (first, second) = (stream(0), stream(5));
+    for _ in 0..3 {
+        let answer = send(&mut client, &t, &tag(&first, Some((id, epoch, 0))), &first).await;
+        assert_eq!((answer.error_code, answer.base_offset), (0, 0), "{:?}", answer.error_message);
+    }
+    let gap = send(&mut client, &t, &tag(&second, Some((id, epoch, 6))), &second).await;
+    assert_eq!(gap.error_code, OUT_OF_ORDER, "five rows were sent, so 5 comes next");
+    let answer = send(&mut client, &t, &tag(&second, Some((id, epoch, 5))), &second).await;
+    assert_eq!((answer.error_code, answer.base_offset), (0, 5));
+    assert_eq!(records(&client.fetch(12, &t, 0, 0).await).len(), 10);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_does_not_fit_is_refused_with_its_column_and_nothing_is_stored() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = table(&mut client, 1).await;
+    let text = || -> ArrayRef { Arc::new(StringArray::from(vec!["x"])) };
+    let nulls: ArrayRef = Arc::new(Int64Array::from(vec![Some(1), None]));
+    for (columns, reason) in [
+        (vec![("id", text())], "column id"),
+        (vec![("id", ids(0, 1)), ("nope", text())], "column nope"),
+        (vec![("city", text())], "id"),
+        (vec![("id", nulls)], "column id"),
+    ] {
+        let stream = stream(columns, StreamCodec::None);
+        let answer = send(&mut client, &t, &tag(&stream, None), &stream).await;
+        let message = answer.error_message.clone().unwrap_or_default().to_string();
+        assert_eq!((answer.error_code, answer.base_offset), (INVALID_RECORD, -1), "{message}");
+        assert!(message.contains(reason), "{message}");
+    }
+    let good = stream(vec![("id", ids(0, 1))], StreamCodec::None);
+    let wrong = ColumnarProduce { crc32c: 1, ..tag(&good, None) };
+    assert_eq!(send(&mut client, &t, &wrong, &good).await.error_code, CORRUPT_MESSAGE);
+    let version = ColumnarProduce { schema_id: 9, ..tag(&good, None) };
+    assert_eq!(send(&mut client, &t, &version, &good).await.error_code, INVALID_RECORD);
+    for damaged in [&good[..good.len() / 2], &[7; 100][..], b"\xff\xff\xff\xff\xff\xff\xff\x7f"] {
+        let damaged = Bytes::copy_from_slice(damaged);
+        assert_eq!(send(&mut client, &t, &tag(&damaged, None), &damaged).await.error_code, INVALID_RECORD);
+    }
+    let untyped = Topic { name: "u".to_owned(), id: client.create_topic("u", 1, &[]).await };
+    let answer = send(&mut client, &untyped, &tag(&good, None), &good).await;
+    assert!(answer.error_code == INVALID_RECORD && answer.error_message.unwrap().contains("untyped"));
+    client.create_topic("v", -1, &[("weir.view.source", "t")]).await;
+    let view = broker.inner().topics.get("v").unwrap();
+    let view = Topic { name: "v".to_owned(), id: view.id.0 };
+    assert_eq!(send(&mut client, &view, &tag(&good, None), &good).await.error_code, INVALID_TOPIC);
+    assert_eq!(client.fetch(12, &t, 0, 0).await.high_watermark, 0, "nothing was stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_writes_batches_of_any_size_and_reads_them_back() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = table(&mut client, 2).await;
+    let bootstrap = parse_brokers(&broker.address().to_string()).unwrap();
+    let rust = weir_client::Client::new(ClientConfig { bootstrap, ..ClientConfig::default() }).unwrap();
+    let mut writer = rust.topic("t").writer();
+    // 20,000 rows of 2 KiB: more than one request takes, in either count.
+    let wide: ArrayRef = Arc::new(StringArray::from(vec!["w".repeat(2048); 2_000]));
+    let batch = RecordBatch::try_from_iter([("id", ids(0, 2_000)), ("city", wide)]).unwrap();
+    let written = writer.write(&batch).await.unwrap();
+    assert!(written.len() > 4 && written.iter().any(|w| w.partition == 1), "{written:?}");
+    let small = RecordBatch::try_from_iter([("id", ids(2_000, 18_000))]).unwrap();
+    let written = writer.write(&small).await.unwrap();
+    assert_eq!(written.iter().map(|w| w.rows).sum::<usize>(), 18_000);
+    let mut reader = rust.topic("t").columns(["id"]).to_end().stream();
+    let mut seen = Vec::new();
+    while let Some(batch) = reader.next().await {
+        let batch = batch.unwrap();
+        let column = batch.rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap().clone();
+        seen.extend(column.values().iter().copied());
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..20_000).collect::<Vec<_>>());
+    let ends: i64 =
+        [client.fetch(12, &t, 0, 0).await, client.fetch(12, &t, 1, 0).await].iter().map(|p| p.high_watermark).sum();
+    assert_eq!(ends, 20_000, "each row is one record");
+    let misfit = RecordBatch::try_from_iter([("nope", ids(0, 1))]).unwrap();
+    let error = writer.write(&misfit).await.unwrap_err().to_string();
+    assert!(error.contains("column nope"), "{error}");
+    assert_eq!(writer.write(&small.slice(0, 1)).await.unwrap().len(), 1, "the writer goes on");
+}
