@@ -54,6 +54,9 @@ pub(super) async fn run(context: &Context, args: &ConsumeArgs, interrupt: &Inter
     if !args.partitions().is_empty() {
         query = query.partitions(args.partitions().iter().copied());
     }
+    if args.explain() {
+        return explain(&query).await;
+    }
     if args.exit() {
         query = query.until(ReadUntil::End);
     }
@@ -79,6 +82,58 @@ pub(super) async fn run(context: &Context, args: &ConsumeArgs, interrupt: &Inter
     finished?;
     report(&statistics, sink.printed);
     Ok(())
+}
+
+/// Prints what a reading from the beginning would look at, partition by partition and in all.
+async fn explain(query: &TopicQuery) -> Result<(), CliError> {
+    let mut text = String::new();
+    let mut sums: BTreeMap<String, u64> = BTreeMap::new();
+    let mut first = serde_json::Value::Null;
+    for (partition, json) in query.explain().await? {
+        let found: serde_json::Value = serde_json::from_str(&json).unwrap_or_default();
+        let fields = found.as_object().into_iter().flatten();
+        let numbers: BTreeMap<String, u64> =
+            fields.filter_map(|(name, value)| Some((name.clone(), value.as_u64()?))).collect();
+        text += &format!("partition {partition}\n{}", counted(&numbers));
+        numbers.into_iter().for_each(|(name, number)| *sums.entry(name).or_default() += number);
+        first = found;
+    }
+    let list = |name: &str| {
+        let names = first[name].as_array().into_iter().flatten().filter_map(serde_json::Value::as_str);
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let mut head = format!("reads    {}\n", list("columns"));
+    if let Some(predicate) = first["predicate"].as_str() {
+        let pruning = if first["can_prune"] == true {
+            "rules out row groups by their statistics"
+        } else {
+            "is evaluated for every row"
+        };
+        head += &format!("filters  {predicate}\n         {pruning}; needs {}\n", list("predicate_columns"));
+    }
+    head += &format!("all partitions\n{}", counted(&sums));
+    super::output::write_all(&mut std::io::stdout(), &(head + &text))
+}
+
+fn counted(numbers: &BTreeMap<String, u64>) -> String {
+    let of = |name: &str| numbers.get(name).copied().unwrap_or(0);
+    let bytes = |name: &str| BinaryBytes(of(name));
+    format!(
+        "  segments    {} of columns, {} skipped whole by statistics\n  row groups  {}, {} skipped by statistics\n  bytes       {} in \
+         columns: {} skipped by statistics, {} of other columns, {} read for the predicate, up to {} more where rows match\n  \
+         rows        {} part(s) of the log stored as rows, read whole: {}\n",
+        of("segments"),
+        of("segments_skipped"),
+        of("row_groups"),
+        of("row_groups_skipped"),
+        bytes("column_bytes"),
+        bytes("bytes_of_skipped_groups"),
+        bytes("bytes_of_other_columns"),
+        bytes("bytes_of_predicate"),
+        bytes("bytes_for_matches"),
+        of("row_parts"),
+        bytes("row_bytes"),
+    )
 }
 
 /// Where rows go, and when it is enough.

@@ -58,6 +58,9 @@ pub struct ConsumeArgs {
     /// How to print rows of columns; -o does the same [default: json when piped, table on a terminal]
     #[arg(long, value_enum, value_name = "FORMAT", help_heading = "Columns", conflicts_with_all = ["format", "json"])]
     output: Option<RowFormat>,
+    /// Read nothing: print what would be read, and what would be skipped and why
+    #[arg(long, help_heading = "Columns", conflicts_with_all = ["format", "json", "group"])]
+    explain: bool,
     /// Only these partitions; may be repeated or separated by commas
     #[arg(short, long, value_delimiter = ',', conflicts_with = "group")]
     partitions: Vec<i32>,
@@ -139,6 +142,10 @@ impl ConsumeArgs {
         self.predicate.as_deref()
     }
 
+    pub(super) fn explain(&self) -> bool {
+        self.explain
+    }
+
     pub(super) fn exit(&self) -> bool {
         self.exit
     }
@@ -179,7 +186,7 @@ impl ConsumeArgs {
 
     /// Whether columns are asked for and not records.
     fn is_columnar(&self) -> bool {
-        self.columns.is_some() || self.predicate.is_some() || self.row_format().is_some()
+        self.columns.is_some() || self.predicate.is_some() || self.row_format().is_some() || self.explain
     }
 
     pub(super) fn consumer_config(&self) -> Result<ConsumerConfig, CliError> {

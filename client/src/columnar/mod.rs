@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `query.rs` | [`TopicQuery`]: what to read, from where to where |
 //! | `reader.rs` | [`ColumnReader`] and [`GroupColumnReader`]: batches on demand |
+//! | `explain.rs` | what a reading would cost |
 //! | `writer.rs` | [`ColumnWriter`]: batches to a topic |
 //! | `stream.rs` | [`ColumnStream`]: the same as an async stream |
 //! | `batch.rs` | [`ColumnBatch`]: rows with their offsets |
@@ -20,6 +21,7 @@
 
 mod batch;
 mod bounds;
+mod explain;
 mod ipc;
 #[cfg(feature = "stock-kafka")]
 mod local;

@@ -12,6 +12,7 @@
 //! | `committed.rs` | which batches a reader may see |
 //! | `cache.rs` | rows that were decoded once, for every reader |
 //! | `operator.rs` | the scan: cursor, budgets, counters |
+//! | `explain.rs` | what a scan would read and skip |
 //! | `local.rs` | the same for records that a client fetched (without feature `log` nothing here needs the log) |
 //! | `output.rs` | matching rows, cut to what fits |
 //! | `ipc.rs` | rows -> one Arrow IPC stream |
@@ -27,6 +28,8 @@ mod columns;
 mod committed;
 mod counters;
 mod error;
+#[cfg(feature = "log")]
+mod explain;
 mod ipc;
 mod local;
 #[cfg(feature = "log")]
@@ -50,6 +53,8 @@ mod tests;
 pub use cache::RowCache;
 pub use counters::ScanCounters;
 pub use error::ScanError;
+#[cfg(feature = "log")]
+pub use explain::{Explanation, explain};
 pub use ipc::{StreamCodec, encode_stream};
 pub use local::{LocalScan, LocalScanError};
 #[cfg(feature = "log")]

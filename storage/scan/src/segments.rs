@@ -128,6 +128,40 @@ impl SegmentScan {
         &self.segment
     }
 
+    /// Row groups with rows in `[from, end)`.
+    pub fn groups_between(&self, from: Offset, end: Offset) -> impl Iterator<Item = usize> + '_ {
+        let groups = self.segment.reader().groups().enumerate();
+        groups.filter(move |(_, info)| info.last_offset >= from.0 && info.first_offset < end.0).map(|(index, _)| index)
+    }
+
+    /// Whether statistics leave the row group something to match.
+    pub fn keeps(&self, group: usize) -> bool {
+        self.keep.get(group).copied().unwrap_or(true)
+    }
+
+    /// Stored bytes of a row group.
+    pub fn group_bytes(&self, group: usize) -> Result<u64, ScanError> {
+        let reader = self.segment.reader();
+        let all: Vec<usize> = (0..reader.schema().fields().len()).collect();
+        reader.stored_bytes(group, &Stored::columns(&all)).map_err(unreadable)
+    }
+
+    /// Stored bytes of some of the plan's input columns in a row group. Values are made of every column.
+    pub fn bytes_of(&self, plan: &ScanPlan, group: usize, columns: &[usize]) -> Result<u64, ScanError> {
+        let (input, reader) = (plan.columns(), self.segment.reader());
+        let mut stored: Vec<usize> = Vec::new();
+        for at in columns {
+            let name = input.schema().field(*at).name().as_str();
+            let source = match &self.mapping {
+                Some(mapping) if *at < input.user_count() => mapping.source(*at),
+                _ if name == VALUE => return self.group_bytes(group),
+                _ => reader.schema().fields().iter().rposition(|field| field.name() == name),
+            };
+            stored.extend(source.filter(|source| !stored.contains(source)));
+        }
+        reader.stored_bytes(group, &Stored::columns(&stored)).map_err(unreadable)
+    }
+
     /// The row group that holds `from` or follows it and begins before `end`.
     fn at(&self, from: Offset, end: Offset) -> Option<(usize, &GroupInfo)> {
         let groups = self.segment.reader().groups();

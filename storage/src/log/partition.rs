@@ -426,6 +426,16 @@ impl Partition {
         }
     }
 
+    /// The parts in which records from `from` on are stored, `[base, next)` each with its bytes: segments, then what no merge has
+    /// taken yet. Reads nothing.
+    pub fn stored_parts(&self, from: Offset) -> Vec<(Offset, Offset, u64)> {
+        let state = self.lock();
+        let end = state.offsets().log_end;
+        let segments = state.segments.iter().map(|s| (Offset(s.base), Offset(s.next), s.bytes));
+        let rest = (state.segments_end(), end, state.tail_bytes);
+        segments.chain([rest]).filter(|(base, next, _)| *next > from && next > base).collect()
+    }
+
     /// Whether the record at `offset` is stored as columns. Reads nothing.
     pub fn stores_columns_at(&self, offset: Offset) -> bool {
         let state = self.lock();

@@ -372,7 +372,10 @@ impl ScanTarget {
         };
         let (offsets, counters) = (result.offsets, result.counters);
         let (plan, partition, form, start) = (self.plan.clone(), self.partition.clone(), self.form, Offset(self.start));
+        let (explains, visible) = (self.max_scan_bytes == 0, self.visible);
         let work = move || match form {
+            // Nothing may be looked at: what would be is told.
+            Form::Arrow(..) if explains => explained(&plan, &partition, start, visible, &result),
             Form::Arrow(codec, _) => encode(&result, plan.schema_id(), codec),
             Form::Records(compression) => encode_batches(&result, &plan, &partition, compression).map(|(done, _)| done),
             Form::View(compression, now) => encode_view(&result, &plan, &partition, compression, start, now),
@@ -428,6 +431,36 @@ pub fn refused_view(key: &PartitionRef, error: &ColumnarFetchError) -> FetchedPa
 
 /// What goes into an answer: the chunks of `Records`, and what is said about them.
 type Encoded = (Vec<Bytes>, ColumnarResult);
+
+/// The limit that was hit, in the words of [`ColumnarResult::error_message`]: JSON for `weir consume --explain`.
+fn explained(
+    plan: &ScanPlan,
+    partition: &Partition,
+    start: Offset,
+    visible: ReadLimit,
+    result: &ScanResult,
+) -> Result<Encoded, ColumnarFetchError> {
+    let found = weir_scan::explain(plan, partition, start, visible)?;
+    let text = serde_json::json!({
+        "columns": found.columns,
+        "predicate_columns": found.predicate_columns,
+        "predicate": found.predicate,
+        "can_prune": found.can_prune,
+        "segments": found.segments,
+        "segments_skipped": found.segments_skipped,
+        "row_groups": found.row_groups,
+        "row_groups_skipped": found.row_groups_skipped,
+        "column_bytes": found.column_bytes,
+        "bytes_of_skipped_groups": found.bytes_of_skipped_groups,
+        "bytes_of_other_columns": found.bytes_of_other_columns,
+        "bytes_of_predicate": found.bytes_of_predicate,
+        "bytes_for_matches": found.bytes_for_matches,
+        "row_parts": found.row_parts,
+        "row_bytes": found.row_bytes,
+    });
+    let columnar = summary(result, plan.schema_id(), &[]);
+    Ok((Vec::new(), ColumnarResult { error_message: Some(text.to_string()), ..columnar }))
+}
 
 fn encode(result: &ScanResult, schema_id: i32, codec: StreamCodec) -> Result<Encoded, ColumnarFetchError> {
     if let Some(stored) = &result.stored {
