@@ -238,7 +238,7 @@ async fn what_views_cannot_be_or_do_is_refused_with_the_reason() {
     assert_eq!(answer.topics[0].error_code, INVALID_PARTITIONS);
     for (topic, name, value, reason) in [
         ("orders", "weir.view.source", "paid", "cannot be set on a view"),
-        ("paid", "weir.view.source", "", "stays one"),
+        ("paid", "weir.view.source", "paid2", "stays one"),
         ("paid", "weir.view.where", "nope = 1", "nope"),
         ("orders", "weir.table.schema", "id BIGINT NOT NULL, amount DOUBLE", "view `paid` cannot follow"),
         ("orders", "weir.table.schema", "", "view `paid` cannot follow"),
