@@ -1,8 +1,8 @@
-"""The long job `connect-mm2`: Kafka Connect and MirrorMaker 2 with more rows and kills than a quick run has.
+"""The long job `flink-connect-mm2`: Flink, Kafka Connect and MirrorMaker 2 with more kills than a quick run has.
 
     long.py [--weir BINARY] [--kills 6]
 
-Runs connect.py and mirror.py; fails when one of them does, and prints {"counts": ...} last.
+Runs flink.py, connect.py and mirror.py; fails when one of them does, and prints {"counts": ...} last.
 """
 
 import argparse
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--kills", type=int, default=6)
     arguments = parser.parse_args()
     counts, failed = Counter(), 0
-    for script in ("connect.py", "mirror.py"):
+    for script in ("flink.py", "connect.py", "mirror.py"):
         run = subprocess.run([sys.executable, HERE / script, "--weir", arguments.weir, "--kills", str(arguments.kills)],
                              stdout=subprocess.PIPE, text=True)
         summaries = 0

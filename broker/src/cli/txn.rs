@@ -135,10 +135,13 @@ fn described(txn: &TransactionDescription, now_ms: i64) -> Value {
         .iter()
         .flat_map(|(topic, partitions)| partitions.iter().map(move |partition| json!(format!("{topic}:{partition}"))))
         .collect();
+    // The coordinator goes on telling when a transaction began that has ended.
+    let is_open = txn.state == ONGOING || txn.state.starts_with("Prepare");
+    let started_at_ms = txn.started_at_ms.filter(|_| is_open);
     json!({
         "transactional_id": txn.transactional_id, "state": txn.state, "producer_id": txn.producer_id,
         "producer_epoch": txn.producer_epoch, "coordinator": txn.coordinator, "timeout_ms": txn.timeout_ms,
-        "started_at_ms": txn.started_at_ms, "open_for_ms": txn.started_at_ms.map(|at| (now_ms - at).max(0)),
+        "started_at_ms": started_at_ms, "open_for_ms": started_at_ms.map(|at| (now_ms - at).max(0)),
         "partitions": partitions
     })
 }
@@ -273,7 +276,7 @@ mod tests {
         };
         let shown = described(&txn, 4_500);
         assert_eq!((&shown["open_for_ms"], &shown["partitions"]), (&json!(3_500), &json!(["a:0", "a:2", "b:1"])));
-        txn.started_at_ms = None;
+        txn.state = "CompleteCommit".into();
         assert_eq!(described(&txn, 4_500)["open_for_ms"], Value::Null);
     }
 }

@@ -8,6 +8,7 @@ mod consume;
 mod idle;
 mod produce;
 mod report;
+mod transactions;
 
 use std::path::PathBuf;
 
@@ -69,6 +70,12 @@ pub const BENCHES: &[Bench] = &[
         about: "acks=all at half of Kafka's peak, OS-buffered",
         limit: "two socket hops and a wake-up, about 100 us",
         run: produce::latency,
+    },
+    Bench {
+        name: "transactions",
+        about: "transactions of 960 records of 1 KiB, two producers, 6 partitions, both brokers OS-buffered",
+        limit: "as produce-os, and for each transaction three more round trips, a decision and a marker in each partition",
+        run: transactions::os,
     },
     Bench {
         name: "consume-tail",

@@ -1,0 +1,34 @@
+#!/usr/bin/env bash
+# Builds (once per change) and runs the Flink job of FlinkApp.java.
+#
+#   run.sh build
+#   run.sh BOOTSTRAP CHECKPOINT_DIR [CHECKPOINT]
+set -euo pipefail
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+cache=${WEIR_CACHE:-$HOME/.cache/weir}/flink
+mkdir -p "$cache"
+
+build() {
+  local stamp
+  stamp=$(cd "$here" && find pom.xml src -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
+  exec 9>"$cache/build.lock"
+  flock 9
+  if [[ $(cat "$cache/.complete" 2>/dev/null) != "$stamp" ]]; then
+    rm -rf "$cache/lib" "$cache/classes"
+    mvn -q -B -f "$here/pom.xml" compile dependency:copy-dependencies -DincludeScope=runtime \
+      -DoutputDirectory="$cache/lib" >"$cache/build.log" 2>&1 || {
+      cat "$cache/build.log" >&2
+      exit 1
+    }
+    cp -r "$here/target/classes" "$cache/classes"
+    echo "$stamp" >"$cache/.complete"
+  fi
+  exec 9>&-
+}
+
+build
+[[ ${1:-} == build ]] && exit 0
+# Flink looks into classes of the JDK; SerialGC and C1 since it shares two cores with the broker.
+exec java -Xmx700m -XX:+UseSerialGC -XX:TieredStopAtLevel=1 --add-opens=java.base/java.util=ALL-UNNAMED \
+  --add-opens=java.base/java.lang=ALL-UNNAMED --add-opens=java.base/java.time=ALL-UNNAMED -cp "$cache/classes:$cache/lib/*" \
+  "-Dlog4j2.configurationFile=file:$here/../ecosystem/log4j2.properties" dev.weir.flink.FlinkApp "$@"
