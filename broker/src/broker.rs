@@ -18,6 +18,7 @@ use weir_storage::meta::{Condition, EmbeddedMetadata, MetaError, MetadataStore, 
 use crate::api::fetch::columnar::{PlanCache, ScanSettings};
 use crate::api::fetch::session::{SessionCache, SessionLimits};
 use crate::config::{Config, SettingValue};
+use crate::dynamic_config::{DynamicConfigError, DynamicConfigs, PlannedChange};
 use crate::group::configs::TimingBounds;
 use crate::group::consumer::ConsumerLimits;
 use crate::group::coordinator::TopicsNow;
@@ -150,8 +151,10 @@ pub enum StartError {
 /// The broker.
 pub struct Broker {
     pub settings: BrokerSettings,
-    /// Everything that can be configured, checked.
+    /// Everything that can be configured, checked, as it was at the start.
     pub config: Config,
+    /// What clients changed since, and the configuration in force.
+    pub dynamic: DynamicConfigs,
     pub identity: Identity,
     pub meta: Arc<dyn MetadataStore>,
     pub storage: Arc<Storage>,
@@ -199,6 +202,8 @@ impl Broker {
         let started = Instant::now();
         let meta: Arc<dyn MetadataStore> = Arc::new(EmbeddedMetadata::open(disk.clone(), metadata_cache)?);
         let identity = Identity::next(&*meta).await?;
+        let dynamic = DynamicConfigs::load(config, meta.clone())?;
+        let config = dynamic.now().config.clone();
         let registry = registry::open(meta.clone(), &identity.cluster_id).await?;
         let schemas = Schemas::of(registry.clone());
         let loaded = LoadedTopics::load_with(&*meta, Arc::new(config.topic_defaults.clone()), schemas)?;
@@ -216,8 +221,9 @@ impl Broker {
         let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), offsets));
         let group_configs = Arc::new(GroupConfigs::load(timing_bounds(&config), meta.clone())?);
-        let seen = topics.clone();
-        let topics_now: TopicsNow = Arc::new(move || seen.image());
+        // Weak: topics know the groups, which ask for the topics.
+        let seen = Arc::downgrade(&topics);
+        let topics_now: TopicsNow = Arc::new(move || seen.upgrade().map(|topics| topics.image()).unwrap_or_default());
         let groups = Coordinator::start(group_settings(&config), log, topics_now, group_configs.clone());
         let producer_ids = Arc::new(ProducerIds::new(meta.clone()));
         let markers = Arc::new(LogMarkers::new(storage.clone(), topics.clone(), groups.clone()));
@@ -255,9 +261,21 @@ impl Broker {
             acls,
             audit,
             quotas,
-            config,
+            config: dynamic.started().clone(),
+            dynamic,
             started,
         }))
+    }
+
+    /// Makes a change of settings, and lets everything that reads them follow.
+    pub async fn change_settings(&self, change: PlannedChange<'_>) -> Result<(), DynamicConfigError> {
+        let made = change.make().await?;
+        let config = &made.settings.config;
+        self.groups.set_settings(group_settings(config));
+        self.group_configs.set_bounds(timing_bounds(config));
+        self.storage.set_producer_id_expiration(config.storage_config().producer_id_expiration_ms);
+        self.topics.set_defaults(Arc::new(config.topic_defaults.clone())).await;
+        Ok(())
     }
 
     /// The budget of all buffers.

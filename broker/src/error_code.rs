@@ -24,6 +24,7 @@ use crate::api::lookup::{EpochError, LookupError};
 use crate::api::produce::ProduceError;
 use crate::api::produce::columns::ColumnarProduceError;
 use crate::api::produce::validate::ValidateError;
+use crate::dynamic_config::{DynamicConfigError, NotDynamic};
 use crate::group::{GroupConfigError, GroupError};
 use crate::quota::QuotaError;
 use crate::security::UserError;
@@ -124,7 +125,7 @@ impl KafkaError for AppendError {
             AppendError::StaleCoordinator { .. } => ErrorCode::TransactionCoordinatorFenced,
             AppendError::DiskFull | AppendError::LogUnavailable { .. } => ErrorCode::KafkaStorageError,
             // Retriable everywhere and not a reason to refresh metadata.
-            AppendError::Overloaded { .. } => ErrorCode::NotEnoughReplicas,
+            AppendError::Overloaded { .. } | AppendError::LogFull { .. } => ErrorCode::NotEnoughReplicas,
             AppendError::PartitionDeleted(_) => ErrorCode::UnknownTopicOrPartition,
             AppendError::ShuttingDown => ErrorCode::NotLeaderOrFollower,
         }
@@ -452,6 +453,22 @@ impl KafkaError for DescribeConfigsError {
     }
 }
 
+impl KafkaError for DynamicConfigError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            DynamicConfigError::NotDynamic(NotDynamic::Unknown { .. }) => ErrorCode::InvalidConfig,
+            // Of a broker Kafka calls these a bad request, not a bad config (KAFKA-13609).
+            DynamicConfigError::NotDynamic(NotDynamic::ReadOnly { .. })
+            | DynamicConfigError::Value(_)
+            | DynamicConfigError::Accepted { .. }
+            | DynamicConfigError::Defaults(_)
+            | DynamicConfigError::NoValue { .. }
+            | DynamicConfigError::NotAList { .. } => ErrorCode::InvalidRequest,
+            DynamicConfigError::Metadata(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
 impl KafkaError for AlterConfigsError {
     fn error_code(&self) -> ErrorCode {
         match self {
@@ -461,7 +478,8 @@ impl KafkaError for AlterConfigsError {
             | AlterConfigsError::Topic(TopicError::Config(TopicConfigError::NoValue { .. })) => {
                 ErrorCode::InvalidRequest
             }
-            AlterConfigsError::BrokerSettings | AlterConfigsError::UnknownOperation { .. } => ErrorCode::InvalidRequest,
+            AlterConfigsError::UnknownOperation { .. } => ErrorCode::InvalidRequest,
+            AlterConfigsError::Broker(error) => error.error_code(),
             AlterConfigsError::Config(error) => error.error_code(),
             AlterConfigsError::Topic(error) => error.error_code(),
             AlterConfigsError::Group(error) => error.error_code(),

@@ -83,6 +83,7 @@ fn appends_and_reads() {
             &AppendError::DiskFull,
             &AppendError::LogUnavailable { reason: text() },
             &AppendError::Overloaded { limit_bytes: 1 },
+            &AppendError::LogFull { limit_bytes: 1 },
             &AppendError::PartitionDeleted(partition),
             &AppendError::ShuttingDown,
         ],
@@ -108,6 +109,7 @@ Append::StaleCoordinator 52 TransactionCoordinatorFenced final
 Append::DiskFull 56 KafkaStorageError retriable
 Append::LogUnavailable 56 KafkaStorageError retriable
 Append::Overloaded 19 NotEnoughReplicas retriable
+Append::LogFull 19 NotEnoughReplicas retriable
 Append::PartitionDeleted 3 UnknownTopicOrPartition retriable
 Append::ShuttingDown 6 NotLeaderOrFollower retriable
 Read::OffsetOutOfRange 1 OffsetOutOfRange final
@@ -358,8 +360,18 @@ fn topics_configs_and_the_rest() {
     got += &lines(
         "AlterConfigs",
         vec![
-            &AlterConfigsError::BrokerSettings,
+            &AlterConfigsError::UnknownOperation { operation: 9 },
             &AlterConfigsError::Config(TopicConfigError::NoValue { name: text() }),
+        ],
+    );
+    got += &lines(
+        "DynamicConfig",
+        vec![
+            &DynamicConfigError::NotDynamic(NotDynamic::Unknown { name: text(), nearest: None }),
+            &DynamicConfigError::Defaults(TopicConfigError::LagOrder { min: 2, max: 1 }),
+            &DynamicConfigError::NoValue { name: text() },
+            &DynamicConfigError::NotAList { name: text() },
+            &DynamicConfigError::Metadata(MetaError::Closed),
         ],
     );
     got += &lines("Coordinator", vec![&UnknownCoordinatorType { key_type: 2 }]);
@@ -409,8 +421,13 @@ Resource::InvalidTopic 17 InvalidTopicException final
 Resource::OtherBroker 42 InvalidRequest final
 Resource::NoTopicName 42 InvalidRequest final
 Resource::NoConfigs 42 InvalidRequest final
-AlterConfigs::BrokerSettings 42 InvalidRequest final
+AlterConfigs::UnknownOperation 42 InvalidRequest final
 AlterConfigs::Config 42 InvalidRequest final
+DynamicConfig::NotDynamic 40 InvalidConfig final
+DynamicConfig::Defaults 42 InvalidRequest final
+DynamicConfig::NoValue 42 InvalidRequest final
+DynamicConfig::NotAList 42 InvalidRequest final
+DynamicConfig::Metadata 56 KafkaStorageError retriable
 Coordinator::UnknownCoordinatorType 42 InvalidRequest final
 Fetch::ZstdUnsupported 76 UnsupportedCompressionType final
 InitProducerId::Transaction 42 InvalidRequest final

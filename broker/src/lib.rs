@@ -5,6 +5,7 @@ pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod docs;
+pub mod dynamic_config;
 pub mod error_code;
 pub mod group;
 pub mod http;

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use weir_lake_sink::TableStatus;
 use weir_protocol::ids::Timestamp;
-use weir_storage::disk::OsDisk;
+use weir_storage::disk::{Disk, OsDisk};
 
 use crate::broker::{Broker, Listener, StartError};
 use crate::config::{self, Config, ConfigProblem, ListenerSecurity};
@@ -66,6 +66,7 @@ pub struct Server {
     stop: CancellationToken,
     tracker: TaskTracker,
     tasks: Vec<JoinHandle<()>>,
+    disk: Arc<OsDisk>,
 }
 
 /// What the HTTP listener tells.
@@ -137,7 +138,7 @@ impl Server {
         let data_dir = PathBuf::from(&config.node.data_dir);
         let disk = Arc::new(open_disk(&data_dir)?);
         let (net_settings, security) = (config.net.clone(), config.security.clone());
-        let broker = Broker::open(config, disk, Some(data_dir.join("meta").join("sled"))).await?;
+        let broker = Broker::open(config, disk.clone(), Some(data_dir.join("meta").join("sled"))).await?;
         let net = Net {
             broker: broker.clone(),
             limits: Arc::new(ConnectionLimits::of(&net_settings, &security, broker.config.request_max())),
@@ -181,6 +182,7 @@ impl Server {
             stop,
             tracker,
             tasks,
+            disk,
         })
     }
 
@@ -191,7 +193,7 @@ impl Server {
         self.stop().await;
     }
 
-    /// Stops; see [`Server::run_until`].
+    /// Stops; see [`Server::run_until`]. The data folder can be opened again when this returns.
     pub async fn stop(self) {
         tracing::info!("stopping");
         self.stop.cancel();
@@ -201,9 +203,19 @@ impl Server {
             tracing::warn!(open = self.tracker.len(), "some connections did not finish within `shutdown.timeout`");
         }
         self.lake.stop().await;
-        self.broker.storage.shutdown().await;
+        let ended = self.broker.storage.shutdown().await;
         for task in self.tasks {
             task.abort();
+        }
+        let (meta, disk) = (self.broker.meta.clone(), self.disk);
+        let closed = tokio::task::spawn_blocking(move || {
+            meta.close();
+            if ended {
+                disk.release();
+            }
+        });
+        if closed.await.is_err() {
+            tracing::error!("closing the metadata panicked");
         }
         tracing::info!("stopped");
     }

@@ -78,7 +78,7 @@ impl Allowed {
         }
     }
 
-    fn admits(&self, value: &str) -> bool {
+    pub(crate) fn admits(&self, value: &str) -> bool {
         match self {
             Allowed::Bool => value.eq_ignore_ascii_case("true") || value.eq_ignore_ascii_case("false"),
             Allowed::Int(min, max) | Allowed::Long(min, max) => {

@@ -290,7 +290,7 @@ pub struct Topics {
     /// Topics to be made by whoever changes something next.
     asked: Mutex<Vec<Asked>>,
     default_partitions: i32,
-    defaults: TopicDefaults,
+    defaults: ArcSwap<BTreeMap<String, String>>,
     /// What tables may be bound to.
     schemas: Schemas,
     offsets: OnceLock<Arc<dyn CommittedOffsets>>,
@@ -319,7 +319,7 @@ impl Topics {
             changes: tokio::sync::Mutex::new(()),
             asked: Mutex::default(),
             default_partitions,
-            defaults: loaded.defaults,
+            defaults: ArcSwap::new(loaded.defaults),
             schemas: loaded.schemas,
             offsets: OnceLock::new(),
             forget: Mutex::new(loaded.forget),
@@ -407,7 +407,7 @@ impl Topics {
         {
             return Err(TopicError::Collides { name: name.to_owned(), existing: existing.clone() });
         }
-        let configs = configs.with_defaults(&self.defaults);
+        let configs = configs.with_defaults(&self.defaults.load_full());
         configs.validate()?;
         let settings = configs.resolve();
         if settings.view.is_some() {
@@ -613,7 +613,7 @@ impl Topics {
 
     /// What a topic would be with these configs.
     pub fn plan_configs(&self, topic: &Topic, configs: TopicConfigs) -> Result<Topic, TopicError> {
-        let configs = configs.with_defaults(&self.defaults);
+        let configs = configs.with_defaults(&self.defaults.load_full());
         configs.validate()?;
         let settings = configs.resolve();
         if topic.view.is_some() || settings.view.is_some() {
@@ -648,6 +648,32 @@ impl Topics {
         self.publish_all(&next, &views);
         log_versions(&topic, &next);
         Ok(next)
+    }
+
+    /// From now on topics have these defaults, those that exist too.
+    pub async fn set_defaults(&self, defaults: TopicDefaults) {
+        let _one_at_a_time = self.changes.lock().await;
+        if **self.defaults.load() == *defaults {
+            return;
+        }
+        self.defaults.store(defaults.clone());
+        let mut snapshot = self.snapshot.load().next();
+        for topic in self.all() {
+            let configs = topic.configs.clone().with_defaults(&defaults);
+            if let Err(error) = configs.validate() {
+                tracing::warn!(topic = topic.name, %error, "configs of a topic do not go with the new defaults");
+            }
+            let settings = configs.resolve();
+            let (name, table) = (topic.name.clone(), topic.table.clone());
+            let view = topic.view.clone();
+            let next =
+                Arc::new(Topic { id: topic.id, name, partitions: topic.partitions, configs, settings, table, view });
+            if next.view.is_none() && next.settings.log != topic.settings.log {
+                self.storage.update_config(next.id, next.log_config());
+            }
+            snapshot.add(&next);
+        }
+        self.snapshot.store(Arc::new(snapshot));
     }
 
     /// Topics whose tables follow a subject of the Schema Registry.

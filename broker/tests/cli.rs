@@ -128,6 +128,67 @@ fn records_come_back_as_produced_in_every_codec() {
 }
 
 #[test]
+fn settings_of_brokers_are_changed_while_they_run() {
+    let mut broker = Broker::start();
+    broker.ok(&["topic", "create", "t"]);
+    broker.ok(&["cluster", "config", "alter", "--set", "log.retention.ms=5000000", "--dry-run"]);
+    assert_eq!(broker.json(&["cluster", "config", "list"]).as_array().unwrap().len(), 0, "that was a question");
+    broker.ok(&["cluster", "config", "alter", "--set", "log.retention.ms=5000000"]);
+    broker.ok(&["cluster", "config", "alter", "--set", "group.max.size=7", "--broker", "1"]);
+    broker.kill();
+    broker.restart();
+    let listed = |words: &[&str]| -> Vec<String> {
+        let items = broker.json(&[&["cluster", "config", "list"], words].concat());
+        let text = |item: &Value| {
+            format!(
+                "{}={} {}",
+                item["name"].as_str().unwrap(),
+                item["value"].as_str().unwrap(),
+                item["source"].as_str().unwrap()
+            )
+        };
+        items.as_array().unwrap().iter().map(text).collect()
+    };
+    assert_eq!(listed(&[]), ["log.retention.ms=5000000 DYNAMIC_DEFAULT_BROKER_CONFIG"]);
+    let of_broker =
+        ["group.max.size=7 DYNAMIC_BROKER_CONFIG", "log.retention.ms=5000000 DYNAMIC_DEFAULT_BROKER_CONFIG"];
+    assert_eq!(listed(&["--broker", "1"]), of_broker);
+    assert!(listed(&["--broker", "1", "--all"]).contains(&"durability=fsync DEFAULT_CONFIG".to_owned()));
+    let refused = broker.refused(&["cluster", "config", "alter", "--set", "log.retention.mss=1"]);
+    assert!(refused.contains("did you mean `log.retention.ms`?"), "{refused}");
+    let refused = broker.refused(&["cluster", "config", "alter", "--set", "durability=os", "--broker", "1"]);
+    assert!(refused.contains("read at start"), "{refused}");
+    broker.ok(&["cluster", "config", "alter", "--delete", "log.retention.ms"]);
+    assert!(listed(&[]).is_empty());
+}
+
+#[test]
+fn a_broker_that_is_asked_to_stop_does_so_at_once() {
+    let mut broker = Broker::start();
+    broker.ok(&["topic", "create", "t"]);
+    broker.produce(&["t"], "one\n");
+    // Somebody who waits for more records, and a member of a group.
+    let waits = |words: &[&str]| broker.command(&[&["consume", "t", "-f", "%v\n"], words].concat()).spawn().unwrap();
+    let mut clients = [waits(&[]), waits(&["-g", "g"])];
+    for client in &mut clients {
+        let mut first = String::new();
+        BufReader::new(client.stdout.as_mut().unwrap()).read_line(&mut first).unwrap();
+        assert_eq!(first, "one\n");
+    }
+    let begun = std::time::Instant::now();
+    let stopped = Command::new("kill").arg(broker.process.id().to_string()).status().unwrap();
+    assert!(stopped.success() && broker.process.wait().unwrap().success());
+    let took = begun.elapsed();
+    for client in &mut clients {
+        client.kill().unwrap();
+        client.wait().unwrap();
+    }
+    assert!(took < Duration::from_secs(2), "the stop took {took:?}");
+    broker.restart();
+    assert_eq!(broker.ok(&["consume", "t", "-e", "-f", "%v\n"]), "one\n");
+}
+
+#[test]
 fn a_group_goes_on_where_it_stopped_and_can_be_moved() {
     let broker = Broker::start();
     broker.ok(&["topic", "create", "t", "-p", "2"]);

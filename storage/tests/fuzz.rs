@@ -130,7 +130,20 @@ fn damage(disk: &CrashDisk, dir: &str, random: &mut StdRng) -> String {
     let path = format!("{dir}/{name}");
     let file = disk.open(&path).unwrap();
     let len = file.len().unwrap().max(1);
+    let mut heads = Vec::new();
+    if dir == "wal" {
+        let mut bytes = vec![0; len as usize];
+        // The file of a simulated disk is as long as it says.
+        file.read_at(0, &mut bytes).unwrap();
+        heads.extend(bytes.windows(4).enumerate().filter(|(_, four)| *four == b"WCMT").map(|(at, _)| at as u64));
+    }
     for _ in 0..random.random_range(1..4) {
+        // What commits say of their entries (whose, where, of which kind) is in no batch's own checksum.
+        if !heads.is_empty() && random.random_bool(0.5) {
+            let at = heads[random.random_range(0..heads.len())] + random.random_range(48..100);
+            file.write_at(at.min(len - 1), &[&[random.random()]]).unwrap();
+            continue;
+        }
         let at = random.random_range(0..len);
         match random.random_range(0..5) {
             0 => file.write_at(at, &[&[random.random()]]).unwrap(),

@@ -1,8 +1,8 @@
 //! AlterConfigs (key 33): replaces every config that is set on a topic. Old clients use it; newer ones alter incrementally.
 //!
 //! Versions 0-2. KIP-133. Errors per resource: UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, INVALID_CONFIG,
-//! INVALID_REQUEST (a broker: its settings are read at start; a kind without configs; something named twice). Groups can be altered
-//! as well as topics.
+//! INVALID_REQUEST (a setting of the broker that is read at start, or a value that it does not take; a kind without configs;
+//! something named twice). Groups, this broker and the defaults of all brokers can be altered as well as topics.
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_configs_request::{AlterConfigsRequest, AlterConfigsResource};
 use kafka_protocol::messages::alter_configs_response::{AlterConfigsResourceResponse, AlterConfigsResponse};

@@ -5,10 +5,11 @@ use thiserror::Error;
 use super::config_resource::{Resource, ResourceError, repeated, resource};
 use super::wire;
 use crate::broker::Broker;
+use crate::dynamic_config::{BrokerOverrides, Dynamic, DynamicConfigError, DynamicConfigs, Level};
 use crate::error_code::{KafkaError, NONE};
 use crate::group::GroupConfigError;
 use crate::group::configs::GroupOverrides;
-use crate::topic_config::{TopicConfigError, TopicConfigs};
+use crate::topic_config::{ConfigKind, TopicConfigError, TopicConfigs, items};
 use crate::topics::TopicError;
 
 /// Why configs are not changed.
@@ -16,10 +17,8 @@ use crate::topics::TopicError;
 pub enum AlterConfigsError {
     #[error(transparent)]
     Resource(#[from] ResourceError),
-    #[error(
-        "settings of brokers are read at start; change the configuration file, the environment or the flags, and restart"
-    )]
-    BrokerSettings,
+    #[error(transparent)]
+    Broker(#[from] DynamicConfigError),
     #[error("config operation {operation} does not exist; SET is 0, DELETE 1, APPEND 2, SUBTRACT 3")]
     UnknownOperation { operation: i8 },
     #[error(transparent)]
@@ -78,6 +77,46 @@ impl Change {
         Ok(configs)
     }
 
+    /// What becomes of what is set at one level of the broker's settings; values are checked where they are set.
+    pub fn of_broker(
+        self,
+        dynamic: &DynamicConfigs,
+        current: &BrokerOverrides,
+    ) -> Result<BrokerOverrides, DynamicConfigError> {
+        let (mut configs, changes) = match self {
+            Change::Alter(changes) => (current.clone(), changes),
+            Change::Replace(configs) => {
+                let set = |(name, value)| SingleChange { name, operation: Operation::Set, value };
+                (BrokerOverrides::new(), configs.into_iter().map(set).collect())
+            }
+        };
+        for SingleChange { name, operation, value } in changes {
+            let definition = dynamic.check_name(&name)?;
+            let value = match (operation, value) {
+                (Operation::Delete, _) => {
+                    configs.remove(&name);
+                    continue;
+                }
+                (_, None) => return Err(DynamicConfigError::NoValue { name }),
+                (Operation::Set, Some(value)) => value,
+                (Operation::Append, Some(value)) => {
+                    let mut list = list_of(&name, definition, &configs)?;
+                    let more = items(&value).filter(|item| !list.iter().any(|present| present == item));
+                    let more: Vec<String> = more.map(str::to_owned).collect();
+                    list.extend(more);
+                    list.join(",")
+                }
+                (Operation::Subtract, Some(value)) => {
+                    let mut list = list_of(&name, definition, &configs)?;
+                    list.retain(|present| items(&value).all(|item| item != present));
+                    list.join(",")
+                }
+            };
+            configs.insert(name, value.trim().to_owned());
+        }
+        Ok(configs)
+    }
+
     /// What becomes of a group's configs; the names and values are checked where they are set.
     pub fn of_group(self, current: &GroupOverrides) -> Result<GroupOverrides, GroupConfigError> {
         let (mut configs, changes) = match self {
@@ -96,6 +135,18 @@ impl Change {
             }
         }
         Ok(configs)
+    }
+}
+
+/// A list to add to or to take from: what is set, or else the default, as in Kafka.
+fn list_of(name: &str, definition: Dynamic, set: &BrokerOverrides) -> Result<Vec<String>, DynamicConfigError> {
+    match definition {
+        Dynamic::TopicDefault(def) if def.allowed.kind() == ConfigKind::List => {
+            Ok(items(set.get(name).map_or(def.default, String::as_str)).map(str::to_owned).collect())
+        }
+        Dynamic::TopicDefault(_) | Dynamic::Setting(_) | Dynamic::Accepted(_) => {
+            Err(DynamicConfigError::NotAList { name: name.to_owned() })
+        }
     }
 }
 
@@ -141,9 +192,11 @@ async fn alter(
     change: Result<Change, AlterConfigsError>,
     validate_only: bool,
 ) -> Result<(), AlterConfigsError> {
-    match alterable(kind, name, broker.node_id())? {
-        Alterable::Topic(topic) => apply(broker, &topic, validate_only, change?).await,
-        Alterable::Group(group) => {
+    match resource(kind, name, broker.node_id())? {
+        Resource::Topic(topic) => apply(broker, &topic, validate_only, change?).await,
+        Resource::Broker => alter_broker(broker, Level::Broker, change?, validate_only).await,
+        Resource::AllBrokers => alter_broker(broker, Level::Cluster, change?, validate_only).await,
+        Resource::Group(group) => {
             let change = change?;
             broker.group_configs.alter(&group, validate_only, |current| change.of_group(current)).await?;
             if !validate_only {
@@ -161,19 +214,18 @@ fn twice<'a>(resources: impl Iterator<Item = (i8, &'a str)>) -> Option<ResourceE
     Some(ResourceError::NamedTwice { name })
 }
 
-/// What has configs that can be changed.
-#[derive(Debug, PartialEq, Eq)]
-enum Alterable {
-    Topic(String),
-    Group(String),
-}
-
-fn alterable(kind: i8, name: &str, this: i32) -> Result<Alterable, AlterConfigsError> {
-    match resource(kind, name, this)? {
-        Resource::Topic(name) => Ok(Alterable::Topic(name)),
-        Resource::Group(name) => Ok(Alterable::Group(name)),
-        Resource::Broker | Resource::AllBrokers => Err(AlterConfigsError::BrokerSettings),
+async fn alter_broker(
+    broker: &Broker,
+    level: Level,
+    change: Change,
+    validate_only: bool,
+) -> Result<(), AlterConfigsError> {
+    let planned = broker.dynamic.plan(level, |now| change.of_broker(&broker.dynamic, now.at(level))).await?;
+    if !validate_only {
+        broker.change_settings(planned).await?;
+        tracing::info!(?level, "settings changed");
     }
+    Ok(())
 }
 
 /// Makes the change, or only says whether it could be made.
@@ -195,15 +247,6 @@ async fn apply(broker: &Broker, topic: &str, validate_only: bool, change: Change
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn only_topics_and_groups_are_altered() {
-        assert_eq!(alterable(2, "t", 1).unwrap(), Alterable::Topic("t".to_owned()));
-        assert_eq!(alterable(32, "g", 1).unwrap(), Alterable::Group("g".to_owned()));
-        assert!(matches!(alterable(4, "1", 1), Err(AlterConfigsError::BrokerSettings)));
-        assert!(matches!(alterable(4, "", 1), Err(AlterConfigsError::BrokerSettings)));
-        assert!(matches!(alterable(8, "1", 1), Err(AlterConfigsError::Resource(_))));
-    }
 
     #[test]
     fn resources_named_twice_are_noticed() {

@@ -21,6 +21,7 @@ use weir_storage::meta::MetaError;
 use super::describe_configs::source_of;
 use super::{Versions, wire};
 use crate::broker::Broker;
+use crate::dynamic_config::DynamicConfigs;
 use crate::error_code::KafkaError;
 use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::{NewTopic, Topic, TopicError};
@@ -97,7 +98,7 @@ pub async fn handle(broker: &Broker, version: i16, request: CreateTopicsRequest)
         if let Err(error) = &result {
             tracing::info!(topic = %*name, %error, "topic not created");
         }
-        results.push(answer(version, name, result, request.validate_only));
+        results.push(answer(&broker.dynamic, version, name, result, request.validate_only));
     }
     CreateTopicsResponse::default().with_topics(results)
 }
@@ -162,6 +163,7 @@ pub fn check_replicas(this: i32, partition: i32, brokers: &[BrokerId]) -> Result
 }
 
 fn answer(
+    dynamic: &DynamicConfigs,
     version: i16,
     name: TopicName,
     result: Result<Arc<Topic>, CreateTopicError>,
@@ -181,7 +183,7 @@ fn answer(
     let configs = topic.configs.describe().into_iter().map(|config| {
         CreatableTopicConfigs::default()
             .with_name(wire(config.definition.name))
-            .with_config_source(source_of(&config) as i8)
+            .with_config_source(source_of(dynamic, &config) as i8)
             .with_value(Some(wire(config.value)))
     });
     let response =

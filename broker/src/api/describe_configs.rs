@@ -15,9 +15,11 @@ use super::config_resource::{Resource, ResourceError, resource};
 use super::lookup::{self, LookupError};
 use super::{Versions, wire};
 use crate::broker::Broker;
+use crate::config::{Config, SettingInfo};
+use crate::dynamic_config::{ACCEPTED, DynamicConfigs, Level};
 use crate::error_code::KafkaError;
 use crate::group::configs::{self, GroupConfigDef};
-use crate::topic_config::{ConfigKind, DescribedConfig, TABLE};
+use crate::topic_config::{ConfigKind, DescribedConfig, TABLE, TopicConfigDef};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeConfigs, 1, 4);
 
@@ -28,18 +30,47 @@ pub enum Source {
     Topic = 1,
     /// Set on the group.
     Group = 8,
+    /// Set for this broker at run time.
+    DynamicBroker = 2,
+    /// Set for all brokers at run time.
+    DynamicDefaultBroker = 3,
     /// From the broker's configuration file, environment or flags.
     StaticBroker = 4,
     Default = 5,
 }
 
 /// Where the value of a topic config comes from.
-pub fn source_of(config: &DescribedConfig) -> Source {
-    match (config.overridden, &config.inherited) {
-        (true, _) => Source::Topic,
-        (false, Some(_)) => Source::StaticBroker,
-        (false, None) => Source::Default,
+pub fn source_of(dynamic: &DynamicConfigs, config: &DescribedConfig) -> Source {
+    if config.overridden {
+        return Source::Topic;
     }
+    let of_broker =
+        config.definition.broker_synonym.and_then(|name| set_of_broker(dynamic, name, config.definition).next());
+    of_broker.map_or(Source::Default, |(_, _, source)| source)
+}
+
+/// Name, value and source.
+type Link = (String, String, Source);
+
+/// What is set under a name at run time: for this broker, and then for all.
+fn set_at_run_time(dynamic: &DynamicConfigs, name: &str) -> Vec<Link> {
+    let now = dynamic.now();
+    let at = |level, source| now.at(level).get(name).map(|value| (name.to_owned(), value.clone(), source));
+    [at(Level::Broker, Source::DynamicBroker), at(Level::Cluster, Source::DynamicDefaultBroker)]
+        .into_iter()
+        .flatten()
+        .collect()
+}
+
+/// What is set for topics at the level of the broker, what is in force first.
+fn set_of_broker(
+    dynamic: &DynamicConfigs,
+    name: &str,
+    definition: &TopicConfigDef,
+) -> impl Iterator<Item = Link> + use<> {
+    let started = dynamic.started().topic_defaults.get(definition.name);
+    let started = started.map(|value| (name.to_owned(), value.clone(), Source::StaticBroker));
+    set_at_run_time(dynamic, name).into_iter().chain(started)
 }
 
 /// Why a resource is not described.
@@ -88,11 +119,10 @@ fn entries(broker: &Broker, wanted: &DescribeConfigsResource) -> Result<Vec<Entr
     let all = match resource(wanted.resource_type, &wanted.resource_name, broker.node_id())? {
         Resource::Topic(name) => {
             let topic = lookup::topic_named(broker, &name)?;
-            topic.configs.describe().iter().map(topic_entry).collect()
+            topic.configs.describe().iter().map(|config| topic_entry(&broker.dynamic, config)).collect()
         }
-        Resource::Broker => broker_entries(broker),
-        // Nothing is set for all brokers at run time.
-        Resource::AllBrokers => Vec::new(),
+        Resource::Broker => broker_entries(&broker.dynamic),
+        Resource::AllBrokers => all_brokers_entries(&broker.dynamic),
         Resource::Group(name) => group_entries(broker, &name),
     };
     // An empty list means every config here: kafka-python and some consoles send it where they mean null.
@@ -107,15 +137,15 @@ fn entries(broker: &Broker, wanted: &DescribeConfigsResource) -> Result<Vec<Entr
     })
 }
 
-fn topic_entry(config: &DescribedConfig) -> Entry {
+fn topic_entry(dynamic: &DynamicConfigs, config: &DescribedConfig) -> Entry {
     let definition = config.definition;
     let mut chain = Vec::new();
     if config.overridden {
         chain.push((definition.name.to_owned(), config.value.clone(), Source::Topic));
     }
     let broker_name = definition.broker_synonym.unwrap_or(definition.name);
-    if let Some(inherited) = &config.inherited {
-        chain.push((broker_name.to_owned(), inherited.clone(), Source::StaticBroker));
+    if let Some(name) = definition.broker_synonym {
+        chain.extend(set_of_broker(dynamic, name, definition));
     }
     chain.push((broker_name.to_owned(), definition.default.to_owned(), Source::Default));
     Entry {
@@ -131,14 +161,10 @@ fn topic_entry(config: &DescribedConfig) -> Entry {
 /// Settings of a group, whether it exists or not.
 fn group_entries(broker: &Broker, group: &str) -> Vec<Entry> {
     let set = broker.group_configs.of(group);
-    let infos = broker.config.infos();
     let entry = |definition: &GroupConfigDef| {
-        let synonym = definition.broker_synonym;
-        let of_broker = infos.iter().find(|info| info.key == synonym).map(|info| info.wire.clone());
-        let is_set = broker.config.sources.contains_key(synonym);
-        let source = if is_set { Source::StaticBroker } else { Source::Default };
         let own = set.get(definition.name).map(|value| (definition.name.to_owned(), value.clone(), Source::Group));
-        let chain: Vec<_> = own.into_iter().chain(of_broker.map(|value| (synonym.to_owned(), value, source))).collect();
+        let of_broker = setting_chain(&broker.dynamic, definition.broker_synonym);
+        let chain: Vec<Link> = own.into_iter().chain(of_broker).collect();
         Entry {
             name: definition.name.to_owned(),
             value: chain.first().map(|(_, value, _)| value.clone()).unwrap_or_default(),
@@ -151,44 +177,77 @@ fn group_entries(broker: &Broker, group: &str) -> Vec<Entry> {
     configs::TABLE.iter().map(entry).collect()
 }
 
-/// The broker's own settings, and the topic defaults by their broker names. All are read from the configuration at start.
-fn broker_entries(broker: &Broker) -> Vec<Entry> {
-    let config = &broker.config;
-    let source = |key: &str| if config.sources.contains_key(key) { Source::StaticBroker } else { Source::Default };
-    let entry = |name: &str, value: String, kind, documentation: String, source| Entry {
+fn wire_value(infos: &[SettingInfo], name: &str) -> Option<String> {
+    infos.iter().find(|info| info.key == name).map(|info| info.wire.clone())
+}
+
+/// One of our settings: what is set at run time, what it was started with, its default.
+fn setting_chain(dynamic: &DynamicConfigs, name: &str) -> Vec<Link> {
+    let started = dynamic.started();
+    let mut chain = set_at_run_time(dynamic, name);
+    if started.sources.contains_key(name) {
+        chain.extend(wire_value(&started.infos(), name).map(|value| (name.to_owned(), value, Source::StaticBroker)));
+    }
+    let default = wire_value(&Config::default().infos(), name);
+    chain.extend(default.map(|value| (name.to_owned(), value, Source::Default)));
+    chain
+}
+
+fn kind_of(info: &SettingInfo) -> ConfigKind {
+    match info.kind {
+        "number" => ConfigKind::Int,
+        "bytes" | "duration" => ConfigKind::Long,
+        "boolean" => ConfigKind::Boolean,
+        kind if kind.starts_with("list") => ConfigKind::List,
+        _ => ConfigKind::String,
+    }
+}
+
+/// The broker's own settings, the topic defaults by their broker names, and what is only accepted.
+fn broker_entries(dynamic: &DynamicConfigs) -> Vec<Entry> {
+    let started = dynamic.started();
+    let entry = |name: &str, kind, documentation: String, chain: Vec<Link>| Entry {
         name: name.to_owned(),
-        read_only: true,
+        value: chain.first().map(|(_, value, _)| value.clone()).unwrap_or_default(),
+        read_only: dynamic.check_name(name).is_err(),
         kind,
         documentation,
-        chain: vec![(name.to_owned(), value.clone(), source)],
-        value,
+        chain,
     };
-    let own = config.infos().into_iter().map(|info| {
-        let kind = match info.kind {
-            "number" => ConfigKind::Int,
-            "bytes" | "duration" => ConfigKind::Long,
-            "boolean" => ConfigKind::Boolean,
-            kind if kind.starts_with("list") => ConfigKind::List,
-            _ => ConfigKind::String,
-        };
-        entry(info.key, info.wire, kind, info.doc, source(info.key))
-    });
+    let infos = started.infos();
+    let own =
+        infos.iter().map(|info| entry(info.key, kind_of(info), info.doc.clone(), setting_chain(dynamic, info.key)));
     // Kafka's tools look for these under Kafka's names.
-    let aliases = [
-        ("broker.id", broker.node_id().to_string(), ConfigKind::Int, "node.id"),
-        ("log.dirs", broker.settings.data_dir.display().to_string(), ConfigKind::String, "data.dir"),
-    ]
-    .into_iter()
-    .map(|(name, value, kind, of)| entry(name, value, kind, format!("The same as `{of}`."), source(of)));
+    let aliases = [("broker.id", ConfigKind::Int, "node.id"), ("log.dirs", ConfigKind::String, "data.dir")]
+        .into_iter()
+        .map(|(name, kind, of)| {
+            let chain =
+                setting_chain(dynamic, of).into_iter().map(|(_, value, source)| (name.to_owned(), value, source));
+            entry(name, kind, format!("The same as `{of}`."), chain.collect())
+        });
     let defaults = TABLE.iter().filter_map(|definition| {
         let name = definition.broker_synonym?;
-        let set = config.topic_defaults.get(definition.name);
-        let source = if set.is_some() { Source::StaticBroker } else { Source::Default };
-        let value = set.cloned().unwrap_or_else(|| definition.default.to_owned());
-        Some(entry(name, value, definition.allowed.kind(), definition.documentation.to_owned(), source))
+        let mut chain: Vec<Link> = set_of_broker(dynamic, name, definition).collect();
+        chain.push((name.to_owned(), definition.default.to_owned(), Source::Default));
+        Some(entry(name, definition.allowed.kind(), definition.documentation.to_owned(), chain))
     });
-    let own = own.chain(aliases);
-    own.chain(defaults).collect()
+    let accepted = ACCEPTED.iter().map(|definition| {
+        let mut chain = set_at_run_time(dynamic, definition.name);
+        chain.push((definition.name.to_owned(), definition.default.to_owned(), Source::Default));
+        entry(definition.name, definition.allowed.kind(), definition.documentation.to_owned(), chain)
+    });
+    own.chain(aliases).chain(defaults).chain(accepted).collect()
+}
+
+/// What is set for all brokers at run time, and nothing else.
+fn all_brokers_entries(dynamic: &DynamicConfigs) -> Vec<Entry> {
+    let set_for_all = |entry: &Entry| entry.chain.iter().any(|(_, _, source)| *source == Source::DynamicDefaultBroker);
+    let mut entries: Vec<Entry> = broker_entries(dynamic).into_iter().filter(set_for_all).collect();
+    for entry in &mut entries {
+        entry.chain.retain(|(_, _, source)| *source == Source::DynamicDefaultBroker);
+        entry.value = entry.chain.first().map(|(_, value, _)| value.clone()).unwrap_or_default();
+    }
+    entries
 }
 
 struct Shape {
@@ -225,12 +284,35 @@ impl Shape {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::sync::Arc;
+
     use crate::topic_config::TopicConfigs;
+    use weir_storage::disk::{CrashDisk, Disk};
+    use weir_storage::meta::EmbeddedMetadata;
+
+    fn started_with(pairs: &[(&str, &str)]) -> DynamicConfigs {
+        let mut config = Config::default();
+        for (name, value) in pairs {
+            config.set(name, value, crate::config::Source::File).unwrap();
+        }
+        let disk: Arc<dyn Disk> = Arc::new(CrashDisk::new());
+        DynamicConfigs::load(config, Arc::new(EmbeddedMetadata::open(disk, None).unwrap())).unwrap()
+    }
+
+    async fn set(dynamic: &DynamicConfigs, level: Level, pairs: &[(&str, &str)]) {
+        let pairs = pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        dynamic.plan(level, |_| Ok(pairs)).await.unwrap().make().await.unwrap();
+    }
+
+    fn sources(entry: &Entry) -> Vec<(&str, Source)> {
+        entry.chain.iter().map(|(_, value, source)| (value.as_str(), *source)).collect()
+    }
 
     #[test]
     fn value_in_force_comes_first_and_its_default_after_it() {
+        let dynamic = started_with(&[]);
         let configs = TopicConfigs::parse([("retention.ms", Some("77"))]).unwrap();
-        let entries: Vec<Entry> = configs.describe().iter().map(topic_entry).collect();
+        let entries: Vec<Entry> = configs.describe().iter().map(|config| topic_entry(&dynamic, config)).collect();
         let entry = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap();
         let names: Vec<&str> = entry("retention.ms").chain.iter().map(|(name, _, _)| name.as_str()).collect();
         assert_eq!(names, ["retention.ms", "log.retention.ms"]);
@@ -238,27 +320,45 @@ mod tests {
         assert_eq!(entry("cleanup.policy").chain, [("log.cleanup.policy".into(), "delete".into(), Source::Default)]);
     }
 
-    #[test]
-    fn default_of_the_broker_is_in_force_where_the_topic_sets_nothing() {
-        let defaults = std::sync::Arc::new([("retention.ms".to_owned(), "5".to_owned())].into());
-        let configs = TopicConfigs::parse([("segment.ms", Some("77"))]).unwrap().with_defaults(&defaults);
-        assert_eq!(configs.resolve().log.retention_ms, Some(5));
-        let described = configs.describe();
-        let retention = described.iter().find(|config| config.definition.name == "retention.ms").unwrap();
-        assert_eq!((retention.value.as_str(), source_of(retention)), ("5", Source::StaticBroker));
-        let sources: Vec<Source> = topic_entry(retention).chain.into_iter().map(|(_, _, source)| source).collect();
-        assert_eq!(sources, [Source::StaticBroker, Source::Default]);
+    /// To see it fail (recipe, not tried yet): with the two levels of `set_at_run_time` exchanged.
+    #[tokio::test]
+    async fn levels_are_told_from_the_nearest_to_the_default() {
+        let dynamic = started_with(&[("log.retention.ms", "5")]);
+        let described = || {
+            let defaults = Arc::new(dynamic.now().config.topic_defaults.clone());
+            let configs = TopicConfigs::default().with_defaults(&defaults);
+            configs.describe().into_iter().find(|config| config.definition.name == "retention.ms").unwrap()
+        };
+        assert_eq!((described().value.as_str(), source_of(&dynamic, &described())), ("5", Source::StaticBroker));
+        set(&dynamic, Level::Cluster, &[("log.retention.ms", "6"), ("num.io.threads", "4")]).await;
+        set(&dynamic, Level::Broker, &[("log.retention.ms", "7"), ("group.max.size", "3")]).await;
+        assert_eq!((described().value.as_str(), source_of(&dynamic, &described())), ("7", Source::DynamicBroker));
+        let chain = [
+            ("7", Source::DynamicBroker),
+            ("6", Source::DynamicDefaultBroker),
+            ("5", Source::StaticBroker),
+            ("604800000", Source::Default),
+        ];
+        assert_eq!(sources(&topic_entry(&dynamic, &described())), chain);
+        let entries = broker_entries(&dynamic);
+        let entry = |name: &str| entries.iter().find(|entry| entry.name == name).unwrap();
+        assert_eq!(sources(entry("log.retention.ms")), chain);
+        assert_eq!(sources(entry("group.max.size")), [("3", Source::DynamicBroker), ("10000", Source::Default)]);
+        assert!(!entry("group.max.size").read_only && entry("node.id").read_only && entry("log.dirs").read_only);
+        let of_all: Vec<_> = all_brokers_entries(&dynamic).into_iter().map(|entry| (entry.name, entry.value)).collect();
+        assert_eq!(of_all, [("log.retention.ms".into(), "6".into()), ("num.io.threads".into(), "4".into())]);
     }
 
     #[test]
     fn types_and_documentation_come_with_version_3() {
         use bytes::BytesMut;
         use kafka_protocol::protocol::Encodable;
+        let dynamic = started_with(&[]);
         for version in VERSIONS.min..=VERSIONS.max {
             for flag in [false, true] {
                 let shape = Shape { version, synonyms: flag, documentation: version >= 3 && flag };
                 let configs = TopicConfigs::default().describe();
-                let configs = configs.iter().map(|config| shape.encode(topic_entry(config))).collect();
+                let configs = configs.iter().map(|config| shape.encode(topic_entry(&dynamic, config))).collect();
                 let result = DescribeConfigsResult::default().with_configs(configs);
                 let response = DescribeConfigsResponse::default().with_results(vec![result]);
                 response.encode(&mut BytesMut::new(), version).unwrap();

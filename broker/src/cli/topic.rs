@@ -293,7 +293,7 @@ fn is_set(config: &ConfigEntry) -> bool {
     matches!(config.source, ConfigSource::Topic)
 }
 
-fn config_json(config: &ConfigEntry) -> Value {
+pub(super) fn config_json(config: &ConfigEntry) -> Value {
     json!({
         "name": config.name,
         "value": if config.sensitive { Some("(hidden)") } else { config.value.as_deref() },

@@ -142,6 +142,7 @@ pub fn shown(config: &Config) -> String {
         Some(Source::File) => "file".to_owned(),
         Some(Source::Environment(name)) => name.clone(),
         Some(Source::Flag(name)) => name.clone(),
+        Some(Source::RunTime) => "run time".to_owned(),
     };
     for info in config.infos() {
         if info.section != section {

@@ -58,6 +58,8 @@ pub enum Source {
     Environment(String),
     /// A flag of the command line.
     Flag(String),
+    /// A client, while the broker runs ([`crate::dynamic_config`]).
+    RunTime,
 }
 
 /// Why the configuration is refused.
@@ -234,6 +236,10 @@ impl Config {
             let fix = "Use a wal.file.bytes of 1MiB or more, and at least twice that for wal.max.bytes";
             return unsound("wal.max.bytes", "the write-ahead log needs room for two files", fix);
         }
+        if self.storage.wal_throttle.0 != 0 && self.storage.wal_throttle <= self.storage.wal_max {
+            let problem = "clients would wait before anything is moved out of the log";
+            return unsound("wal.throttle.bytes", problem, "Use more than wal.max.bytes, or 0 for twice that");
+        }
         let partitions = 1..=crate::topics::PARTITIONS_MAX;
         let counts = [self.topics.num_partitions, self.groups.offsets_partitions, self.transactions.state_partitions];
         if !counts.iter().all(|count| partitions.contains(count)) {
@@ -344,6 +350,10 @@ impl Config {
             },
             wal_file_bytes: storage.wal_file.0,
             wal_max_bytes: storage.wal_max.0,
+            wal_throttle_bytes: match storage.wal_throttle.0 {
+                0 => storage.wal_max.0.saturating_mul(2),
+                bytes => bytes,
+            },
             wal_max_age_ms: ms(storage.wal_max_age),
             merge_partition_bytes: storage.merge_partition.0,
             columns: Some(std::sync::Arc::new(weir_layout::Format::new(memory.clone()))),
@@ -363,7 +373,7 @@ fn topic_config_of(key: &str) -> Option<&'static TopicConfigDef> {
 }
 
 /// The most similar name and how similar it is, if it may be what was meant.
-fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<(f64, String)> {
+pub(crate) fn nearest<'a>(name: &str, known: impl Iterator<Item = &'a str>) -> Option<(f64, String)> {
     let name = name.to_ascii_lowercase();
     let scored = known.map(|candidate| (strsim::jaro_winkler(&name, candidate), candidate));
     let (similarity, best) = scored.max_by(|(a, _), (b, _)| a.total_cmp(b))?;

@@ -159,6 +159,10 @@ settings! {
         "wal.file.bytes" => wal_file: ByteCount = ByteCount::mib(64);
         /// Size of the write-ahead log above which its oldest data is moved to segments.
         "wal.max.bytes" => wal_max: ByteCount = ByteCount::mib(512);
+        /// Size of the write-ahead log at which clients that write wait until merges have made room: they keep up, or nobody is
+        /// faster than they. 0 = twice `wal.max.bytes`. What waits for too long is refused with NOT_ENOUGH_REPLICAS, which
+        /// clients retry.
+        "wal.throttle.bytes" => wal_throttle: ByteCount = ByteCount(0);
         /// Age at which data of the write-ahead log is moved to segments.
         "wal.max.age" => wal_max_age: Duration = minutes(10);
         /// Largest group of batches written and synced at once.

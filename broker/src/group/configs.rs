@@ -91,7 +91,7 @@ pub type GroupOverrides = BTreeMap<String, String>;
 
 /// All of them.
 pub struct GroupConfigs {
-    bounds: TimingBounds,
+    bounds: ArcSwap<TimingBounds>,
     /// `None` in tests: nothing is kept.
     meta: Option<Arc<dyn MetadataStore>>,
     by_group: ArcSwap<HashMap<String, GroupOverrides>>,
@@ -107,7 +107,12 @@ impl std::fmt::Debug for GroupConfigs {
 impl GroupConfigs {
     /// Nothing is set, and nothing is kept.
     pub fn in_memory(bounds: TimingBounds) -> GroupConfigs {
-        GroupConfigs { bounds, meta: None, by_group: ArcSwap::default(), changes: tokio::sync::Mutex::default() }
+        GroupConfigs {
+            bounds: ArcSwap::from_pointee(bounds),
+            meta: None,
+            by_group: ArcSwap::default(),
+            changes: tokio::sync::Mutex::default(),
+        }
     }
 
     /// What the metadata store knows. What no longer fits the broker's bounds is bent to them when it is used.
@@ -121,11 +126,17 @@ impl GroupConfigs {
             }
         }
         let by_group = ArcSwap::from_pointee(by_group);
+        let bounds = ArcSwap::from_pointee(bounds);
         Ok(GroupConfigs { bounds, meta: Some(meta), by_group, changes: tokio::sync::Mutex::default() })
     }
 
     pub fn bounds(&self) -> TimingBounds {
-        self.bounds
+        **self.bounds.load()
+    }
+
+    /// From now on these hold; what is set for groups is bent to them when it is used.
+    pub fn set_bounds(&self, bounds: TimingBounds) {
+        self.bounds.store(Arc::new(bounds));
     }
 
     /// What is set for a group.
@@ -143,7 +154,7 @@ impl GroupConfigs {
     /// The timeouts that hold for a group.
     pub fn timing(&self, group: &str) -> Timing {
         let by_group = self.by_group.load();
-        let bounds = &self.bounds;
+        let bounds = self.bounds();
         let set = |name: &str, min: i32, max: i32| {
             let value = by_group.get(group)?.get(name)?.parse::<i32>().ok()?;
             Some(value.clamp(min, max))
@@ -191,7 +202,7 @@ impl GroupConfigs {
     }
 
     fn validate(&self, overrides: &GroupOverrides) -> Result<(), GroupConfigError> {
-        let bounds = &self.bounds;
+        let bounds = self.bounds();
         let check = |name: &'static str, min, max, setting, default| {
             let Some(value) = overrides.get(name) else { return Ok(default) };
             let invalid = || GroupConfigError::Invalid { name, value: value.clone(), min, max, setting };

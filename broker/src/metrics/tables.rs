@@ -220,6 +220,10 @@ pub mod storage {
         WAL_FAILURES = "weir_wal_failures_total", Kind::Counter, Count, [];
         /// Size of all files of the write-ahead log.
         WAL_BYTES = "weir_wal_bytes", Kind::Gauge, Bytes, [];
+        /// 1 while the write-ahead log is larger than `wal.throttle.bytes`, so that produce waits for merges.
+        WAL_FULL = "weir_wal_full", Kind::Gauge, Count, [];
+        /// Produce requests that waited for room in the write-ahead log.
+        WAL_WAITS = "weir_wal_waits_total", Kind::Counter, Count, [];
         /// Bytes that merges wrote into segments and bundles.
         MERGE_BYTES = "weir_merge_bytes_total", Kind::Counter, Bytes, [];
         /// Merges that failed and will be tried again.

@@ -3,6 +3,7 @@ use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -77,8 +78,8 @@ fn this_host(unspecified: IpAddr) -> String {
 /// Counts open connections, all together and by address.
 #[derive(Debug)]
 pub struct ConnectionSlots {
-    total: usize,
-    per_ip: usize,
+    total: AtomicUsize,
+    per_ip: AtomicUsize,
     open: Mutex<(usize, HashMap<IpAddr, usize>)>,
 }
 
@@ -92,18 +93,25 @@ impl ConnectionSlots {
     /// So many connections, and so many of one address.
     #[must_use]
     pub fn new(total: usize, per_ip: usize) -> Arc<ConnectionSlots> {
+        let (total, per_ip) = (AtomicUsize::new(total), AtomicUsize::new(per_ip));
         Arc::new(ConnectionSlots { total, per_ip, open: Mutex::default() })
+    }
+
+    /// From now on so many; connections that are open stay.
+    pub fn set_limits(&self, total: usize, per_ip: usize) {
+        self.total.store(total, Ordering::Relaxed);
+        self.per_ip.store(per_ip, Ordering::Relaxed);
     }
 
     /// A place, or the last part of the setting that refuses one.
     pub fn take(self: &Arc<Self>, ip: IpAddr) -> Result<Slot, &'static str> {
         let mut open = self.open.lock();
         let (all, by_ip) = &mut *open;
-        if *all >= self.total {
+        if *all >= self.total.load(Ordering::Relaxed) {
             return Err("total");
         }
         let of_ip = by_ip.entry(ip).or_insert(0);
-        if *of_ip >= self.per_ip {
+        if *of_ip >= self.per_ip.load(Ordering::Relaxed) {
             return Err("per.ip");
         }
         *of_ip += 1;
@@ -164,6 +172,8 @@ fn admit(net: &Net, bound: &Bound, stream: TcpStream, client_addr: SocketAddr) {
         net.broker.metrics.connection_refused();
         tracing::warn!(%client_addr, setting, "connection refused, the limit is reached");
     };
+    let limits = &net.broker.dynamic.now().config.net;
+    net.slots.set_limits(limits.max_connections, limits.max_connections_per_ip);
     let slot = match net.slots.take(client_addr.ip()) {
         Ok(slot) => slot,
         Err(limit) => return refuse(format!("max.connections.{limit}")),

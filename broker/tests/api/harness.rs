@@ -204,14 +204,11 @@ impl TestBroker {
         TestBroker::start_in(tempfile::tempdir().unwrap(), settings).await
     }
 
-    /// Stops it and starts another one over a copy of the data folder: tasks of the first one hold the folder's lock for
-    /// as long as this process lives.
+    /// Stops it and starts another one over the same data folder.
     pub async fn restart(mut self) -> TestBroker {
         self.server.take().unwrap().stop().await;
-        let (old, new) = (self.dir.take().unwrap(), tempfile::tempdir().unwrap());
-        copy_folder(old.path(), new.path());
         let settings: Vec<_> = self.settings.iter().map(|(key, value)| (key.as_str(), value.as_str())).collect();
-        TestBroker::start_in(new, &settings).await
+        TestBroker::start_in(self.dir.take().unwrap(), &settings).await
     }
 
     async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> TestBroker {
@@ -252,19 +249,6 @@ impl TestBroker {
 
     pub fn address(&self) -> SocketAddr {
         self.address
-    }
-}
-
-fn copy_folder(from: &std::path::Path, to: &std::path::Path) {
-    for entry in std::fs::read_dir(from).unwrap() {
-        let entry = entry.unwrap();
-        let target = to.join(entry.file_name());
-        if entry.file_type().unwrap().is_dir() {
-            std::fs::create_dir(&target).unwrap();
-            copy_folder(&entry.path(), &target);
-        } else {
-            std::fs::copy(entry.path(), target).unwrap();
-        }
     }
 }
 

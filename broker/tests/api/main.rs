@@ -4,6 +4,7 @@
 mod admin;
 mod authorization;
 mod authorization_requests;
+mod broker_configs;
 mod column_client;
 mod columnar;
 mod columnar_produce;
@@ -12,6 +13,7 @@ mod harness;
 mod produce_fetch;
 mod quotas;
 mod sessions;
+mod stop;
 mod sweep;
 mod transactions;
 mod typed;

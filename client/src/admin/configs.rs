@@ -14,7 +14,7 @@ use crate::error::Result;
 pub enum ResourceKind {
     /// A topic, by name.
     Topic,
-    /// A broker, by id.
+    /// A broker, by id; all of them without one.
     Broker,
     /// A consumer group, by name.
     Group,
@@ -50,9 +50,15 @@ impl ConfigResource {
         Self { kind: ResourceKind::Broker, name: id.to_string() }
     }
 
+    /// What is set for all brokers at runtime.
+    pub fn all_brokers() -> Self {
+        Self { kind: ResourceKind::Broker, name: String::new() }
+    }
+
     fn subject(&self) -> String {
         match self.kind {
             ResourceKind::Topic => format!("topic `{}`", self.name),
+            ResourceKind::Broker if self.name.is_empty() => "all brokers".to_owned(),
             ResourceKind::Broker => format!("broker {}", self.name),
             ResourceKind::Group => format!("group `{}`", self.name),
         }

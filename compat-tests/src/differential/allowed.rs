@@ -58,7 +58,7 @@ pub const LIST: &[Allowed] = &[
     allow("create_topics", "CreateTopics v7", "topic_id", None, None,
         "Kafka invents an id for a topic that it only validates; weir has none to tell, so later ids count differently"),
     allow("describe_configs", "no names", "config_source", Some("3"), Some("5"),
-        "a new Kafka cluster sets min.insync.replicas as a dynamic default of the cluster; weir has no such level"),
+        "a new Kafka cluster sets min.insync.replicas as a dynamic default of the cluster (KIP-966); weir sets nothing by itself"),
     allow("incremental_alter_configs", "unknown operation", "error_code", Some("-1"), Some("42"),
         "Kafka fails with UNKNOWN_SERVER_ERROR, weir says what is wrong with the request"),
     allow("incremental_alter_configs", "delete of an unknown config", "error_code", Some("0"), Some("40"),

@@ -36,6 +36,9 @@ pub trait Disk: Send + Sync + 'static {
     fn exists(&self, path: &str) -> bool;
     /// Space that this process can still use, bytes.
     fn free_bytes(&self) -> io::Result<u64>;
+    /// Lets another process, or this one again, open the folder. The caller knows that nothing is written to it any more,
+    /// whoever still holds this value.
+    fn release(&self) {}
 }
 
 /// An open file. Positions and lengths in bytes.

@@ -5,17 +5,19 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
+
 use super::{Disk, DiskFile, folder_of};
 
 /// The kernel's limit of buffers in one vectored write.
 const IOV_MAX: usize = 1024;
 
-/// A folder of the file system, locked while this value lives.
+/// A folder of the file system, locked while this value lives and is not released.
 #[derive(Debug)]
 pub struct OsDisk {
     root: PathBuf,
-    /// Holds the lock on the folder.
-    _lock: File,
+    /// Holds the lock on the folder until it is released.
+    lock: Mutex<Option<File>>,
 }
 
 impl OsDisk {
@@ -31,7 +33,7 @@ impl OsDisk {
         }
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(root.join("lock"))?;
         rustix::fs::flock(&lock, rustix::fs::FlockOperation::NonBlockingLockExclusive)?;
-        Ok(OsDisk { root, _lock: lock })
+        Ok(OsDisk { root, lock: Mutex::new(Some(lock)) })
     }
 
     pub fn root(&self) -> &std::path::Path {
@@ -44,6 +46,10 @@ impl OsDisk {
 }
 
 impl Disk for OsDisk {
+    fn release(&self) {
+        drop(self.lock.lock().take());
+    }
+
     fn create(&self, path: &str) -> io::Result<Arc<dyn DiskFile>> {
         let file = OpenOptions::new().read(true).write(true).create_new(true).open(self.path(path))?;
         Ok(Arc::new(OsFile(file)))

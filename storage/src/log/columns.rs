@@ -34,7 +34,7 @@ pub(super) async fn write(storage: &Arc<Storage>, section: Section, layout: Arc<
         Err(panic) => return as_rows(storage, spare, &panic.to_string()).await,
     };
     if let Err(error) = result {
-        merge::failed(&error);
+        merge::failed(storage, &error);
     }
 }
 
@@ -97,7 +97,7 @@ fn write_files(
         Err(CopyError::Write(error)) => return Err(error.into()),
         Err(CopyError::Read(ColdError::Moved)) => return Ok(None),
         Err(CopyError::Read(ColdError::Failed(error))) => {
-            merge::unreadable(&error);
+            merge::unreadable(storage, &error);
             return Ok(None);
         }
     }

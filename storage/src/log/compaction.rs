@@ -43,11 +43,19 @@ const INTERVALS_PER_ROUND: u32 = 5;
 
 pub(super) async fn run(storage: Weak<Storage>) {
     loop {
-        let Some(interval) = storage.upgrade().map(|s| s.config.housekeeping_interval_ms) else { return };
-        tokio::time::sleep(Duration::from_millis(interval.max(1)) * INTERVALS_PER_ROUND).await;
+        let (interval, wanted) = match storage.upgrade() {
+            Some(storage) => (storage.config.housekeeping_interval_ms, storage.compaction_wanted.clone()),
+            None => return,
+        };
+        let pause = Duration::from_millis(interval.max(1)) * INTERVALS_PER_ROUND;
+        // Timing out is the normal case.
+        let _ = tokio::time::timeout(pause, wanted.notified()).await;
         let Some(strong) = storage.upgrade() else { return };
         let partitions: Vec<Arc<Partition>> = strong.partitions.read().values().cloned().collect();
         for partition in partitions {
+            if strong.is_closing() {
+                return;
+            }
             let plan = plan(&partition.lock(), now());
             if let Some(plan) = plan
                 && let Err(error) = compact(&strong, partition.clone(), plan).await
@@ -200,7 +208,7 @@ async fn compact(storage: &Arc<Storage>, partition: Arc<Partition>, plan: Plan) 
     let written = storage.cpu().run(Priority::Background, work).await.map_err(io::Error::other)?;
     match written {
         Ok(written) => swap_in(storage, &partition, written).await,
-        Err(ColdOrIo::Cold(ColdError::Moved)) => Ok(()), // a merge or retention was faster
+        Err(ColdOrIo::Cold(ColdError::Moved)) => Ok(()), // a merge or retention was faster, or the log closes
         Err(ColdOrIo::Cold(ColdError::Failed(error))) => Err(io::Error::other(error)),
         Err(ColdOrIo::Io(error)) => Err(error),
     }
@@ -408,6 +416,9 @@ fn for_each_batch(
         }
         offset = slice.last.next_offset();
         breathe();
+        if partition.is_closing() {
+            return Err(ColdError::Moved.into()); // done again after the next start
+        }
     }
 }
 

@@ -25,6 +25,8 @@ pub struct StorageConfig {
     pub wal_file_bytes: u64,
     /// Total size of WAL files above which the oldest are merged away.
     pub wal_max_bytes: u64,
+    /// Total size of WAL files above which produce waits for merges.
+    pub wal_throttle_bytes: u64,
     /// Age above which a WAL file with data is merged away.
     pub wal_max_age_ms: u64,
     /// Unmerged bytes at which a partition gets a segment of its own.
@@ -54,6 +56,7 @@ impl Default for StorageConfig {
             shards: 0,
             wal_file_bytes: 64 << 20,
             wal_max_bytes: 512 << 20,
+            wal_throttle_bytes: 1 << 30,
             wal_max_age_ms: 10 * 60 * 1000,
             merge_partition_bytes: 32 << 20,
             memory: MemoryBudget::new(1 << 30),

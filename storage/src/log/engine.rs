@@ -19,6 +19,7 @@ use super::maintenance;
 use super::manifest::{CheckpointError, Record};
 use super::partition::{LogIo, Partition};
 use super::recovery;
+use super::room::LogRoom;
 use super::state::State;
 use super::types::{AckLevel, AppendError, AppendOrigin, Appended, PartitionKey, PendingAppend, ReadError};
 use crate::cpu::CpuPool;
@@ -81,6 +82,10 @@ enum Grave {
     Closed(u64),
 }
 
+/// How long a shutdown waits for a merge or a compaction in progress.
+const TASKS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long an append waits for room in the log before it is refused.
+const ROOM_PATIENCE: Duration = Duration::from_secs(20);
 /// How long an append waits for memory before it is refused.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -97,11 +102,17 @@ pub struct Storage {
     references: Mutex<HashMap<u64, usize>>,
     pub(super) next_segment: AtomicU64,
     pub(super) low_on_disk: AtomicBool,
-    pub(super) maintenance_wanted: Notify,
+    pub(super) maintenance_wanted: Arc<Notify>,
+    /// Ends the pause between rounds of compaction.
+    pub(super) compaction_wanted: Arc<Notify>,
+    /// [`StorageConfig::producer_id_expiration_ms`], as it is now.
+    pub(super) producer_id_expiration_ms: AtomicU64,
     /// Deleted topics that the log may still name.
     graves: Mutex<HashMap<TopicId, Grave>>,
     tasks: Mutex<Vec<JoinHandle<()>>>,
     closing: AtomicBool,
+    /// Nothing is written to the data folder any more.
+    ended: AtomicBool,
 }
 
 impl std::fmt::Debug for Storage {
@@ -153,6 +164,7 @@ impl Storage {
             segments,
             dirty: Mutex::new(Vec::new()),
             cache: cache.clone(),
+            room: LogRoom::new(config.wal_throttle_bytes),
             memory: config.memory.clone(),
         });
         let mut partitions = HashMap::new();
@@ -166,6 +178,7 @@ impl Storage {
         }
         let storage = Arc::new(Storage {
             disk,
+            producer_id_expiration_ms: AtomicU64::new(config.producer_id_expiration_ms),
             config,
             epoch,
             io,
@@ -178,15 +191,17 @@ impl Storage {
             references: Mutex::new(replayed.references),
             next_segment: AtomicU64::new(replayed.next_segment),
             low_on_disk: AtomicBool::new(false),
-            maintenance_wanted: Notify::new(),
+            maintenance_wanted: Arc::new(Notify::new()),
+            compaction_wanted: Arc::new(Notify::new()),
             graves: Mutex::default(),
             tasks: Mutex::new(Vec::new()),
             closing: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
         });
         for spec in topics {
             storage.create_partitions(spec);
         }
-        let committer = Committer::new(cache);
+        let committer = Committer::new(cache, Arc::downgrade(&storage));
         let weak: Weak<Storage> = Arc::downgrade(&storage);
         let tasks = [
             tokio::spawn(committer.run(commit_queue)),
@@ -219,6 +234,11 @@ impl Storage {
             partition.lock().config = config.clone();
         }
         self.maintenance_wanted.notify_one();
+    }
+
+    /// From now on the state of a producer goes after so long without a write.
+    pub fn set_producer_id_expiration(&self, expiration_ms: u64) {
+        self.producer_id_expiration_ms.store(expiration_ms, Ordering::Relaxed);
     }
 
     fn partitions_of(&self, topic: TopicId) -> Vec<Arc<Partition>> {
@@ -296,6 +316,9 @@ impl Storage {
             if *count > 0 {
                 continue;
             }
+            if self.ended.load(Ordering::Acquire) {
+                return; // the next start removes what nothing refers to
+            }
             references.remove(&file);
             drop(references);
             if let Err(error) = self.io.segments.remove(file) {
@@ -316,6 +339,10 @@ impl Storage {
             Refusal::DiskFull => AppendError::DiskFull,
             Refusal::Failing { reason } | Refusal::Unsynced { reason } => AppendError::LogUnavailable { reason },
         })
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
     }
 
     /// The threads for work that computes.
@@ -362,9 +389,16 @@ impl Storage {
         if let Some(error) = self.refusal() {
             return refused(error);
         }
+        let internal = batches.iter().all(|b| b.origin == AppendOrigin::Coordinator);
+        if !internal && tokio::time::timeout(ROOM_PATIENCE, self.io.room.wait()).await.is_err() {
+            return refused(AppendError::LogFull { limit_bytes: self.io.room.limit_bytes() });
+        }
         let Ok(memory) = tokio::time::timeout(MEMORY_PATIENCE, memory).await else {
             return refused(AppendError::Overloaded { limit_bytes: self.memory().limits_of(Share::Writes).max as u64 });
         };
+        if self.closing.load(Ordering::Acquire) {
+            return refused(AppendError::ShuttingDown);
+        }
         let memory = memory.shared();
         let now = now();
         let results: Vec<_> =
@@ -464,9 +498,13 @@ impl Storage {
         }
     }
 
-    /// Refuses new appends, waits for the queued ones, checkpoints, closes the files.
-    pub async fn shutdown(self: &Arc<Self>) {
+    /// Refuses new appends, waits for the queued ones, checkpoints, closes the files. True if nothing of the engine writes to
+    /// the data folder any more, whoever still holds it.
+    pub async fn shutdown(self: &Arc<Self>) -> bool {
         self.closing.store(true, Ordering::Release);
+        self.io.room.close();
+        self.maintenance_wanted.notify_one();
+        self.compaction_wanted.notify_one();
         let mut last_checkpoint = std::pin::pin!(async {
             self.barrier().await;
             self.checkpoint().await
@@ -487,6 +525,19 @@ impl Storage {
         if tokio::task::spawn_blocking(move || this.io.wal.close()).await.is_err() {
             tracing::error!("closing the write-ahead log panicked");
         }
+        let tasks = std::mem::take(&mut *self.tasks.lock());
+        let ends = async {
+            for task in tasks {
+                let _ = task.await; // one that panicked has ended too
+            }
+        };
+        let ended = tokio::time::timeout(TASKS_PATIENCE, ends).await.is_ok();
+        if ended {
+            self.ended.store(true, Ordering::Release);
+        } else {
+            tracing::warn!("a merge or a compaction does not end; the data folder stays locked until the process does");
+        }
+        ended
     }
 }
 

@@ -10,34 +10,39 @@ use super::merge;
 use super::partition::Partition;
 use crate::wal::WalFileInfo;
 
+/// Rounds without a pause while there is work, so that merges keep up with clients that write without one.
+const ROUNDS_AT_ONCE: usize = 64;
 /// Retention is looked at every so many rounds.
 const ROUNDS_PER_CLEANUP: u64 = 5;
 
 pub(super) async fn run(storage: Weak<Storage>) {
     let mut round = 0;
     loop {
-        let Some(strong) = storage.upgrade() else { return };
-        let interval = Duration::from_millis(strong.config.housekeeping_interval_ms.max(1));
-        let weak_wait = {
-            let storage = strong;
-            let wanted = tokio::time::timeout(interval, storage.maintenance_wanted.notified());
-            // Timing out is the normal case.
-            let _ = wanted.await;
-            Arc::downgrade(&storage)
+        let (interval, wanted) = match storage.upgrade() {
+            Some(storage) => (storage.config.housekeeping_interval_ms.max(1), storage.maintenance_wanted.clone()),
+            None => return,
         };
-        let Some(storage) = weak_wait.upgrade() else { return };
-        round += 1;
-        storage.housekeep(round).await;
+        // Timing out is the normal case. Nothing holds the storage meanwhile, so that it ends with its last user.
+        let _ = tokio::time::timeout(Duration::from_millis(interval), wanted.notified()).await;
+        for _ in 0..ROUNDS_AT_ONCE {
+            let Some(storage) = storage.upgrade().filter(|storage| !storage.is_closing()) else { return };
+            round += 1;
+            if !storage.housekeep(round).await {
+                break;
+            }
+        }
     }
 }
 
 impl Storage {
-    async fn housekeep(self: &Arc<Self>, round: u64) {
+    /// One round; true if the next one has work already.
+    async fn housekeep(self: &Arc<Self>, round: u64) -> bool {
         self.check_disk();
-        let files = self.io.wal.files();
-        let wal_bytes: u64 = files.iter().map(|f| f.bytes).sum();
-        metrics::gauge!("weir_wal_bytes").set(wal_bytes as f64);
-        merge::run(self).await;
+        metrics::gauge!("weir_wal_bytes").set(self.io.wal.bytes() as f64);
+        let failures = self.io.room.failures();
+        let more = merge::run(self).await;
+        let failed = self.io.room.failures() != failures;
+        self.io.room.set_failing(failed);
         if round.is_multiple_of(ROUNDS_PER_CLEANUP) {
             self.retain().await;
             self.expire_producers();
@@ -50,6 +55,17 @@ impl Storage {
         };
         if releases && let Err(error) = self.checkpoint().await {
             tracing::warn!(%error, "cannot write a checkpoint; WAL files are kept until it succeeds");
+            return false;
+        }
+        self.look_for_room();
+        // What is full is emptied by two checkpoints: the files that the newest one does not need go with the next.
+        (more || (releases && self.io.room.is_full())) && !failed && !self.is_closing()
+    }
+
+    /// Lets produce wait, or go on, as the size of the log says.
+    pub(super) fn look_for_room(&self) {
+        if self.io.room.update(self.io.wal.bytes()) {
+            self.maintenance_wanted.notify_one();
         }
     }
 
@@ -81,7 +97,7 @@ impl Storage {
     }
 
     fn expire_producers(&self) {
-        let before = now().0 - self.config.producer_id_expiration_ms as i64;
+        let before = now().0 - self.producer_id_expiration_ms.load(Ordering::Relaxed) as i64;
         for partition in self.all_partitions() {
             let mut state = partition.lock();
             if !state.producers.is_empty() {

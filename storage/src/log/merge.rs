@@ -15,7 +15,7 @@ use super::columns;
 use super::engine::{Storage, now};
 use super::manifest::{Record, SegmentRef, Swap};
 use super::partition::{ColdError, Partition};
-use super::state::TailBatch;
+use super::state::{State, TailBatch};
 use super::types::ReadError;
 use crate::cpu::{Priority, SLICE_BYTES, breathe};
 use crate::memory::{MemoryBudget, Share};
@@ -62,11 +62,15 @@ impl Section {
     }
 }
 
-pub(super) async fn run(storage: &Arc<Storage>) {
+/// Merges once what is due; true if more is due by then.
+pub(super) async fn run(storage: &Arc<Storage>) -> bool {
     let cut_file = cut_file(storage);
     let mut small: Vec<Section> = Vec::new();
     let mut small_bytes = 0;
     for partition in dirty_partitions(storage) {
+        if storage.is_closing() {
+            return false;
+        }
         let Some(section) = plan(storage, &partition, cut_file) else { continue };
         let own_segment = OWN_SEGMENT_BYTES.min(storage.config.merge_partition_bytes);
         match section.partition.config().layout.columns() {
@@ -91,6 +95,8 @@ pub(super) async fn run(storage: &Arc<Storage>) {
     if !small.is_empty() {
         write(storage, small).await;
     }
+    let cut_file = self::cut_file(storage);
+    dirty_partitions(storage).iter().any(|partition| is_due(storage, &partition.lock(), cut_file))
 }
 
 /// Partitions that still have a tail; the list forgets the others.
@@ -123,18 +129,25 @@ fn cut_file(storage: &Storage) -> Option<u64> {
     cut
 }
 
-fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) -> Option<Section> {
-    let state = partition.lock();
+/// Whether a partition's oldest data has to go: there is enough of it, or it is in the WAL files that go.
+fn is_due(storage: &Storage, state: &State, cut_file: Option<u64>) -> bool {
+    let Some(oldest) = state.tail.front().filter(|_| !state.deleted) else { return false };
     let enough = storage.config.merge_partition_bytes.min(state.config.segment_bytes);
     // Compaction works on segments: a compacted topic's tail becomes one when Kafka would roll.
-    let rolls = state.config.cleanup.compact
-        && state.tail.front()?.max_timestamp.0 < now().0.saturating_sub(state.config.segment_ms as i64);
-    let due = state.tail_bytes >= enough || rolls;
-    let in_cut = match (state.tail.front()?.location, cut_file) {
+    let rolls =
+        state.config.cleanup.compact && oldest.max_timestamp.0 < now().0.saturating_sub(state.config.segment_ms as i64);
+    let in_cut = match (oldest.location, cut_file) {
         (Some(location), Some(cut)) => location.file <= cut,
         _ => false,
     };
-    if state.deleted || !(due || in_cut) {
+    // What is not visible yet is not merged yet.
+    let mergeable = oldest.location.is_some() && oldest.next <= state.high_watermark;
+    mergeable && (state.tail_bytes >= enough || rolls || in_cut)
+}
+
+fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) -> Option<Section> {
+    let state = partition.lock();
+    if !is_due(storage, &state, cut_file) {
         return None;
     }
     let limit = state.config.segment_bytes.min(storage.config.merge_partition_bytes.max(1)).max(1);
@@ -173,16 +186,18 @@ pub(super) async fn write(storage: &Arc<Storage>, sections: Vec<Section>) {
         Err(panic) => Err(io::Error::other(panic)),
     };
     if let Err(error) = result {
-        failed(&error);
+        failed(storage, &error);
     }
 }
 
-pub(super) fn failed(error: &io::Error) {
+pub(super) fn failed(storage: &Storage, error: &io::Error) {
+    storage.io.room.merge_failed();
     metrics::counter!("weir_merge_failures_total").increment(1);
     tracing::error!(%error, "merge failed; the data stays in the write-ahead log and the merge is tried again");
 }
 
-pub(super) fn unreadable(error: &ReadError) {
+pub(super) fn unreadable(storage: &Storage, error: &ReadError) {
+    storage.io.room.merge_failed();
     metrics::counter!("weir_merge_failures_total").increment(1);
     tracing::error!(%error, "a partition cannot be merged; its WAL files are kept");
 }
@@ -220,7 +235,7 @@ pub(super) fn write_file(storage: &Storage, file: u64, sections: Vec<Section>) -
                 Err(CopyError::Write(error)) => return Err(error),
                 // Retention or deletion was faster.
                 Err(CopyError::Stop | CopyError::Read(ColdError::Moved)) => {}
-                Err(CopyError::Read(ColdError::Failed(error))) => unreadable(&error),
+                Err(CopyError::Read(ColdError::Failed(error))) => unreadable(storage, &error),
             }
             writer.abandon_section();
         }

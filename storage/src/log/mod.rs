@@ -15,6 +15,7 @@ mod partition;
 mod producers;
 mod recovery;
 mod retention;
+mod room;
 mod state;
 #[cfg(test)]
 mod tests;

@@ -14,6 +14,7 @@ use super::commit::{Tag, TailCache};
 use super::config::LogConfig;
 use super::manifest::SegmentRef;
 use super::producers::{Marker, TransactionGuard, Verdict};
+use super::room::LogRoom;
 use super::state::{ReadPlan, State, TailBatch};
 use super::timestamps;
 use super::types::{
@@ -38,6 +39,7 @@ pub(super) struct LogIo {
     /// Partitions with a tail, for the maintenance task.
     pub dirty: Mutex<Vec<Arc<Partition>>>,
     pub cache: Arc<TailCache>,
+    pub room: LogRoom,
     pub memory: MemoryBudget,
 }
 
@@ -80,6 +82,11 @@ impl DataWaiter {
 impl Partition {
     pub(super) fn new(key: PartitionKey, epoch: LeaderEpoch, io: Arc<LogIo>, state: State) -> Arc<Partition> {
         Arc::new(Partition { key, epoch, io, state: Mutex::new(state) })
+    }
+
+    /// The engine shuts down: long work ends early.
+    pub(super) fn is_closing(&self) -> bool {
+        self.io.room.is_closed()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, State> {

@@ -329,6 +329,73 @@ async fn compaction_keeps_the_last_record_of_each_key_at_its_offset() {
     }
 }
 
+async fn wal_bytes_below(storage: &Storage, bytes: u64) {
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while storage.status().wal_bytes > bytes {
+        assert!(std::time::Instant::now() < limit, "the WAL shrinks: {:?}", storage.status());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+}
+
+/// Clients that wrote faster than one merge a second made the log grow without a limit. Seen failing without the wait in `enqueue`:
+/// all is written while merges stand still.
+#[tokio::test(flavor = "multi_thread")]
+async fn produce_waits_for_merges_once_the_log_is_full_and_goes_on_when_there_is_room() {
+    const THROTTLE: u64 = 512 << 10;
+    const BATCHES: i64 = 600;
+    let dir = tempfile::tempdir().unwrap();
+    let config = StorageConfig { wal_throttle_bytes: THROTTLE, ..small_config() };
+    let storage = open(dir.path(), 1, config, 1).await;
+    // Without memory no merge begins.
+    let share = storage.memory().limits_of(Share::Merge).max;
+    let held = storage.memory().reserve(Share::Merge, share).await;
+    let writer = tokio::spawn({
+        let storage = storage.clone();
+        async move {
+            for first in (0..BATCHES * 5).step_by(5) {
+                let values: Vec<_> = (first..first + 5).map(value).collect();
+                append(&storage, 0, &values, 1000 + first).await;
+            }
+        }
+    });
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);
+    while storage.status().wal_bytes <= THROTTLE {
+        assert!(std::time::Instant::now() < limit, "the log fills: {:?}", storage.status());
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    tokio::time::sleep(std::time::Duration::from_millis(500)).await;
+    assert!(!writer.is_finished(), "nobody waited");
+    let full = storage.status().wal_bytes;
+    assert!(full < THROTTLE + (128 << 10), "{full} bytes: more than a file and a commit above the limit");
+    drop(held);
+    tokio::time::timeout(std::time::Duration::from_secs(20), writer).await.unwrap().unwrap();
+    assert_eq!(read_all(&storage, 0).await.len(), BATCHES as usize * 5);
+    wal_bytes_below(&storage, THROTTLE).await;
+    assert!(storage.shutdown().await);
+}
+
+/// One merge of `merge.partition.bytes` a round, and a round a second, was all that a partition got. Seen failing with
+/// `ROUNDS_AT_ONCE` = 1.
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_go_on_without_a_pause_while_there_is_work() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StorageConfig { housekeeping_interval_ms: 1_000, ..small_config() };
+    let storage = open(dir.path(), 1, config, 1).await;
+    for first in (0..3_000).step_by(5) {
+        let values: Vec<_> = (first..first + 5).map(value).collect();
+        append(&storage, 0, &values, 1000).await;
+    }
+    // About 1.5 MiB are 48 merges.
+    let limit = std::time::Instant::now() + std::time::Duration::from_secs(10);
+    let tail = || storage.partition(TOPIC, PartitionId(0)).unwrap().lock().tail_bytes;
+    while tail() >= 64 << 10 || storage.status().wal_bytes > 256 << 10 {
+        assert!(std::time::Instant::now() < limit, "{} bytes wait: {:?}", tail(), storage.status());
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    assert_eq!(read_all(&storage, 0).await.len(), 3_000);
+    assert!(storage.shutdown().await);
+}
+
 /// To see it fail (recipe, not tried yet): with the keys behind a full map taken for known, records after the stop are lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn compaction_with_little_memory_stops_within_a_segment_and_goes_on_later() {

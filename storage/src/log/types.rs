@@ -94,6 +94,11 @@ pub enum AppendError {
          up; retry"
     )]
     Overloaded { limit_bytes: u64 },
+    #[error(
+        "the write-ahead log is full ({limit_bytes} bytes, the setting `wal.throttle.bytes`) and merges do not make room fast \
+         enough; retry, or write more slowly"
+    )]
+    LogFull { limit_bytes: u64 },
     #[error("partition {0} was deleted")]
     PartitionDeleted(PartitionKey),
     #[error("the broker is shutting down")]

@@ -2,7 +2,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
@@ -10,7 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::group::{Staged, Waiting, WaitingRoom};
 use super::log::MetaLog;
-use super::table::{MemoryTable, SledTable, Table};
+use super::table::{ClosedTable, MemoryTable, SledTable, Table};
 use super::{Change, Condition, MetaError, MetadataStore, Revision, Versioned, Write};
 use crate::disk::Disk;
 
@@ -29,6 +29,7 @@ struct Inner {
     table: RwLock<Box<dyn Table>>,
     watchers: Mutex<Vec<Watcher>>,
     revision: AtomicU64,
+    closed: AtomicBool,
 }
 
 /// Log first, then sled; see the module.
@@ -85,6 +86,7 @@ impl EmbeddedMetadata {
                 table: RwLock::new(table),
                 watchers: Mutex::new(Vec::new()),
                 revision: AtomicU64::new(revision),
+                closed: AtomicBool::new(false),
             }),
         })
     }
@@ -152,6 +154,9 @@ impl Inner {
         waiting: &[Waiting],
         outcomes: &mut Vec<Option<Result<Revision, MetaError>>>,
     ) -> Result<(), MetaError> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(MetaError::Closed);
+        }
         if log.is_broken() {
             let at = self.revision.load(Ordering::Acquire).max(1);
             self.snapshot(log, at)?;
@@ -261,5 +266,12 @@ impl MetadataStore for EmbeddedMetadata {
 
     fn revision(&self) -> Revision {
         self.inner.revision.load(Ordering::Acquire)
+    }
+
+    fn close(&self) {
+        // Held while a group is written: none is after this.
+        let _log = self.inner.log.lock();
+        self.inner.closed.store(true, Ordering::Release);
+        *self.inner.table.write() = Box::new(ClosedTable);
     }
 }

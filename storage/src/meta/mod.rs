@@ -107,4 +107,7 @@ pub trait MetadataStore: Send + Sync {
     /// Changes of keys with a prefix from now on.
     fn watch(&self, prefix: &[u8]) -> mpsc::UnboundedReceiver<Change>;
     fn revision(&self) -> Revision;
+    /// Finishes what is being written; from then on everything is [`MetaError::Closed`], and the files may be somebody else's.
+    /// Blocking.
+    fn close(&self);
 }

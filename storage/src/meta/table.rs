@@ -17,6 +17,31 @@ pub(super) trait Table: Send + Sync {
     fn applied(&self) -> Result<Revision, MetaError>;
 }
 
+/// Of a store that was closed.
+pub(super) struct ClosedTable;
+
+impl Table for ClosedTable {
+    fn get(&self, _key: &[u8]) -> Result<Option<Versioned>, MetaError> {
+        Err(MetaError::Closed)
+    }
+
+    fn scan(&self, _prefix: &[u8]) -> Result<Vec<(Vec<u8>, Versioned)>, MetaError> {
+        Err(MetaError::Closed)
+    }
+
+    fn apply(&mut self, _revision: Revision, _writes: &[Write]) -> Result<(), MetaError> {
+        Err(MetaError::Closed)
+    }
+
+    fn clear(&mut self) -> Result<(), MetaError> {
+        Err(MetaError::Closed)
+    }
+
+    fn applied(&self) -> Result<Revision, MetaError> {
+        Err(MetaError::Closed)
+    }
+}
+
 #[derive(Default)]
 pub(super) struct MemoryTable {
     rows: BTreeMap<Vec<u8>, Versioned>,

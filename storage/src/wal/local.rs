@@ -381,6 +381,10 @@ impl<T: WalTag> Wal<T> for LocalWal<T> {
             .collect()
     }
 
+    fn bytes(&self) -> u64 {
+        self.shared.files.read().values().map(|file| file.bytes.load(Ordering::Relaxed)).sum()
+    }
+
     fn release_below(&self, file: u64) -> io::Result<()> {
         let released: Vec<_> = {
             let mut files = self.shared.files.write();

@@ -86,6 +86,8 @@ pub trait Wal<T: WalTag>: Send + Sync {
     fn read(&self, location: WalLocation, buf: &mut [u8]) -> io::Result<()>;
     /// Live files, oldest first; the last one is the active one.
     fn files(&self) -> Vec<WalFileInfo>;
+    /// Size of all live files together.
+    fn bytes(&self) -> u64;
     /// Gives up all files with an id below `file` (WAL-1 is the caller's duty). Blocking IO.
     fn release_below(&self, file: u64) -> io::Result<()>;
     /// Makes durable what was committed before, whatever the durability of commits is. Blocking IO.

@@ -112,6 +112,11 @@ pub struct ConsumerGroup {
 }
 
 impl ConsumerGroup {
+    /// From now on these limits hold; members that would not be let in by them stay.
+    pub fn set_limits(&mut self, limits: ConsumerLimits) {
+        self.limits = limits;
+    }
+
     pub fn new(limits: ConsumerLimits, now: Timestamp) -> ConsumerGroup {
         ConsumerGroup {
             limits,

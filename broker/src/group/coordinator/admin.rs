@@ -115,7 +115,7 @@ impl Coordinator {
             tombstones
         };
         self.inner.append(cell.partition, tombstones).await?;
-        self.inner.with(&cell, |now, entry, effects| entry.kill(&self.inner.settings.limits, now, effects));
+        self.inner.with(&cell, |now, entry, effects| entry.kill(&self.inner.settings().limits, now, effects));
         self.inner.groups.write().remove(group);
         Ok(())
     }

@@ -24,7 +24,8 @@ impl Coordinator {
         };
         let token = self.inner.next_token.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
-        let (limits, topics) = (&self.inner.settings.limits, self.inner.topics());
+        let (settings, topics) = (self.inner.settings(), self.inner.topics());
+        let limits = &settings.limits;
         let step = self.inner.durably(&cell, |now, entry, effects| {
             if let Kind::Consumer(group) = &mut entry.kind {
                 if group.empty_since().is_none() {

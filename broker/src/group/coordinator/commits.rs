@@ -42,7 +42,7 @@ impl Coordinator {
         let names: Vec<PartitionName> = offsets.iter().map(|(name, _)| name.clone()).collect();
         let topics = self.inner.topics();
         self.inner.with(&cell, |now, entry, _| entry.check_commit(now, &topics, committer, &names))?;
-        let max = self.inner.settings.offset_metadata_max_bytes;
+        let max = self.inner.settings().offset_metadata_max_bytes;
         let verdicts: Vec<Result<(), GroupError>> = offsets
             .iter()
             .map(|(_, c)| if c.metadata.len() > max { Err(GroupError::OffsetMetadataTooLarge) } else { Ok(()) })

@@ -72,7 +72,7 @@ impl Inner {
             Kind::Classic(group) => group,
         };
         // The group changes only if the newcomer is taken in.
-        let limits = self.settings.consumer.clone();
+        let limits = self.settings().consumer.clone();
         let mut group = match classic.phase() {
             Phase::Dead => return Err(GroupError::CoordinatorNotAvailable),
             Phase::Empty if !classic.has_pending() => ConsumerGroup::new(limits, *at),

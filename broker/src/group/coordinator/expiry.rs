@@ -15,7 +15,7 @@ impl Inner {
             let (expired, dead) = {
                 let entry = cell.entry.lock();
                 let empty_since = entry.kind.empty_since();
-                let expired = entry.offsets.expired(now, empty_since, self.settings.offsets_retention_ms);
+                let expired = entry.offsets.expired(now, empty_since, self.settings().offsets_retention_ms);
                 let left = entry.offsets.iter().count() - expired.len();
                 let idle = empty_since.is_some_and(|at| now.0 - at.0 > 60_000);
                 (expired, idle && left == 0)
@@ -48,7 +48,7 @@ impl Inner {
         let still_idle = self.with(cell, |now, entry, effects| {
             let idle = entry.kind.empty_since().is_some() && entry.offsets.is_empty() && !entry.writing;
             if idle {
-                entry.kill(&self.settings.limits, now, effects);
+                entry.kill(&self.settings().limits, now, effects);
             }
             idle
         });
@@ -92,7 +92,7 @@ pub(super) async fn tick_loop(inner: Weak<Inner>) {
 
 pub(super) async fn expiry_loop(inner: Weak<Inner>) {
     loop {
-        let Some(interval) = inner.upgrade().map(|i| i.settings.expiry_interval) else { return };
+        let Some(interval) = inner.upgrade().map(|i| i.settings().expiry_interval) else { return };
         tokio::time::sleep(interval).await;
         let Some(strong) = inner.upgrade() else { return };
         strong.expire(now()).await;

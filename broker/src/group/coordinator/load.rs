@@ -57,11 +57,12 @@ impl Inner {
             tracing::error!(partition, damaged, "records of __consumer_offsets that do not decode were passed over");
         }
         let now = now();
-        let limits = &self.settings.limits;
+        let settings = self.settings();
+        let limits = &settings.limits;
         let mut cells = Vec::new();
         for (name, stored) in newer {
             let session_timeout_ms = self.configs.timing(&name).session_timeout_ms;
-            let limits = self.settings.consumer.clone();
+            let limits = settings.consumer.clone();
             if let Some(group) = ConsumerGroup::restore(limits, stored, session_timeout_ms, now) {
                 // A group that has changed its kind left a tombstone of what it was, in the same batch.
                 groups.remove(&name);

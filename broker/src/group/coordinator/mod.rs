@@ -114,6 +114,11 @@ fn now() -> Timestamp {
 }
 
 impl Coordinator {
+    /// From now on these settings hold. How often expired offsets are looked for changes after the next look.
+    pub fn set_settings(&self, settings: GroupSettings) {
+        self.inner.set_settings(settings);
+    }
+
     /// Starts loading; requests for groups of partitions that are not loaded yet are told so.
     pub fn start(
         settings: GroupSettings,
@@ -157,7 +162,7 @@ impl Coordinator {
         }
         let mut groups = self.inner.groups.write();
         let cell = groups.entry(group.to_owned()).or_insert_with(|| {
-            let empty = Group::new(self.inner.settings.limits.clone(), now());
+            let empty = Group::new(self.inner.settings().limits.clone(), now());
             Inner::cell(group, partition, Kind::Classic(empty))
         });
         Ok(cell.clone())

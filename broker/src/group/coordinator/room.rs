@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, AtomicU64};
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::{Notify, oneshot};
@@ -83,7 +84,7 @@ pub(super) const READY: u8 = 1;
 pub(super) const FAILED: u8 = 2;
 
 pub(super) struct Inner {
-    pub(super) settings: GroupSettings,
+    settings: ArcSwap<GroupSettings>,
     pub(super) log: Arc<dyn OffsetsLog>,
     pub(super) topics: TopicsNow,
     pub(super) configs: Arc<GroupConfigs>,
@@ -217,7 +218,7 @@ impl Inner {
         configs: Arc<GroupConfigs>,
     ) -> Arc<Inner> {
         Arc::new(Inner {
-            settings,
+            settings: ArcSwap::from_pointee(settings),
             loaded: (0..log.partitions()).map(|_| AtomicU8::new(LOADING)).collect(),
             log,
             topics,
@@ -228,6 +229,24 @@ impl Inner {
             next_token: AtomicU64::new(1),
             transactions: Mutex::default(),
         })
+    }
+
+    /// Settings of all groups as they are now.
+    pub(super) fn settings(&self) -> Arc<GroupSettings> {
+        self.settings.load_full()
+    }
+
+    /// From now on these hold, for groups that exist too.
+    pub(super) fn set_settings(&self, settings: GroupSettings) {
+        self.settings.store(Arc::new(settings));
+        let cells: Vec<Arc<Cell>> = self.groups.read().values().cloned().collect();
+        for cell in cells {
+            let settings = self.settings();
+            match &mut cell.entry.lock().kind {
+                Kind::Classic(group) => group.set_limits(settings.limits.clone()),
+                Kind::Consumer(group) => group.set_limits(settings.consumer.clone()),
+            }
+        }
     }
 
     pub(super) fn cell(name: &str, partition: i32, kind: Kind) -> Arc<Cell> {
@@ -287,12 +306,12 @@ impl Inner {
     /// A group of the consumer protocol whose last such member has gone becomes a classic one with the others.
     fn step_down(&self, name: &str, entry: &mut Entry, effects: &mut Vec<Effect>) {
         let Kind::Consumer(group) = &entry.kind else { return };
-        if !group.is_downgradable(self.settings.limits.max_size) {
+        if !group.is_downgradable(self.settings().limits.max_size) {
             return;
         }
         let (generation, members) = group.to_classic(&self.topics());
         tracing::info!(group = name, members = members.len(), "the group is a classic one again");
-        let classic = Group::adopt(self.settings.limits.clone(), generation, members, now(), effects);
+        let classic = Group::adopt(self.settings().limits.clone(), generation, members, now(), effects);
         entry.become_classic(name, classic);
     }
 

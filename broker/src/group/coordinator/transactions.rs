@@ -48,7 +48,7 @@ impl Coordinator {
         let topics = self.inner.topics();
         self.inner
             .with(&cell, |now, entry, _| entry.check_transactional_commit(now, &topics, &commit.committer, &names))?;
-        let max = self.inner.settings.offset_metadata_max_bytes;
+        let max = self.inner.settings().offset_metadata_max_bytes;
         let too_large = |c: &CommittedOffset| c.metadata.len() > max;
         let verdict = |c| if too_large(c) { Err(GroupError::OffsetMetadataTooLarge) } else { Ok(()) };
         let verdicts: Vec<_> = offsets.iter().map(|(_, c)| verdict(c)).collect();

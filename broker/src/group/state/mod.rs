@@ -163,6 +163,11 @@ fn after(now: Timestamp, ms: i64) -> Timestamp {
 }
 
 impl Group {
+    /// From now on these limits hold; members that would not be let in by them stay.
+    pub fn set_limits(&mut self, limits: GroupLimits) {
+        self.limits = limits;
+    }
+
     pub fn new(limits: GroupLimits, now: Timestamp) -> Group {
         Group {
             limits,

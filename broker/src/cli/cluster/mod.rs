@@ -1,4 +1,4 @@
-//! `weir cluster`: what the cluster consists of.
+//! `weir cluster`: what the cluster consists of, and the settings of its brokers.
 
 use std::io::Write;
 
@@ -6,8 +6,10 @@ use kafka_protocol::messages::ApiKey;
 use serde_json::{Value, json};
 use weir_client::admin::{Admin, LogDir};
 
-use super::output::{Format, OutputArgs, print_list, print_value, table, write_all};
-use super::{CliError, Context, note};
+use crate::cli::output::{Format, OutputArgs, print_list, print_value, table, write_all};
+use crate::cli::{CliError, Context, note};
+
+mod config;
 
 /// Flags of `cluster`.
 #[derive(Debug, clap::Args)]
@@ -22,6 +24,8 @@ pub struct ClusterArgs {
 enum ClusterCommand {
     /// Show id, brokers, topics and disk space
     Info,
+    /// Show and change settings of brokers while they run
+    Config(config::ConfigArgs),
     /// Show which versions of which APIs a broker serves
     Apis,
 }
@@ -31,6 +35,7 @@ pub(crate) async fn run(context: &Context, args: ClusterArgs, out: &mut (dyn Wri
     let format = args.output.output;
     match args.command {
         ClusterCommand::Info => info(&admin, format, out).await,
+        ClusterCommand::Config(args) => config::run(&admin, args, format, out).await,
         ClusterCommand::Apis => apis(&admin, format, out).await,
     }
 }
