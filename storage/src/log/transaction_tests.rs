@@ -183,3 +183,27 @@ async fn compaction_lets_no_aborted_record_supersede_a_committed_one() {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
+
+/// As in Kafka: after a commit the largest timestamp is the marker's. Seen failing with control batches passed over.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_marker_is_found_by_time_like_a_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let storage = open(dir.path(), 1, &LogConfig::default()).await;
+    let mut producer = Producer { id: 7, sequence: 0 };
+    producer.write(&storage, "k", "v").await;
+    let marker = EndTxnMarker {
+        control_type: ControlType::Commit,
+        producer_id: ProducerId(7),
+        producer_epoch: ProducerEpoch(0),
+        coordinator_epoch: 1,
+        timestamp: Timestamp(6_000),
+    };
+    let marker = submit(&storage, marker.to_batch().unwrap(), AppendOrigin::Coordinator).await.unwrap().base_offset;
+    let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
+    let max = partition.offset_of_max_timestamp().await.unwrap().unwrap();
+    let after = partition.offset_for_timestamp(Timestamp(5_500)).await.unwrap().unwrap();
+    for found in [max, after] {
+        assert_eq!((found.offset, found.timestamp), (marker, Timestamp(6_000)));
+    }
+    assert_eq!(partition.offset_for_timestamp(Timestamp(5_000)).await.unwrap().unwrap().offset, Offset(0));
+}
