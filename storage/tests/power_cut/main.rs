@@ -16,5 +16,6 @@
 mod damage;
 mod faults;
 mod histories;
+mod layout;
 mod metadata;
 mod model;

@@ -50,6 +50,7 @@ pub fn config(durability: Durability) -> StorageConfig {
         housekeeping_interval_ms: 5,
         memory: budget(),
         commit_max_bytes: 8 << 10,
+        columns: super::layout::format(),
         ..StorageConfig::default()
     }
 }
@@ -59,7 +60,7 @@ pub async fn open(disk: &CrashDisk, epoch: i32) -> Result<Arc<Storage>, OpenErro
 }
 
 pub async fn open_with(disk: &CrashDisk, epoch: i32, durability: Durability) -> Result<Arc<Storage>, OpenError> {
-    let log = LogConfig { retention_ms: None, ..LogConfig::default() };
+    let log = LogConfig { retention_ms: None, layout: super::layout::layout(), ..LogConfig::default() };
     let spec = TopicSpec { topic: TOPIC, partitions: PARTITIONS, config: Arc::new(log) };
     Storage::open(Arc::new(disk.clone()), config(durability), LeaderEpoch(epoch), vec![spec], &|_| false).await
 }
