@@ -3,7 +3,7 @@
 set -euo pipefail
 seconds=${1:?usage: fuzz.sh SECONDS [SEED]}
 export WEIRTEST_FUZZ_SECONDS=$seconds WEIRTEST_SEED=${2:-1}
-output=$(cargo test --locked -p weir-protocol -p weir-storage --test fuzz -- --nocapture --test-threads 2 2>&1) || {
+output=$(cargo test --locked -p weir-protocol -p weir-storage -p weir-table -p weir-column --test fuzz -- --nocapture --test-threads 2 2>&1) || {
   echo "$output" | tail -60
   exit 1
 }

@@ -95,6 +95,13 @@ impl HttpState for Health {
         self.tables.get().map(LakeTables::status).unwrap_or_default()
     }
 
+    async fn table(&self, topic: &str) -> Option<serde_json::Value> {
+        let (broker, topic) = (self.broker.get()?.clone(), topic.to_owned());
+        // Footers of column files are read.
+        let report = tokio::task::spawn_blocking(move || crate::tables::report(&broker, &topic));
+        report.await.unwrap_or_default()
+    }
+
     async fn groups(&self) -> Vec<GroupSample> {
         let Some(broker) = self.broker.get() else { return Vec::new() };
         let meter = self.lag.get_or_init(|| {

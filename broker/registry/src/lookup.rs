@@ -1,7 +1,7 @@
 //! Looking things up. Reads never wait for changes.
 use crate::error::RegistryError;
 use crate::format::{self, Dependency, Format, Incompatibility};
-use crate::model::{Compatibility, SchemaDefinition, SchemaId, VersionNumber, VersionSelector};
+use crate::model::{Compatibility, Reference, SchemaDefinition, SchemaId, VersionNumber, VersionSelector};
 use crate::registry::{Registry, dependencies, valid_subject};
 use crate::state::State;
 
@@ -39,6 +39,22 @@ pub struct ResolvedSchema {
     pub text: String,
     /// What it refers to, directly and through others; each comes before those that need it.
     pub references: Vec<ResolvedReference>,
+}
+
+impl ResolvedSchema {
+    /// Of a Protobuf schema: compiled, as codecs of rows need it (see [`format::compiled`]).
+    pub fn compiled(&self) -> Result<String, String> {
+        let dependency = |reference: &ResolvedReference| Dependency {
+            reference: Reference {
+                name: reference.name.clone(),
+                subject: reference.subject.clone(),
+                version: reference.version.into(),
+            },
+            text: reference.text.clone(),
+        };
+        let dependencies: Vec<_> = self.references.iter().map(dependency).collect();
+        format::compiled(&self.text, &dependencies)
+    }
 }
 
 /// One version of a subject.

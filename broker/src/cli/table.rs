@@ -1,4 +1,8 @@
-//! `weir table`: the schema of a typed topic, shown and changed.
+//! `weir table`: the schema of a typed topic, shown and changed; how it is stored; its dead letters.
+
+mod replay;
+mod retype;
+mod storage;
 
 use std::io::Write;
 
@@ -6,6 +10,9 @@ use serde_json::{Value, json};
 use weir_client::admin::{Admin, ConfigChange, ConfigEntry, ConfigResource};
 use weir_table::{Field, ddl};
 
+use self::replay::ReplayArgs;
+use self::retype::RetypeArgs;
+use self::storage::{Part, StorageArgs};
 use super::output::{Format, OutputArgs, print_list, print_value, write_all};
 use super::{CliError, Context, note};
 
@@ -32,9 +39,23 @@ enum TableCommand {
     },
     /// Change the columns of a typed topic
     #[command(after_help = "Examples:
-  weir table alter flights --add 'gate STRING' --drop hour --widen 'id BIGINT'
+  weir table alter flights --add 'gate STRING' --drop hour --widen 'id BIGINT' --rename city:town
   weir table alter flights --schema 'id BIGINT NOT NULL, city STRING' --dry-run")]
     Alter(AlterArgs),
+    /// Show the versions of a topic's schema and what each changed
+    History(StorageArgs),
+    /// Show the segments of a topic: which offsets, in which form, how large
+    Segments(StorageArgs),
+    /// Show what the columns of a topic hold: rows, nulls, smallest and largest value, bytes
+    Stats(StorageArgs),
+    /// Send the dead letters of a topic to it again, after its schema was mended
+    #[command(after_help = "Example:
+  weir table replay-dlq flights --dry-run")]
+    ReplayDlq(ReplayArgs),
+    /// Make a table of a topic without schema, after telling which records fit
+    #[command(after_help = "Example:
+  weir table retype flights --schema 'id BIGINT NOT NULL, city STRING' --dry-run")]
+    Retype(RetypeArgs),
 }
 
 #[derive(Debug, clap::Args)]
@@ -42,7 +63,7 @@ struct AlterArgs {
     /// Name of the topic
     topic: String,
     /// All columns as they are to be, as DDL
-    #[arg(long, value_name = "DDL", conflicts_with_all = ["add", "drop", "widen"])]
+    #[arg(long, value_name = "DDL", conflicts_with_all = ["add", "drop", "widen", "rename"])]
     schema: Option<String>,
     /// Add a column, nullable or with DEFAULT; may be repeated
     #[arg(long, value_name = "COLUMN")]
@@ -53,6 +74,9 @@ struct AlterArgs {
     /// Give a column a wider type; may be repeated
     #[arg(long, value_name = "NAME TYPE")]
     widen: Vec<String>,
+    /// Give a column another name; may be repeated. Producers and rows that use the old one are still understood
+    #[arg(long, value_name = "OLD:NEW")]
+    rename: Vec<String>,
     /// Only let the broker check it
     #[arg(long)]
     dry_run: bool,
@@ -79,6 +103,11 @@ pub(crate) async fn run(context: &Context, args: TableArgs, out: &mut (dyn Write
             write_all(out, &format!("{}\n", ddl::print(&ddl)))
         }
         TableCommand::Alter(alter) => change(&admin, alter).await,
+        TableCommand::History(asked) => storage::run(context, asked, Part::History, args.output.output, out).await,
+        TableCommand::Segments(asked) => storage::run(context, asked, Part::Segments, args.output.output, out).await,
+        TableCommand::Stats(asked) => storage::run(context, asked, Part::Stats, args.output.output, out).await,
+        TableCommand::ReplayDlq(replay) => replay::run(context, replay).await,
+        TableCommand::Retype(retype) => retype::run(context, retype, args.output.output, out).await,
     }
 }
 
@@ -148,20 +177,31 @@ async fn change(admin: &Admin, args: AlterArgs) -> Result<(), CliError> {
             ddl::print(&fields)
         }
     };
-    let set = ConfigChange::Set("weir.table.schema".to_owned(), ddl);
-    admin.alter_configs(&ConfigResource::topic(&args.topic), &[set], args.dry_run).await?;
+    let mut changes = vec![ConfigChange::Set("weir.table.schema".to_owned(), ddl)];
+    if !args.rename.is_empty() {
+        changes.push(ConfigChange::Set("weir.table.renames".to_owned(), args.rename.join(",")));
+    }
+    admin.alter_configs(&ConfigResource::topic(&args.topic), &changes, args.dry_run).await?;
     note(if args.dry_run { "the table can become that" } else { "the table was changed" });
     Ok(())
 }
 
 fn edit(fields: &mut Vec<Field>, args: &AlterArgs) -> Result<(), CliError> {
-    if args.add.is_empty() && args.drop.is_empty() && args.widen.is_empty() {
+    if args.add.is_empty() && args.drop.is_empty() && args.widen.is_empty() && args.rename.is_empty() {
         return Err(CliError::Invalid {
             setting: "table alter",
             value: args.topic.clone(),
             reason: "is to be altered, but no change is given".into(),
-            fix: "use --add, --drop, --widen or --schema".into(),
+            fix: "use --add, --drop, --widen, --rename or --schema".into(),
         });
+    }
+    for rename in &args.rename {
+        let Some((old, new)) = rename.split_once(':') else {
+            let (reason, fix) = ("is no pair of names".into(), "write it as OLD:NEW".into());
+            return Err(CliError::Invalid { setting: "--rename", value: rename.clone(), reason, fix });
+        };
+        let at = position(fields, "--rename", old)?;
+        fields[at].name = new.to_owned();
     }
     for name in &args.drop {
         let at = position(fields, "--drop", name)?;

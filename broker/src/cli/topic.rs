@@ -28,7 +28,8 @@ enum TopicCommand {
     #[command(after_help = "Example:
   weir topic create flights -p 6 -c retention.ms=86400000 -c compression.type=zstd
   weir topic create flights --schema 'id BIGINT NOT NULL, city STRING, delay INT'
-  weir topic create flights --schema flight.avsc")]
+  weir topic create flights --schema flight.avsc
+  weir topic create flights --schema flight.proto")]
     Create(CreateArgs),
     /// List topics
     #[command(visible_alias = "ls")]
@@ -58,7 +59,8 @@ struct CreateArgs {
     /// Topic configuration; may be repeated
     #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = parse_pair)]
     configs: Vec<(String, String)>,
-    /// Makes typed topics: columns as DDL, or an Avro schema in a file (.avsc), which is registered as TOPIC-value
+    /// Makes typed topics: columns as DDL, or an Avro (.avsc) or Protobuf (.proto) schema in a file, which is registered as
+    /// TOPIC-value
     #[arg(long, value_name = "DDL|FILE")]
     schema: Option<String>,
     /// Address of the Schema Registry, for --schema FILE
@@ -184,10 +186,12 @@ async fn create(
     format: Format,
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
-    let avro = match &args.schema {
-        Some(file) if file.ends_with(".avsc") => {
-            args.configs.push(("weir.value.format".to_owned(), "avro".to_owned()));
-            Some(std::fs::read_to_string(file).map_err(CliError::io(format!("reading the schema {file}")))?)
+    let registered = match &args.schema {
+        Some(file) if file.ends_with(".avsc") || file.ends_with(".proto") => {
+            let (format, kind) = if file.ends_with(".proto") { ("protobuf", "PROTOBUF") } else { ("avro", "AVRO") };
+            args.configs.push(("weir.value.format".to_owned(), format.to_owned()));
+            let text = std::fs::read_to_string(file).map_err(CliError::io(format!("reading the schema {file}")))?;
+            Some((text, kind))
         }
         Some(ddl) => {
             args.configs.push(("weir.table.schema".to_owned(), ddl.clone()));
@@ -221,12 +225,12 @@ async fn create(
         (item, result)
     });
     let results: Vec<_> = results.collect();
-    if let Some(schema) = avro.filter(|_| !args.dry_run) {
+    if let Some((schema, kind)) = registered.filter(|_| !args.dry_run) {
         let registry = Rest::new("the Schema Registry", "--registry", args.registry, context.client.request_timeout);
         for (item, _) in results.iter().filter(|(_, result)| result.is_ok()) {
             // The topic's table has its columns from then on.
             let subject = encoded(&format!("{}-value", item["topic"].as_str().unwrap_or_default()));
-            let body = json!({ "schema": schema, "schemaType": "AVRO" });
+            let body = json!({ "schema": schema, "schemaType": kind });
             registry.ask("POST", &format!("/subjects/{subject}/versions"), Some(body)).await?;
         }
     }

@@ -1,4 +1,4 @@
-//! The HTTP listener: `/metrics`, `/healthz`, `/readyz`, `/lake`, and `/` that lists them.
+//! The HTTP listener: `/metrics`, `/healthz`, `/readyz`, `/lake`, `/tables/NAME`, and `/` that lists them.
 //!
 //! Owns routes and what they answer. What there is to tell comes from an [`HttpState`], so this knows nothing of Kafka,
 //! groups or storage. Bounded: so many connections at once, each with a limit on silence; requests carry no body.
@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
@@ -34,7 +34,8 @@ const INDEX: &str = "weir\n\n\
     /metrics  Prometheus metrics\n\
     /healthz  200 while the process answers\n\
     /readyz   200 while clients can produce and consume, else 503 and the reason\n\
-    /lake     lake tables: what is tiered, lag, errors (JSON)\n";
+    /lake     lake tables: what is tiered, lag, errors (JSON)\n\
+    /tables/NAME  schema versions, segments and statistics of a topic (JSON)\n";
 
 /// Whether clients can produce and consume.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -56,6 +57,9 @@ pub trait HttpState: Send + Sync + 'static {
 
     /// The lake tables as they are now.
     fn lake(&self) -> Vec<TableStatus>;
+
+    /// What there is to tell of a topic as a table; `None`: there is no such topic.
+    fn table(&self, topic: &str) -> impl Future<Output = Option<serde_json::Value>> + Send;
 
     /// Called before each scrape: the place to set gauges that are cheaper to read than to keep.
     fn sample(&self) {}
@@ -102,6 +106,7 @@ fn router<S: HttpState>(shared: Shared<S>) -> Router {
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(ready::<S>))
         .route("/lake", get(lake::<S>))
+        .route("/tables/{topic}", get(table::<S>))
         .fallback(|| async { (StatusCode::NOT_FOUND, INDEX) })
         .with_state(shared)
 }
@@ -116,6 +121,11 @@ async fn scrape<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
 
 async fn lake<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
     axum::Json(shared.state.lake()).into_response()
+}
+
+/// `null` for a topic that is not there, so that clients tell it from a path that is not.
+async fn table<S: HttpState>(State(shared): State<Shared<S>>, Path(topic): Path<String>) -> Response {
+    axum::Json(shared.state.table(&topic).await).into_response()
 }
 
 async fn ready<S: HttpState>(State(shared): State<Shared<S>>) -> Response {

@@ -24,6 +24,10 @@ impl HttpState for Fake {
         Vec::new()
     }
 
+    async fn table(&self, topic: &str) -> Option<serde_json::Value> {
+        (topic == "flights").then(|| serde_json::json!({ "topic": topic }))
+    }
+
     async fn groups(&self) -> Vec<GroupSample> {
         let lag = PartitionLag { topic: "flights".to_owned(), partition: 3, records: 41, seconds: Some(2.0) };
         vec![GroupSample { group: "etl".to_owned(), members: 1, lags: vec![lag] }]

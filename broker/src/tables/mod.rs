@@ -10,6 +10,7 @@
 //! | `plan.rs` | settings and schemas so far to the next table, or the reason why not; pure |
 //! | `stored.rs` | schema versions in the metadata store |
 //! | `schemas.rs` | schemas of writers, out of the Schema Registry |
+//! | `report.rs` | what the HTTP listener tells of a table |
 //! | `guard.rs` | schemas that no bound table can follow are not registered |
 //!
 //! Versions are kept for ever, also when a topic stops being a table: field ids are never given out twice. A table is never
@@ -17,6 +18,7 @@
 
 mod guard;
 mod plan;
+mod report;
 mod schemas;
 mod settings;
 mod stored;
@@ -29,6 +31,7 @@ use weir_table::{Table, TableSchema};
 
 pub use guard::TableGuard;
 pub use plan::{TablePlanError, plan, reload};
+pub use report::report;
 pub use schemas::Schemas;
 pub use settings::{KeyKind, TableSettings};
 pub use stored::{load, removals, writes};

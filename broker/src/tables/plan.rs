@@ -3,10 +3,11 @@ use std::sync::Arc;
 
 use thiserror::Error;
 use weir_table::codec::DecodeLimits;
-use weir_table::codec::avro::{AvroSchema, AvroSchemaError};
+use weir_table::codec::avro::AvroSchema;
+use weir_table::codec::protobuf::ProtoFile;
 use weir_table::ddl::{self, DdlError};
-use weir_table::schema::{EvolutionError, SchemaDiff, SchemaError};
-use weir_table::table::{FormatKind, Framing, KeyFormat, OnInvalid, RowFormat, TableError, TableOptions, WriterSchema};
+use weir_table::schema::{Change, EvolutionError, SchemaDiff, SchemaError};
+use weir_table::table::{FormatKind, KeyFormat, OnInvalid, RowFormat, TableError, TableOptions, WriterSchema};
 use weir_table::{DataType, Field, Table, TableSchema};
 
 use crate::api::produce::dead_letters::SUFFIX;
@@ -32,17 +33,19 @@ pub enum TablePlanError {
     )]
     KeysChanged { wanted: String, current: String },
     #[error(
-        "weir.key.columns is `{columns}`, but the topic has no schema: set weir.table.schema, or weir.value.format=avro"
+        "weir.key.columns is `{columns}`, but the topic has no schema: set weir.table.schema, or a weir.value.format of the registry"
     )]
     KeysUntyped { columns: String },
     #[error(
-        "weir.value.schema.subject is for weir.value.format=avro; topics of JSON take their columns from weir.table.schema"
+        "weir.value.schema.subject is for weir.value.format avro and protobuf; topics of JSON take their columns from weir.table.schema"
     )]
     SubjectOfJson,
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("weir.on.invalid=dead-letter: `{topic}{SUFFIX}` is too long for a topic; use a shorter name")]
     DeadLetterName { topic: String },
+    #[error("weir.table.renames: `{text}` is no pair of names; write `old:new`")]
+    Rename { text: String },
     #[error("the table has had {VERSIONS_MAX} schema versions, it cannot have more")]
     TooManyVersions,
 }
@@ -129,9 +132,9 @@ fn wanted(
         return Ok(Some(ddl::parse(ddl)?));
     }
     let Some(writer) = writer else { return Ok(None) };
-    let mut columns = columns_of(writer).map_err(|error| {
+    let mut columns = columns_of(settings, writer).map_err(|reason| {
         let subject = settings.subject_of(topic).unwrap_or_default();
-        TablePlanError::Subject { subject, reason: error.to_string() }
+        TablePlanError::Subject { subject, reason }
     })?;
     if let Some(current) = current {
         // Key columns need not be part of the value's schema.
@@ -144,9 +147,22 @@ fn wanted(
     Ok(Some(columns))
 }
 
-fn columns_of(writer: &WriterSchema) -> Result<Vec<Field>, AvroSchemaError> {
+fn columns_of(settings: &TableSettings, writer: &WriterSchema) -> Result<Vec<Field>, String> {
+    if settings.format == FormatKind::Protobuf {
+        let file = ProtoFile::parse(&writer.text).map_err(|error| error.to_string())?;
+        let indexes = message_of(settings, &file)?;
+        let message = file.message(&indexes).map_err(|error| error.to_string())?;
+        return message.columns().map_err(|error| error.to_string());
+    }
     let references: Vec<_> = writer.references.iter().map(|(_, text)| text.clone()).collect();
-    AvroSchema::parse_with(&references, &writer.text)?.columns()
+    let schema = AvroSchema::parse_with(&references, &writer.text).map_err(|error| error.to_string())?;
+    schema.columns().map_err(|error| error.to_string())
+}
+
+/// Where the table's message is in its file.
+fn message_of(settings: &TableSettings, file: &ProtoFile) -> Result<Vec<i32>, String> {
+    let Some(name) = &settings.message else { return Ok(vec![0]) };
+    file.find(name).ok_or_else(|| format!("the file has no message `{name}`: see weir.value.message"))
 }
 
 /// Writers' schemas may change the defaults of their fields; what rows without a column read as stays what it was.
@@ -191,14 +207,46 @@ fn follow(
     if before != keys {
         return Err(TablePlanError::KeysChanged { wanted: keys.join(","), current: before.join(",") });
     }
-    match current.diff(&columns).map_err(TablePlanError::Evolution)? {
-        SchemaDiff::Unchanged => Ok(()),
-        SchemaDiff::Evolved(_) if versions.len() >= VERSIONS_MAX => Err(TablePlanError::TooManyVersions),
-        SchemaDiff::Evolved(next) => {
-            versions.push(Arc::new(next));
-            Ok(())
+    let next = match renamed(current, settings, &columns)? {
+        None => match current.diff(&columns).map_err(TablePlanError::Evolution)? {
+            SchemaDiff::Unchanged => return Ok(()),
+            SchemaDiff::Evolved(next) => next,
+        },
+        // Renamed and changed in one version.
+        Some(renamed) => match renamed.diff(&columns).map_err(TablePlanError::Evolution)? {
+            SchemaDiff::Unchanged => renamed,
+            SchemaDiff::Evolved(next) => TableSchema { version: renamed.version, ..next },
+        },
+    };
+    if versions.len() >= VERSIONS_MAX {
+        return Err(TablePlanError::TooManyVersions);
+    }
+    versions.push(Arc::new(next));
+    Ok(())
+}
+
+/// `current` with the new names that `columns` use; `None`: they use none. A rename that happened already, or does not
+/// yet, is none: the setting may stay.
+fn renamed(
+    current: &TableSchema,
+    settings: &TableSettings,
+    columns: &[Field],
+) -> Result<Option<TableSchema>, TablePlanError> {
+    let mut changes = Vec::new();
+    for rename in &settings.renames {
+        let pair = rename.split_once(':').map(|(old, new)| (old.trim(), new.trim()));
+        let Some((old, new)) = pair.filter(|(old, new)| !old.is_empty() && !new.is_empty()) else {
+            return Err(TablePlanError::Rename { text: rename.clone() });
+        };
+        let wanted = |name: &str| columns.iter().any(|column| column.name == name);
+        if current.column(old).is_some() && current.column(new).is_none() && wanted(new) && !wanted(old) {
+            changes.push(Change::Rename { path: vec![old.to_owned()], to: new.to_owned() });
         }
     }
+    if changes.is_empty() {
+        return Ok(None);
+    }
+    current.evolve(&changes).map(Some).map_err(TablePlanError::Evolution)
 }
 
 fn build(
@@ -210,7 +258,17 @@ fn build(
     let writers = Arc::new(schemas.clone());
     let value = match settings.format {
         FormatKind::Json => RowFormat { writers, ..RowFormat::json() },
-        kind => RowFormat { kind, framing: Framing::Registry, schema: writer.map(Arc::new), writers },
+        kind => {
+            let found = |writer: &WriterSchema| match kind {
+                FormatKind::Protobuf => {
+                    ProtoFile::parse(&writer.text).ok().and_then(|file| message_of(settings, &file).ok())
+                }
+                _ => None,
+            };
+            // A message that is not there was refused when its columns were asked for.
+            let message = writer.as_ref().and_then(found).unwrap_or_else(|| vec![0]);
+            RowFormat { kind, framing: settings.framing, schema: writer.map(Arc::new), message, writers }
+        }
     };
     let keyed = versions.last().is_some_and(|schema| !schema.key_columns.is_empty());
     let key = keyed.then(|| match settings.key_kind {

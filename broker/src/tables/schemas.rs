@@ -85,9 +85,18 @@ pub fn writer(id: Option<i32>, schema: &ResolvedSchema, format: FormatKind) -> R
     let agrees = match format {
         FormatKind::Avro => schema.format == Format::Avro,
         FormatKind::Json => schema.format == Format::Json,
+        FormatKind::Protobuf => schema.format == Format::Protobuf,
     };
     if !agrees {
         return Err(format!("the schema is {:?}, but the topic's weir.value.format is {format:?}", schema.format));
+    }
+    schema_of_writer(id, schema)
+}
+
+fn schema_of_writer(id: Option<i32>, schema: &ResolvedSchema) -> Result<WriterSchema, String> {
+    if schema.format == Format::Protobuf {
+        // Compiled here, where parsers are bounded; what it imports is in it.
+        return Ok(WriterSchema { id, text: schema.compiled()?, references: Vec::new() });
     }
     let references = schema.references.iter().map(|reference| (reference.name.clone(), reference.text.clone()));
     Ok(WriterSchema { id, text: schema.text.clone(), references: references.collect() })
@@ -97,7 +106,6 @@ impl WriterSchemas for Schemas {
     fn writer(&self, id: i32) -> Option<Arc<WriterSchema>> {
         let schema = self.registry.as_ref()?.resolved_by_id(u32::try_from(id).ok()?).ok()?;
         // Whoever reads the rows says what a schema of another format is to them.
-        let references = schema.references.into_iter().map(|reference| (reference.name, reference.text)).collect();
-        Some(Arc::new(WriterSchema { id: Some(id), text: schema.text, references }))
+        schema_of_writer(Some(id), &schema).ok().map(Arc::new)
     }
 }

@@ -1,6 +1,6 @@
 //! The topic configs that concern tables, as values.
 use weir_table::codec::{Fidelity, OnUnknown};
-use weir_table::table::{FormatKind, OnInvalid};
+use weir_table::table::{FormatKind, Framing, OnInvalid};
 
 use crate::topic_config::{TopicConfigs, items};
 
@@ -19,8 +19,14 @@ pub enum KeyKind {
 pub struct TableSettings {
     /// `weir.table.schema`.
     pub ddl: Option<String>,
+    /// `weir.table.renames`: old and new names, as written.
+    pub renames: Vec<String>,
     /// `weir.value.format`.
     pub format: FormatKind,
+    /// `weir.value.framing`.
+    pub framing: Framing,
+    /// `weir.value.message`.
+    pub message: Option<String>,
     /// `weir.value.schema.subject`.
     pub subject: Option<String>,
     /// `weir.key.columns`.
@@ -46,10 +52,17 @@ impl TableSettings {
     pub fn of(configs: &TopicConfigs, compacted: bool) -> TableSettings {
         TableSettings {
             ddl: text(configs, "weir.table.schema"),
+            renames: items(configs.get("weir.table.renames")).map(str::to_owned).collect(),
             format: match configs.get("weir.value.format") {
                 "avro" => FormatKind::Avro,
+                "protobuf" => FormatKind::Protobuf,
                 _ => FormatKind::Json,
             },
+            framing: match configs.get("weir.value.framing") {
+                "plain" => Framing::Plain,
+                _ => Framing::Registry,
+            },
+            message: text(configs, "weir.value.message"),
             subject: text(configs, "weir.value.schema.subject"),
             key_columns: items(configs.get("weir.key.columns")).map(str::to_owned).collect(),
             key_kind: match configs.get("weir.key.format") {

@@ -79,7 +79,8 @@ impl Encoder<'_> {
     fn of(&self, columns: &Arc<TableSchema>) -> Result<RowEncoder, String> {
         let format = self.table.value_format();
         let encoder = match format.kind {
-            FormatKind::Json => self.table.encoder(columns),
+            // A message may leave fields out, an Avro record may not.
+            FormatKind::Json | FormatKind::Protobuf => self.table.encoder(columns),
             FormatKind::Avro => {
                 let writer = format.schema.as_ref().ok_or("the source has no schema that is newest")?;
                 let text = avro::derive(writer, columns)?;

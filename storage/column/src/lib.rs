@@ -26,9 +26,7 @@
 //! when it is stored raw because compression did not pay (or its column is kept raw by wish).
 //!
 //! # Not yet
-//! A bound on the uncompressed size of one-row groups when a block is read,
-//! sizes of lists measured per slice, pyarrow and Polars as a step of the test run (by hand they open every random segment), damage and
-//! fuzzing of every region.
+//! A bound on the uncompressed size of one-row groups when a block is read, and sizes of lists measured per slice.
 
 mod block;
 mod bloom;

@@ -11,7 +11,7 @@ use weir_storage::segment::{ColumnEncoder, ColumnLayout, EncodeError};
 use weir_table::table::{RowDecoder, Table};
 
 use crate::headers::HeadersBuilder;
-use crate::schema::{SHAPES_METADATA, form_number, stored_schema};
+use crate::schema::{SHAPES_METADATA, WRITERS_METADATA, form_number, stored_schema};
 
 /// Rows and bytes that are gathered before they go to the file's writer.
 const ROWS_PER_STEP: usize = 4096;
@@ -173,6 +173,9 @@ impl ColumnEncoder for Encoder {
         if let Some(values) = &mut self.values {
             let shapes = String::from_utf8(values.decoder.shapes().to_bytes()).map_err(refused)?;
             self.writer.set_metadata(SHAPES_METADATA, shapes);
+            if !values.decoder.writers().is_empty() {
+                self.writer.set_metadata(WRITERS_METADATA, values.decoder.writers().to_json());
+            }
         }
         Ok(self.writer.finish().map_err(failed)?.chunks)
     }

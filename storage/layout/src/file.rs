@@ -15,11 +15,10 @@ use weir_protocol::records::{BatchBuilder, ControlType, EndTxnMarker};
 use weir_storage::disk::DiskFile;
 use weir_storage::memory::{MemoryBudget, Reservation, Share};
 use weir_storage::segment::{BatchSlice, ColumnFile, ColumnFormat, SectionRead, SegmentError};
-use weir_table::codec::RowPart;
-use weir_table::codec::json::{JsonEncoder, JsonRows};
+use weir_table::table::{KeptEncoder, KeptRows};
 
 use crate::headers::Headers;
-use crate::schema::{HEADERS, KEY, SHAPE_COLUMN, StoredTable, TIMESTAMP, VALUE, form_of, read_shapes};
+use crate::schema::{HEADERS, KEY, SHAPE_COLUMN, StoredTable, TIMESTAMP, VALUE, form_of, read_shapes, read_writers};
 
 /// Row groups that are kept as arrays: a plain consumer takes several fetches to read one.
 const GROUPS_KEPT: usize = 8;
@@ -127,7 +126,7 @@ fn unreadable(error: impl std::fmt::Display) -> SegmentError {
 pub struct ColumnSegment {
     reader: Arc<ColumnSegmentReader>,
     table: Option<StoredTable>,
-    encoder: Option<JsonEncoder>,
+    encoder: Option<KeptEncoder>,
     groups: Arc<Groups>,
 }
 
@@ -139,7 +138,8 @@ impl ColumnSegment {
             None => None,
             Some(table) => {
                 let shapes = read_shapes(&metadata)?;
-                Some(JsonEncoder::new(&table.schema, RowPart::Value, &shapes).map_err(unreadable)?)
+                let writers = read_writers(&metadata)?;
+                Some(KeptEncoder::new(&table.schema, &shapes, &writers).map_err(unreadable)?)
             }
         };
         let batches = reader.original_batches();
@@ -253,7 +253,7 @@ struct GroupRows<'a> {
     values: &'a BinaryArray,
     timestamps: &'a PrimitiveArray<TimestampMillisecondType>,
     headers: Headers<'a>,
-    shaped: Option<(&'a PrimitiveArray<UInt16Type>, JsonRows<'a>)>,
+    shaped: Option<(&'a PrimitiveArray<UInt16Type>, KeptRows<'a>)>,
 }
 
 impl<'a> GroupRows<'a> {

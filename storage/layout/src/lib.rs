@@ -4,7 +4,8 @@
 //! a table: its columns, and what Kafka knows of a record (`_timestamp`, `_key`, `_headers`).
 //!
 //! TAB-2: key, value, headers and timestamp of each record come back byte for byte. Of a JSON value the columns keep the values
-//! and `_shape` the number of its *row shape*, which says the rest; what no shape reproduces keeps its bytes in `_value`. Batch
+//! and `_shape` the number of its *row shape*, which says the rest; of an Avro or Protobuf value, or a framed one, it has the
+//! number of its writer. What comes back neither way keeps its bytes in `_value`. Batch
 //! framing is rebuilt from the file's table of original batches; compression is done anew with the producer's codec.
 //!
 //! A file says itself what is needed to read it (table, format, shapes: the schema's metadata), so no later change of the topic

@@ -6,17 +6,19 @@ use arrow_schema::{DataType, Field, Fields, Schema, TimeUnit};
 use weir_storage::segment::{EncodeError, SegmentError};
 use weir_table::TableSchema;
 use weir_table::codec::RowForm;
-use weir_table::codec::json::{ShapeId, ShapeSet};
+use weir_table::codec::json::{SHAPES_MAX, ShapeId, ShapeSet};
+use weir_table::table::{KeptWriters, WRITERS_MAX};
 
 pub const TIMESTAMP: &str = weir_column::TIMESTAMP_COLUMN;
 pub const KEY: &str = "_key";
 pub const VALUE: &str = "_value";
 pub const HEADERS: &str = "_headers";
-/// Row shape of a value that is made of columns; null where `_value` has the bytes (or is null itself).
+/// Row shape or writer of a value that is made of columns; null where `_value` has the bytes (or is null itself).
 pub const SHAPE_COLUMN: &str = "_shape";
 
 const TABLE_METADATA: &str = "weir.table";
 pub const SHAPES_METADATA: &str = "weir.shapes";
+pub const WRITERS_METADATA: &str = "weir.writers";
 
 /// The table of a file: that of the topic with every column nullable, since a row that does not fit it is stored too (as
 /// nulls and bytes).
@@ -29,6 +31,7 @@ pub struct StoredTable {
 pub(crate) fn form_number(form: RowForm) -> Option<u16> {
     match form {
         RowForm::Shape(id) => Some(id.0),
+        RowForm::Writer(number) => Some(FIRST_WRITER + number),
         RowForm::Canonical => Some(CANONICAL),
         RowForm::Raw => None,
     }
@@ -36,10 +39,18 @@ pub(crate) fn form_number(form: RowForm) -> Option<u16> {
 
 /// The form of this number.
 pub(crate) fn form_of(number: u16) -> RowForm {
-    if number == CANONICAL { RowForm::Canonical } else { RowForm::Shape(ShapeId(number)) }
+    match number {
+        CANONICAL => RowForm::Canonical,
+        FIRST_WRITER.. => RowForm::Writer(number - FIRST_WRITER),
+        _ => RowForm::Shape(ShapeId(number)),
+    }
 }
 
-/// Any form will do (`weir.fidelity=semantic`). There are fewer shapes than this.
+/// From here on numbers are those of writers; there are fewer shapes than this, and fewer writers than numbers.
+const FIRST_WRITER: u16 = 1 << 15;
+const _: () = assert!(SHAPES_MAX < FIRST_WRITER as usize && WRITERS_MAX < (CANONICAL - FIRST_WRITER) as usize);
+
+/// Any form will do (`weir.fidelity=semantic`).
 const CANONICAL: u16 = u16::MAX;
 
 impl StoredTable {
@@ -57,6 +68,11 @@ impl StoredTable {
 pub(crate) fn read_shapes(metadata: &HashMap<String, String>) -> Result<ShapeSet, SegmentError> {
     let Some(json) = metadata.get(SHAPES_METADATA) else { return Ok(ShapeSet::default()) };
     ShapeSet::from_bytes(json.as_bytes()).map_err(|error| SegmentError::Columns { detail: error.to_string() })
+}
+
+pub(crate) fn read_writers(metadata: &HashMap<String, String>) -> Result<KeptWriters, SegmentError> {
+    let Some(json) = metadata.get(WRITERS_METADATA) else { return Ok(KeptWriters::default()) };
+    KeptWriters::from_json(json).map_err(|error| SegmentError::Columns { detail: error.to_string() })
 }
 
 pub(crate) fn header_fields() -> Fields {

@@ -101,7 +101,8 @@ impl RecordPlan {
         }
         let not_writable = |reason: String| ScanPlanError::NotWritable { reason };
         let kind = table.value_format().kind;
-        if kind != FormatKind::Json {
+        // A message may leave fields out, an Avro record may not.
+        if kind == FormatKind::Avro {
             return Err(not_writable(format!("{kind:?} rows need every field of their schema")));
         }
         let encoder = table.encoder(&Arc::new(projection.table(version)));

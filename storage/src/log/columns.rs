@@ -211,6 +211,17 @@ impl std::fmt::Debug for ColumnPart {
     }
 }
 
+/// A segment of a log: offsets `[base, next)`, and in which forms they are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    pub base: Offset,
+    pub next: Offset,
+    /// Of all its files.
+    pub bytes: u64,
+    pub rows: bool,
+    pub columns: bool,
+}
+
 /// What a reader sees of a range of offsets.
 #[derive(Debug, Clone)]
 pub struct View {

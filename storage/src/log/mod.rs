@@ -24,7 +24,7 @@ mod timestamps;
 mod transaction_tests;
 mod types;
 
-pub use columns::{ColumnPart, View};
+pub use columns::{ColumnPart, Extent, View};
 pub use config::{CleanupPolicy, Durability, Layout, LogConfig, StorageConfig};
 pub use engine::{AppendFuture, OpenError, Storage, StorageStatus, TopicSpec};
 pub use partition::{DataWaiter, Partition};

@@ -9,7 +9,7 @@ use tokio::sync::Notify;
 use weir_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use weir_protocol::records::batch::{BatchHeader, patch_base_offset_and_epoch, set_log_append_time, verify_crc};
 
-use super::columns::{ColumnPart, View};
+use super::columns::{ColumnPart, Extent, View};
 use super::commit::{Tag, TailCache};
 use super::config::LogConfig;
 use super::manifest::SegmentRef;
@@ -441,6 +441,18 @@ impl Partition {
         let segments = state.segments.iter().map(|s| (Offset(s.base), Offset(s.next), s.bytes));
         let rest = (state.segments_end(), end, state.tail_bytes);
         segments.chain([rest]).filter(|(base, next, _)| *next > from && next > base).collect()
+    }
+
+    /// The segments, in order; what follows them is in the write-ahead log. Reads nothing.
+    pub fn extents(&self) -> Vec<Extent> {
+        let extent = |segment: &SegmentRef| Extent {
+            base: Offset(segment.base),
+            next: Offset(segment.next),
+            bytes: segment.stored_bytes(),
+            rows: !segment.columnar,
+            columns: segment.column_file().is_some(),
+        };
+        self.lock().segments.iter().map(extent).collect()
     }
 
     /// Whether the record at `offset` is stored as columns. Reads nothing.

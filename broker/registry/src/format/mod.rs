@@ -164,6 +164,11 @@ pub fn represent(format: Format, text: &str, dependencies: &[Dependency], wanted
     }
 }
 
+/// A Protobuf schema compiled: a `FileDescriptorSet` in base64, its last file the schema itself, with all it imports.
+pub fn compiled(text: &str, dependencies: &[Dependency]) -> Result<String, String> {
+    guarded(|| protobuf::parse(text, dependencies)?.file.set())
+}
+
 /// The parsers come from elsewhere; one that panics must not take more than this schema with it.
 fn guarded<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| {

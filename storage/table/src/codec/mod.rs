@@ -4,6 +4,7 @@ pub mod avro;
 pub mod framing;
 pub mod json;
 mod plan;
+pub mod protobuf;
 pub(crate) mod reader;
 
 pub use json::{DecodeLimits, EncodeError, Fidelity, OnUnknown, RowError, RowErrorKind, RowForm, RowPart, ValueKind};

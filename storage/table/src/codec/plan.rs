@@ -65,6 +65,26 @@ impl Members {
         }
     }
 
+    /// The members for a writer's fields, each at most once: a field with the member's own name comes before one with a name
+    /// that it had.
+    pub(crate) fn bind<'n>(&self, names: impl Iterator<Item = &'n str>) -> Vec<Option<usize>> {
+        let found = |(index, name): (usize, &str)| {
+            self.find(name, index).map(|member| (member, self.fields[member].name == name))
+        };
+        let mut found: Vec<_> = names.enumerate().map(found).collect();
+        let mut taken: Vec<_> = vec![false; self.fields.len()];
+        for own in [true, false] {
+            for slot in &mut found {
+                match slot {
+                    Some((member, is_own)) if *is_own == own && !std::mem::replace(&mut taken[*member], true) => {}
+                    Some((_, is_own)) if *is_own == own => *slot = None,
+                    _ => {}
+                }
+            }
+        }
+        found.into_iter().map(|slot| slot.map(|(member, _)| member)).collect()
+    }
+
     pub(crate) fn find_id(&self, id: FieldId) -> Option<usize> {
         self.by_id.get(&id).copied()
     }

@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 
-use super::{FormatKind, Framing, KeyFormat, OnInvalid, Parts, RowFormat, key};
+use super::kept::{KeptWriters, Spelling};
+use super::writers::{AvroRows, ProtobufRows};
+use super::{FormatKind, KeyFormat, OnInvalid, Parts, RowFormat, key};
 use crate::builder::{BuilderError, RowBuilder};
-use crate::codec::avro::AvroCodec;
 use crate::codec::json::{JsonDecoder, JsonOptions, RowForm, ShapeSet};
 use crate::codec::{Fidelity, OnUnknown, RowError, RowErrorKind, RowPart, framing};
 use crate::schema::{DataType, TableSchema};
@@ -42,25 +43,28 @@ pub struct RowDecoder {
     nulled: Vec<RowError>,
     /// How the value of the last row is to be written again.
     form: RowForm,
+    /// The writers that forms name.
+    kept: KeptWriters,
+}
+
+/// One key or value on its way into columns.
+#[derive(Clone, Copy)]
+pub(super) struct Row<'a> {
+    pub(super) parts: &'a Parts,
+    pub(super) schema: &'a TableSchema,
+    pub(super) mode: Mode,
+    pub(super) bytes: &'a [u8],
 }
 
 #[derive(Debug)]
 enum PartDecoder {
     Json(Box<JsonDecoder>),
     Avro(AvroRows),
+    Protobuf(ProtobufRows),
     /// The raw key, into the column at this place.
     Raw(usize, DataType),
     /// No column is read out of this part.
     Nothing,
-}
-
-/// Avro rows of any writer.
-#[derive(Debug)]
-struct AvroRows {
-    format: RowFormat,
-    part: RowPart,
-    /// The writer of the row before.
-    last: Option<(Option<i32>, Arc<AvroCodec>)>,
 }
 
 impl RowDecoder {
@@ -86,7 +90,9 @@ impl RowDecoder {
         });
         let value = row(&parts.value, RowPart::Value);
         let builder = RowBuilder::new(schema.clone());
-        RowDecoder { parts: parts.clone(), schema, mode, builder, value, key, nulled: Vec::new(), form: RowForm::Raw }
+        let kept = if mode == Mode::Keep { KeptWriters::new(&parts.aliases) } else { KeptWriters::default() };
+        let (nulled, form) = (Vec::new(), RowForm::Raw);
+        RowDecoder { parts: parts.clone(), schema, mode, builder, value, key, nulled, form, kept }
     }
 
     pub(super) fn belongs_to(&self, parts: &Arc<Parts>) -> bool {
@@ -149,8 +155,13 @@ impl RowDecoder {
     pub fn shapes(&self) -> ShapeSet {
         match &self.value {
             PartDecoder::Json(decoder) => decoder.shapes().clone(),
-            PartDecoder::Avro(_) | PartDecoder::Raw(..) | PartDecoder::Nothing => ShapeSet::default(),
+            _ => ShapeSet::default(),
         }
+    }
+
+    /// Of a [`super::Table::keeper`]: the writers that forms name.
+    pub fn writers(&self) -> &KeptWriters {
+        &self.kept
     }
 
     /// Under `weir.on.invalid=null`, and in scans: the columns of the last row that became null, and why.
@@ -183,7 +194,8 @@ impl RowDecoder {
         let Some(decoder) = &mut self.key else { return Ok(()) };
         match key {
             Some(key) => {
-                decoder.decode(&self.parts, &self.schema, self.mode, key, &mut self.builder, &mut self.nulled).map(drop)
+                let row = Row { parts: &self.parts, schema: &self.schema, mode: self.mode, bytes: key };
+                decoder.decode(row, &mut self.builder, &mut self.nulled, &mut self.kept).map(drop)
             }
             None => self.all_null(RowPart::Key, RowErrorKind::NoKey),
         }
@@ -192,8 +204,8 @@ impl RowDecoder {
     fn value(&mut self, value: Option<&[u8]>) -> Result<(), RowError> {
         match value {
             Some(value) => {
-                let (parts, builder) = (&self.parts, &mut self.builder);
-                self.form = self.value.decode(parts, &self.schema, self.mode, value, builder, &mut self.nulled)?;
+                let row = Row { parts: &self.parts, schema: &self.schema, mode: self.mode, bytes: value };
+                self.form = self.value.decode(row, &mut self.builder, &mut self.nulled, &mut self.kept)?;
                 Ok(())
             }
             None if self.parts.options.tombstones => Ok(()),
@@ -226,73 +238,51 @@ impl PartDecoder {
                 let options = JsonOptions { unknown, fidelity, limits: parts.options.limits };
                 PartDecoder::Json(Box::new(JsonDecoder::with_aliases(schema, part, &parts.aliases, options)))
             }
-            FormatKind::Avro => PartDecoder::Avro(AvroRows { format: format.clone(), part, last: None }),
+            FormatKind::Avro => PartDecoder::Avro(AvroRows::new(format, part)),
+            FormatKind::Protobuf => PartDecoder::Protobuf(ProtobufRows::new(format, part)),
         }
     }
 
     fn decode(
         &mut self,
-        parts: &Parts,
-        schema: &TableSchema,
-        mode: Mode,
-        row: &[u8],
+        row: Row<'_>,
         builder: &mut RowBuilder,
         nulled: &mut Vec<RowError>,
+        kept: &mut KeptWriters,
     ) -> Result<RowForm, RowError> {
         match self {
             PartDecoder::Json(decoder) => {
                 // No JSON text begins with 0x00, so what does is framed.
-                let framed = framing::split(row);
-                let row = framed.map_or(row, |framed| framed.payload);
-                let lenient = parts.options.on_invalid == OnInvalid::Null || matches!(mode, Mode::Scan | Mode::Keep);
+                let framed = framing::split(row.bytes);
+                let text = framed.map_or(row.bytes, |framed| framed.payload);
+                let lenient =
+                    row.parts.options.on_invalid == OnInvalid::Null || matches!(row.mode, Mode::Scan | Mode::Keep);
                 let form = if !lenient {
-                    decoder.decode(row, builder)?
+                    decoder.decode(text, builder)?
                 } else {
-                    let (form, mut errors) = decoder.decode_nulling(row, builder)?;
+                    let (form, mut errors) = decoder.decode_nulling(text, builder)?;
                     nulled.append(&mut errors);
                     form
                 };
                 // A shape does not know of a frame.
-                Ok(if framed.is_some() { RowForm::Raw } else { form })
+                let frame = &row.bytes[..row.bytes.len() - text.len()];
+                Ok(match form {
+                    form if frame.is_empty() || row.mode != Mode::Keep => form,
+                    RowForm::Shape(shape) => kept.form(frame, Spelling::Json(Some(shape))),
+                    RowForm::Canonical => kept.form(frame, Spelling::Json(None)),
+                    RowForm::Writer(_) | RowForm::Raw => RowForm::Raw,
+                })
             }
             PartDecoder::Nothing => Ok(RowForm::Raw),
-            PartDecoder::Avro(rows) => rows.decode(parts, schema, mode, row, builder).map(|()| RowForm::Raw),
+            PartDecoder::Avro(rows) => rows.decode(row, builder, kept),
+            PartDecoder::Protobuf(rows) => rows.decode(row, builder, kept),
             PartDecoder::Raw(slot, data_type) => {
-                let fail = |kind| RowError { column: schema.fields[*slot].name.clone(), position: 0, kind };
-                if let Err(BuilderError::Full { bytes }) = builder.reserve_row(row.len()) {
+                let fail = |kind| RowError { column: row.schema.fields[*slot].name.clone(), position: 0, kind };
+                if let Err(BuilderError::Full { bytes }) = builder.reserve_row(row.bytes.len()) {
                     return Err(fail(RowErrorKind::BuilderFull { bytes }));
                 }
-                key::read(data_type, row, &mut builder.columns[*slot]).map_err(fail).map(|()| RowForm::Raw)
+                key::read(data_type, row.bytes, &mut builder.columns[*slot]).map_err(fail).map(|()| RowForm::Raw)
             }
         }
-    }
-}
-
-impl AvroRows {
-    fn decode(
-        &mut self,
-        parts: &Parts,
-        schema: &TableSchema,
-        mode: Mode,
-        row: &[u8],
-        builder: &mut RowBuilder,
-    ) -> Result<(), RowError> {
-        let fail = |kind| RowError { column: String::new(), position: 0, kind };
-        let (id, payload) = match self.format.framing {
-            Framing::Plain => (None, row),
-            Framing::Registry => {
-                let framed = framing::split(row).ok_or_else(|| fail(RowErrorKind::NotFramed))?;
-                (Some(framed.schema_id), framed.payload)
-            }
-        };
-        let codec = match &self.last {
-            Some((last, codec)) if *last == id => codec,
-            _ => {
-                let strict = mode == Mode::Produce;
-                let codec = parts.avro(&self.format, schema, self.part, strict, id).map_err(fail)?;
-                &self.last.insert((id, codec)).1
-            }
-        };
-        codec.decode(payload, builder).map(|_| ())
     }
 }

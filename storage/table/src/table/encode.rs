@@ -7,6 +7,7 @@ use arrow_array::RecordBatch;
 use super::{FormatKind, Framing, KeyFormat, Parts, RowFormat, key};
 use crate::codec::avro::{AvroCodec, AvroRows};
 use crate::codec::json::{JsonEncoder, JsonRows, ShapeSet};
+use crate::codec::protobuf::{ProtobufCodec, ProtobufRows};
 use crate::codec::reader::Reader;
 use crate::codec::{EncodeError, RowForm, RowPart, framing};
 use crate::schema::{DataType, TableSchema};
@@ -22,6 +23,7 @@ pub struct RowEncoder {
 enum PartEncoder {
     Json(Box<JsonEncoder>, Option<i32>),
     Avro(Arc<AvroCodec>, Option<i32>),
+    Protobuf(Arc<ProtobufCodec>, Vec<u8>),
     Raw { slot: usize, name: String, data_type: DataType },
 }
 
@@ -36,6 +38,7 @@ pub struct EncodedRows<'a> {
 enum PartRows<'a> {
     Json(JsonRows<'a>, Option<i32>),
     Avro(AvroRows<'a>, Option<i32>),
+    Protobuf(ProtobufRows<'a>, &'a [u8]),
     Raw { name: &'a str, data_type: &'a DataType, column: Reader<'a> },
 }
 
@@ -71,6 +74,16 @@ impl PartEncoder {
                 let codec = parts.avro(format, schema, part, false, None);
                 PartEncoder::Avro(codec.map_err(|kind| EncodeError::Schema { reason: kind.to_string() })?, id)
             }
+            FormatKind::Protobuf => {
+                let codec = parts.protobuf(format, schema, part, false, (None, &format.message));
+                let codec = codec.map_err(|kind| EncodeError::Schema { reason: kind.to_string() })?;
+                let mut frame = Vec::new();
+                if let Some(id) = id {
+                    framing::write(id, &mut frame);
+                    framing::write_indexes(&format.message, &mut frame);
+                }
+                PartEncoder::Protobuf(codec, frame)
+            }
         })
     }
 
@@ -78,6 +91,7 @@ impl PartEncoder {
         Ok(match self {
             PartEncoder::Json(encoder, id) => PartRows::Json(encoder.rows(batch)?, *id),
             PartEncoder::Avro(codec, id) => PartRows::Avro(codec.rows(batch)?, *id),
+            PartEncoder::Protobuf(codec, frame) => PartRows::Protobuf(codec.rows(batch)?, frame),
             PartEncoder::Raw { slot, name, data_type } => {
                 let found = batch.columns().get(*slot);
                 let array = found.filter(|array| *array.data_type() == data_type.to_arrow());
@@ -106,14 +120,25 @@ impl EncodedRows<'_> {
 
 impl PartRows<'_> {
     fn write(&self, row: usize, out: &mut Vec<u8>) -> Result<bool, EncodeError> {
-        let (PartRows::Json(_, id) | PartRows::Avro(_, id)) = self else { return self.write_raw(row, out) };
-        if let Some(id) = id {
-            framing::write(*id, out);
-        }
+        let frame = |id: &Option<i32>, out: &mut Vec<u8>| {
+            if let Some(id) = id {
+                framing::write(*id, out);
+            }
+        };
         match self {
-            PartRows::Json(rows, _) => rows.write(row, RowForm::Canonical, out)?,
-            PartRows::Avro(rows, _) => rows.write(row, out)?,
-            PartRows::Raw { .. } => {}
+            PartRows::Json(rows, id) => {
+                frame(id, out);
+                rows.write(row, RowForm::Canonical, out)?;
+            }
+            PartRows::Avro(rows, id) => {
+                frame(id, out);
+                rows.write(row, out)?;
+            }
+            PartRows::Protobuf(rows, frame) => {
+                out.extend_from_slice(frame);
+                rows.write(row, out)?;
+            }
+            PartRows::Raw { .. } => return self.write_raw(row, out),
         }
         Ok(true)
     }

@@ -2,12 +2,14 @@
 
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::Hash;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
 
 use super::{Parts, TableError};
 use crate::codec::avro::{AvroCodec, AvroOptions, AvroSchema};
+use crate::codec::protobuf::{ProtoFile, ProtobufCodec, ProtobufOptions};
 use crate::codec::{OnUnknown, RowErrorKind, RowPart};
 use crate::schema::{FieldId, TableSchema};
 
@@ -21,6 +23,8 @@ pub enum FormatKind {
     Json,
     /// Avro's binary encoding.
     Avro,
+    /// A Protobuf message.
+    Protobuf,
 }
 
 /// Whether rows begin with `0x00` and the id of their writer's schema, as serializers of a schema registry write them.
@@ -29,7 +33,8 @@ pub enum Framing {
     /// Nothing in front.
     #[default]
     Plain,
-    /// Always. (JSON rows are read either way, because no JSON text begins with `0x00`.)
+    /// Always; Protobuf rows also say which message of the file they are. (JSON rows are read either way, because no JSON
+    /// text begins with `0x00`.)
     Registry,
 }
 
@@ -38,7 +43,8 @@ pub enum Framing {
 pub struct WriterSchema {
     /// Its id in the registry, if it has one.
     pub id: Option<i32>,
-    /// Its text.
+    /// Its text. Of Protobuf: a compiled `FileDescriptorSet` in base64 whose last file is the schema, with all it imports
+    /// ([`ProtoFile::parse`]).
     pub text: String,
     /// Name and text of what it refers to; each comes before those that need it.
     pub references: Vec<(String, String)>,
@@ -70,6 +76,8 @@ pub struct RowFormat {
     /// The schema that plain rows are read with, and that rows are written with out of columns. JSON needs none (its id
     /// is put in front of written rows that are framed).
     pub schema: Option<Arc<WriterSchema>>,
+    /// Protobuf: which message of `schema` plain rows and written rows are (index in the file, then of messages inside).
+    pub message: Vec<i32>,
     /// Schemas of framed rows.
     pub writers: Arc<dyn WriterSchemas>,
 }
@@ -83,17 +91,23 @@ impl fmt::Debug for RowFormat {
 impl RowFormat {
     /// Plain JSON objects.
     pub fn json() -> RowFormat {
-        RowFormat { kind: FormatKind::Json, framing: Framing::Plain, schema: None, writers: Arc::new(NoWriters) }
+        RowFormat {
+            kind: FormatKind::Json,
+            framing: Framing::Plain,
+            schema: None,
+            message: vec![0],
+            writers: Arc::new(NoWriters),
+        }
     }
 
     /// Avro rows without frame, all of one schema.
     pub fn avro(schema: WriterSchema) -> RowFormat {
-        RowFormat {
-            kind: FormatKind::Avro,
-            framing: Framing::Plain,
-            schema: Some(Arc::new(schema)),
-            writers: Arc::new(NoWriters),
-        }
+        RowFormat { kind: FormatKind::Avro, schema: Some(Arc::new(schema)), ..RowFormat::json() }
+    }
+
+    /// Protobuf rows without frame, all of the first message of one file.
+    pub fn protobuf(schema: WriterSchema) -> RowFormat {
+        RowFormat { kind: FormatKind::Protobuf, schema: Some(Arc::new(schema)), ..RowFormat::json() }
     }
 }
 
@@ -103,7 +117,28 @@ type CodecKey = (i32, Vec<FieldId>, RowPart, bool, Option<i32>);
 /// Writer's schemas bound to versions of the table, kept because binding costs far more than decoding.
 #[derive(Debug, Default)]
 pub(crate) struct Codecs {
-    known: RwLock<HashMap<CodecKey, Result<Arc<AvroCodec>, String>>>,
+    avro: RwLock<HashMap<CodecKey, Result<Arc<AvroCodec>, String>>>,
+    protobuf: RwLock<HashMap<(CodecKey, Vec<i32>), Result<Arc<ProtobufCodec>, String>>>,
+    /// Compiled files by id: a row may name any message of its file, and reading the file costs far more than looking.
+    files: RwLock<HashMap<Option<i32>, Result<ProtoFile, String>>>,
+}
+
+/// What is known of `key`, or else what `bind` makes of it, remembered.
+fn remembered<K: Eq + Hash, T: Clone>(
+    known: &RwLock<HashMap<K, Result<T, String>>>,
+    key: K,
+    bind: impl FnOnce() -> Result<Result<T, String>, RowErrorKind>,
+) -> Result<Result<T, String>, RowErrorKind> {
+    if let Some(known) = known.read().get(&key) {
+        return Ok(known.clone());
+    }
+    let bound = bind()?;
+    let mut known = known.write();
+    if known.len() >= CODECS_MAX {
+        known.clear();
+    }
+    known.insert(key, bound.clone());
+    Ok(bound)
 }
 
 impl Parts {
@@ -116,40 +151,77 @@ impl Parts {
         strict: bool,
         id: Option<i32>,
     ) -> Result<Arc<AvroCodec>, RowErrorKind> {
-        let columns = schema.fields.iter().map(|field| field.id).collect();
-        let key = (schema.version, columns, part, strict, id);
-        let failed = |reason: String| RowErrorKind::Writer { id, reason };
-        if let Some(known) = self.codecs.known.read().get(&key) {
-            return known.clone().map_err(failed);
-        }
-        let writer = match id {
-            // Not remembered: the id may be given later.
-            Some(id) => format.writers.writer(id).ok_or(RowErrorKind::UnknownSchema { id })?,
-            None => format.schema.clone().ok_or_else(|| failed("the topic has no schema for plain rows".into()))?,
-        };
-        let reject = strict && self.options.on_unknown == OnUnknown::Reject;
-        let unknown = if reject { OnUnknown::Reject } else { OnUnknown::Drop };
-        let options = AvroOptions { unknown, limits: self.options.limits };
-        let references: Vec<_> = writer.references.iter().map(|(_, text)| text.clone()).collect();
-        let bound =
-            AvroSchema::parse_with(&references, &writer.text).map_err(|error| error.to_string()).and_then(|writer| {
+        let key = codec_key(schema, part, strict, id);
+        let bound = remembered(&self.codecs.avro, key, || {
+            let writer = writer(format, id)?;
+            let options = AvroOptions { unknown: self.unknown(strict), limits: self.options.limits };
+            let references: Vec<_> = writer.references.iter().map(|(_, text)| text.clone()).collect();
+            let parsed = AvroSchema::parse_with(&references, &writer.text).map_err(|error| error.to_string());
+            Ok(parsed.and_then(|writer| {
                 let codec = AvroCodec::with_aliases(schema, part, &writer, &self.aliases, options);
                 codec.map(Arc::new).map_err(|error| error.to_string())
-            });
-        let mut known = self.codecs.known.write();
-        if known.len() >= CODECS_MAX {
-            known.clear();
-        }
-        known.insert(key, bound.clone());
-        bound.map_err(failed)
+            }))
+        })?;
+        bound.map_err(|reason| RowErrorKind::Writer { id, reason })
+    }
+
+    /// The same for message `indexes` of the writer's file.
+    pub(crate) fn protobuf(
+        &self,
+        format: &RowFormat,
+        schema: &TableSchema,
+        part: RowPart,
+        strict: bool,
+        (id, indexes): (Option<i32>, &[i32]),
+    ) -> Result<Arc<ProtobufCodec>, RowErrorKind> {
+        let key = (codec_key(schema, part, strict, id), indexes.to_vec());
+        let bound = remembered(&self.codecs.protobuf, key, || {
+            let file = remembered(&self.codecs.files, id, || {
+                let writer = writer(format, id)?;
+                Ok(ProtoFile::parse(&writer.text).map_err(|error| error.to_string()))
+            })?;
+            let options = ProtobufOptions { unknown: self.unknown(strict), limits: self.options.limits };
+            let message = file.and_then(|file| file.message(indexes).map_err(|error| error.to_string()));
+            Ok(message.and_then(|message| {
+                let codec = ProtobufCodec::with_aliases(schema, part, message, &self.aliases, options);
+                codec.map(Arc::new).map_err(|error| error.to_string())
+            }))
+        })?;
+        bound.map_err(|reason| RowErrorKind::Writer { id, reason })
+    }
+
+    fn unknown(&self, strict: bool) -> OnUnknown {
+        if strict && self.options.on_unknown == OnUnknown::Reject { OnUnknown::Reject } else { OnUnknown::Drop }
     }
 
     /// The format's own schema must go into the current version, or no row ever will.
     pub(crate) fn check_writer(&self) -> Result<(), TableError> {
-        if self.value.kind == FormatKind::Avro && self.value.schema.is_some() {
-            self.avro(&self.value, self.current(), RowPart::Value, true, None)
-                .map_err(|kind| TableError::Writer { reason: kind.to_string() })?;
+        if self.value.schema.is_none() {
+            return Ok(());
         }
-        Ok(())
+        let (schema, part) = (self.current(), RowPart::Value);
+        let bound = match self.value.kind {
+            FormatKind::Json => Ok(()),
+            FormatKind::Avro => self.avro(&self.value, schema, part, true, None).map(drop),
+            FormatKind::Protobuf => {
+                self.protobuf(&self.value, schema, part, true, (None, &self.value.message)).map(drop)
+            }
+        };
+        bound.map_err(|kind| TableError::Writer { reason: kind.to_string() })
+    }
+}
+
+fn codec_key(schema: &TableSchema, part: RowPart, strict: bool, id: Option<i32>) -> CodecKey {
+    (schema.version, schema.fields.iter().map(|field| field.id).collect(), part, strict, id)
+}
+
+fn writer(format: &RowFormat, id: Option<i32>) -> Result<Arc<WriterSchema>, RowErrorKind> {
+    match id {
+        // Not remembered when it is unknown: the id may be given later.
+        Some(id) => format.writers.writer(id).ok_or(RowErrorKind::UnknownSchema { id }),
+        None => format
+            .schema
+            .clone()
+            .ok_or_else(|| RowErrorKind::Writer { id, reason: "the topic has no schema for plain rows".into() }),
     }
 }

@@ -14,9 +14,11 @@
 mod decode;
 mod encode;
 mod format;
+mod kept;
 mod key;
 #[cfg(test)]
 mod tests;
+mod writers;
 
 use std::sync::Arc;
 
@@ -25,6 +27,7 @@ use parking_lot::Mutex;
 pub use decode::RowDecoder;
 pub use encode::{EncodedRows, RowEncoder};
 pub use format::{FormatKind, Framing, NoWriters, RowFormat, WriterSchema, WriterSchemas};
+pub use kept::{KeptEncoder, KeptError, KeptRows, KeptWriters, WRITER_BYTES_MAX, WRITERS_MAX};
 pub use key::KeyFormat;
 
 use crate::codec::{Aliases, DecodeLimits, EncodeError, Fidelity, OnUnknown};

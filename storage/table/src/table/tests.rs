@@ -213,6 +213,7 @@ fn framed_avro_rows_of_all_writers_are_read_and_written_with_the_newest_schema()
         framing: Framing::Registry,
         schema: Some(writer(2, NEW)),
         writers: Arc::new(Two),
+        ..RowFormat::json()
     };
     let table = Arc::new(Table::new(vec![first, second], format, None, TableOptions::default()).unwrap());
     let mut rows = table.validator();
@@ -288,6 +289,7 @@ fn scanners_read_single_columns_and_make_a_row_of_every_record() {
         framing: Framing::Registry,
         schema: Some(writer(1, OLD)),
         writers: Arc::new(Two),
+        ..RowFormat::json()
     };
     let table = Table::new(vec![schema("id BIGINT, city STRING", &[])], format, None, TableOptions::default()).unwrap();
     let table = Arc::new(table);

@@ -12,7 +12,7 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost_reflect::prost::Message;
-use prost_reflect::prost_types::{DescriptorProto, FileDescriptorProto};
+use prost_reflect::prost_types::{DescriptorProto, FileDescriptorProto, FileDescriptorSet};
 use prost_reflect::{DescriptorPool, FileDescriptor};
 use protox::Compiler;
 use protox::file::{File as SourceFile, FileResolver, GoogleFileResolver};
@@ -46,6 +46,22 @@ impl File {
     /// The file itself.
     fn main(&self) -> Result<FileDescriptor, String> {
         self.pool.get_file_by_name(MAIN).ok_or_else(|| "the file was not compiled".to_owned())
+    }
+
+    /// The file behind all it imports, as a `FileDescriptorSet` in base64: what codecs of rows need.
+    pub fn set(&self) -> Result<String, String> {
+        fn add(file: &FileDescriptor, set: &mut FileDescriptorSet) {
+            if set.file.iter().any(|known| known.name() == file.name()) {
+                return;
+            }
+            for import in file.dependencies() {
+                add(&import, set);
+            }
+            set.file.push(FileDescriptorProto { source_code_info: None, ..file.file_descriptor_proto().clone() });
+        }
+        let mut set = FileDescriptorSet::default();
+        add(&self.main()?, &mut set);
+        Ok(STANDARD.encode(set.encode_to_vec()))
     }
 
     /// The descriptor in base64, as clients ask for it with `format=serialized`.

@@ -91,9 +91,10 @@ pub(super) fn record(
 ) -> Result<Record, BindError> {
     let mut bound = Vec::with_capacity(fields.len());
     let mut seen = vec![false; members.fields.len()];
-    for (index, field) in fields.iter().enumerate() {
+    let found = members.bind(fields.iter().map(|field| field.name.as_str()));
+    for (field, member) in fields.iter().zip(found) {
         let name = joined(path, &field.name);
-        match members.find(&field.name, index) {
+        match member {
             Some(member) => {
                 seen[member] = true;
                 bound.push((Some(member), node(&name, &field.avro, &members.fields[member], unknown)?));

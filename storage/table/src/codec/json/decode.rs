@@ -84,6 +84,8 @@ pub enum RowForm {
     Canonical,
     /// Values written into this shape of the decoder's set are the row, byte for byte.
     Shape(ShapeId),
+    /// Values written as the writer with this number does are the row, byte for byte: see [`crate::table::KeptWriters`].
+    Writer(u16),
     /// Only the row's own bytes will do: the caller keeps them.
     Raw,
 }

@@ -110,7 +110,7 @@ impl JsonRows<'_> {
         let shape = match form {
             RowForm::Canonical => &self.encoder.canonical,
             RowForm::Shape(id) => self.encoder.shapes.get(usize::from(id.0)).ok_or(ShapeError::Unknown { id: id.0 })?,
-            RowForm::Raw => return Err(EncodeError::Raw),
+            RowForm::Writer(_) | RowForm::Raw => return Err(EncodeError::Raw),
         };
         write_object(&shape.object, &self.encoder.members, &self.columns, row, shape.strings, out);
         Ok(())

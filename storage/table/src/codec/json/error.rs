@@ -103,6 +103,11 @@ pub enum RowErrorKind {
     /// Rows of this topic begin with the id of their schema.
     #[error("no schema id in front: rows of this topic begin with 0x00 and the id that the registry gave")]
     NotFramed,
+    /// Framed Protobuf rows say which message of the file they are.
+    #[error(
+        "no message indexes behind the schema id: rows of this topic are framed as a registry's Protobuf serializer does"
+    )]
+    NoMessageIndexes,
     /// An id that the registry has not given.
     #[error("schema id {id} is not known to the registry")]
     UnknownSchema { id: i32 },

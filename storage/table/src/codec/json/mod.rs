@@ -26,12 +26,13 @@ pub(crate) use error::{cut, within};
 pub(crate) use format::write_uuid;
 pub(crate) use scalar::{is_number, parse_uuid};
 pub use shape::{RowShape, SHAPE_BYTES_MAX, SHAPES_MAX, ShapeError, ShapeId, ShapeSet};
+pub(crate) use time::{civil, days_of_date};
 
 use arrow_array::ArrayRef;
 
-use crate::builder::Column;
+use crate::builder::{Column, Value};
 use crate::codec::plan::{Aliases, PlanField};
-use crate::schema::Field;
+use crate::schema::{DataType, Field};
 
 /// `rows` times the default of `field` (null without one).
 pub(crate) fn default_array(field: &Field, rows: usize) -> Result<ArrayRef, RowError> {
@@ -71,4 +72,23 @@ pub(crate) fn is_json(text: &str) -> bool {
     let value = cursor.skip(text::DEPTH_MAX).is_ok();
     cursor.space();
     value && cursor.at == text.len()
+}
+
+/// The value that `text` stands for as a JSON string would. Bytes are decoded into `scratch`.
+pub(crate) fn parse_text<'a>(
+    data_type: &DataType,
+    text: &'a str,
+    scratch: &'a mut Vec<u8>,
+) -> Result<Value<'a>, RowErrorKind> {
+    scalar::value(data_type, scalar::Token::Text(text), scratch)
+}
+
+/// The text of a value, without quotes.
+pub(crate) fn write_text(data_type: &DataType, value: Value<'_>, out: &mut Vec<u8>) {
+    let start = out.len();
+    format::write(&format::canonical(data_type), data_type, value, format::StringStyle::default(), out);
+    if out.get(start) == Some(&b'"') {
+        out.pop();
+        out.remove(start);
+    }
 }

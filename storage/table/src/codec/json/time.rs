@@ -17,6 +17,12 @@ pub(super) fn parse_date(bytes: &[u8]) -> Option<(i64, usize)> {
     Some((days(year, month, day), 10))
 }
 
+/// Days since 1970-01-01; `None`: there is no such day in the years 0000 to 9999.
+pub(crate) fn days_of_date(year: i64, month: i64, day: i64) -> Option<i64> {
+    let exists = (0..=9999).contains(&year) && (1..=12).contains(&month) && (1..=days_of(year, month)).contains(&day);
+    exists.then(|| days(year, month, day))
+}
+
 fn days_of(year: i64, month: i64) -> i64 {
     match month {
         2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
@@ -35,7 +41,7 @@ fn days(year: i64, month: i64, day: i64) -> i64 {
 }
 
 /// Year, month and day of days since 1970-01-01; `None` outside of the years 0000 to 9999.
-pub(super) fn civil(days: i64) -> Option<(i64, i64, i64)> {
+pub(crate) fn civil(days: i64) -> Option<(i64, i64, i64)> {
     // 0000-01-01 and 9999-12-31.
     if !(-719_528..=2_932_896).contains(&days) {
         return None;
