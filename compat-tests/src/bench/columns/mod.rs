@@ -88,9 +88,9 @@ fn weir(options: &Options) -> Result<Subject> {
         "--durability",
         "os",
         "--set",
-        "wal.file.bytes=4MiB",
+        "wal.file.bytes=1MiB",
         "--set",
-        "wal.max.bytes=16MiB",
+        "wal.max.bytes=4MiB",
         "--set",
         "merge.partition.bytes=4MiB",
     ];
