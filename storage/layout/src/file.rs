@@ -161,14 +161,18 @@ impl ColumnSegment {
         self.table.as_ref()
     }
 
-    /// The bytes of values of a row group, also of those that are made of columns.
-    pub fn values(&self, group: usize) -> Result<BinaryArray, SegmentError> {
+    /// The bytes of values of a row group, also of those that are made of columns. Rows that are not `wanted` cost nothing and are
+    /// null.
+    pub fn values(&self, group: usize, wanted: &dyn Fn(usize) -> bool) -> Result<BinaryArray, SegmentError> {
         let group = self.group(group)?;
         let rows = GroupRows::new(self, &group)?;
         let mut values = arrow_array::builder::BinaryBuilder::new();
         let mut text = Vec::new();
         for row in 0..group.offsets.len() {
-            values.append_option(rows.value(row, &mut text)?);
+            match wanted(row) {
+                true => values.append_option(rows.value(row, &mut text)?),
+                false => values.append_null(),
+            }
         }
         Ok(values.finish())
     }

@@ -77,6 +77,26 @@ impl Seen {
     }
 }
 
+/// Rows of a row group that are left: values are made for no others.
+struct WantedRows(Option<Vec<bool>>);
+
+impl WantedRows {
+    fn new(seen: &Seen, mask: Option<&BooleanArray>) -> WantedRows {
+        let Some(mask) = mask else { return WantedRows(None) };
+        let mut wanted = vec![false; seen.from + seen.len];
+        let visible = (0..seen.len).filter(|row| seen.mask.as_ref().is_none_or(|mask| mask.value(*row)));
+        for (nth, row) in visible.enumerate() {
+            wanted[seen.from + row] = mask.value(nth);
+        }
+        WantedRows(Some(wanted))
+    }
+
+    /// Without a predicate every row is made, also those that turn out to be hidden.
+    fn contains(&self, row: usize) -> bool {
+        self.0.as_ref().is_none_or(|wanted| wanted.get(row).copied().unwrap_or(false))
+    }
+}
+
 fn unreadable(error: impl std::fmt::Display) -> ScanError {
     ScanError::failed(format!("a column file: {error}"))
 }
@@ -279,6 +299,7 @@ impl SegmentScan {
             }
         };
         let rows = mask.map_or(seen.offsets.len(), BooleanArray::true_count);
+        let wanted_rows = WantedRows::new(seen, mask);
         for (at, source) in positions.iter().zip(sources) {
             // Dictionaries are opened behind the filter, for the rows that are left.
             let stored = match source.and_then(|source| wanted.binary_search(&source).ok()) {
@@ -299,7 +320,8 @@ impl SegmentScan {
                 }
                 (None, None, PARTITION) => Arc::new(Int32Array::from(vec![self.partition; rows])),
                 (None, None, VALUE) => {
-                    let values: ArrayRef = Arc::new(self.segment.values(index).map_err(unreadable)?);
+                    let values: ArrayRef =
+                        Arc::new(self.segment.values(index, &|row| wanted_rows.contains(row)).map_err(unreadable)?);
                     cut(&values)?
                 }
                 (None, None, other) => return Err(unreadable(format!("there is no system column {other}"))),
