@@ -70,7 +70,16 @@ fn value_of(typed: bool, producer: i64, number: i64) -> String {
     }
 }
 
-fn batch(typed: bool, id: (i64, i16), producer: i64, first: i64, count: i64) -> Result<Vec<u8>> {
+/// One of the producers.
+#[derive(Clone, Copy)]
+struct Producer {
+    number: i64,
+    /// Producer id and epoch.
+    id: (i64, i16),
+    typed: bool,
+}
+
+fn batch(Producer { number: producer, id, typed }: Producer, first: i64, count: i64) -> Result<Vec<u8>> {
     let mut builder = BatchBuilder::new().producer(ProducerId(id.0), ProducerEpoch(id.1), i32::try_from(first)?);
     if producer % 2 == 0 {
         builder = builder.compression(Compression::Lz4, None);
@@ -85,9 +94,7 @@ fn batch(typed: bool, id: (i64, i16), producer: i64, first: i64, count: i64) -> 
 /// Produces until told to stop or the connection breaks.
 fn produce(
     address: &str,
-    typed: bool,
-    producer: i64,
-    id: (i64, i16),
+    producer: Producer,
     ledger: &Mutex<Ledger>,
     stop: &AtomicBool,
     resent: &Mutex<u64>,
@@ -106,9 +113,9 @@ fn produce(
             ledger.open = Some(open);
             open
         };
-        let bytes = batch(typed, id, producer, first, count)?;
+        let bytes = batch(producer, first, count)?;
         let correlation = connection.next_correlation();
-        connection.send(&produce_request(correlation, TOPIC, -1, &[(partition_of(producer), &bytes)]))?;
+        connection.send(&produce_request(correlation, TOPIC, -1, &[(partition_of(producer.number), &bytes)]))?;
         connection.receive(&mut response)?;
         let (_, error, base) = *produce_response(&response)?.first().context("an empty produce response")?;
         match error {
@@ -117,9 +124,9 @@ fn produce(
                 ledger.acked.extend(base..base + count);
                 ledger.open = None;
             }
-            // Retriable while starting or stopping.
-            3 | 5 | 6 | 7 | 56 => std::thread::sleep(Duration::from_millis(5)),
-            other => bail!("producer {producer}: batch {first} was refused with error {other}"),
+            // Retriable: while starting or stopping, or while the log is full.
+            3 | 5 | 6 | 7 | 19 | 56 => std::thread::sleep(Duration::from_millis(5)),
+            other => bail!("producer {}: batch {first} was refused with error {other}", producer.number),
         }
     }
     Ok(())
@@ -344,8 +351,9 @@ fn under_load(server: &mut Server, ledgers: &Ledgers, typed: bool, time: Duratio
     for producer in 0..PRODUCERS {
         let (address, stop, ledger) =
             (server.address.clone(), stop.clone(), ledgers.producers[producer as usize].clone());
-        let (id, resent, seed) = (ledgers.ids[producer as usize], ledgers.resent.clone(), random.random());
-        threads.push(std::thread::spawn(move || produce(&address, typed, producer, id, &ledger, &stop, &resent, seed)));
+        let (resent, seed) = (ledgers.resent.clone(), random.random());
+        let producer = Producer { number: producer, id: ledgers.ids[producer as usize], typed };
+        threads.push(std::thread::spawn(move || produce(&address, producer, &ledger, &stop, &resent, seed)));
     }
     for partition in 0..PARTITIONS {
         let (address, stop) = (server.address.clone(), stop.clone());

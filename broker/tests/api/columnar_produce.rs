@@ -25,7 +25,7 @@ async fn table(client: &mut Client, partitions: i32) -> Topic {
 
 fn stream(columns: Vec<(&str, ArrayRef)>, codec: StreamCodec) -> Bytes {
     let batch = RecordBatch::try_from_iter(columns).unwrap();
-    encode_stream(&batch.schema(), [&batch].into_iter(), codec).unwrap()
+    encode_stream(&batch.schema(), [&batch], codec).unwrap()
 }
 
 fn ids(from: i64, count: i64) -> ArrayRef {

@@ -208,6 +208,7 @@ mod tests {
             Storage::open(Arc::new(disk.clone()), config, LeaderEpoch(epoch), vec![spec], &|_| false).await.unwrap()
         };
         let storage = open(&disk, 1).await;
+        #[allow(clippy::async_yields_async, reason = "acks are awaited when the committer goes on")]
         let submit = async |text: String| {
             let mut builder = BatchBuilder::new();
             builder.append(None, Some(text.as_bytes()), &[], Timestamp(1)).unwrap();

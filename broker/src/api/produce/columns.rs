@@ -244,7 +244,7 @@ mod tests {
 
     fn stream(columns: Vec<(&str, ArrayRef)>) -> Bytes {
         let batch = RecordBatch::try_from_iter(columns).unwrap();
-        encode_stream(&batch.schema(), [&batch].into_iter(), StreamCodec::Lz4Frame).unwrap()
+        encode_stream(&batch.schema(), [&batch], StreamCodec::Lz4Frame).unwrap()
     }
 
     fn tag(stream: &Bytes) -> ColumnarProduce {

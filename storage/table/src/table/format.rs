@@ -114,11 +114,14 @@ impl RowFormat {
 /// Schema version and its columns, part, whether unknown fields are refused, id (`None`: the format's own schema).
 type CodecKey = (i32, Vec<FieldId>, RowPart, bool, Option<i32>);
 
+/// By message too, which is told by its place in the file.
+type ProtobufCodecs = HashMap<(CodecKey, Vec<i32>), Result<Arc<ProtobufCodec>, String>>;
+
 /// Writer's schemas bound to versions of the table, kept because binding costs far more than decoding.
 #[derive(Debug, Default)]
 pub(crate) struct Codecs {
     avro: RwLock<HashMap<CodecKey, Result<Arc<AvroCodec>, String>>>,
-    protobuf: RwLock<HashMap<(CodecKey, Vec<i32>), Result<Arc<ProtobufCodec>, String>>>,
+    protobuf: RwLock<ProtobufCodecs>,
     /// Compiled files by id: a row may name any message of its file, and reading the file costs far more than looking.
     files: RwLock<HashMap<Option<i32>, Result<ProtoFile, String>>>,
 }

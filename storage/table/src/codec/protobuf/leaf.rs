@@ -167,7 +167,7 @@ fn string(cursor: &mut Cursor<'_>, text: &str, change: Change, field: &PlanField
 /// date), so it is null.
 pub(super) fn zero(wire: &Wire, change: Change, field: &PlanField, column: &mut Column) -> bool {
     match wire {
-        _ if change == Change::Text || change == Change::Json || field.data_type == DataType::Uuid => return false,
+        _ if change == Change::Text || change == Change::Json || field.data_type == DataType::Uuid => false,
         Wire::Double | Wire::Float if field.data_type == DataType::Double => column.append(Value::Double(0.0)),
         Wire::Double | Wire::Float => column.append(Value::Float(0.0)),
         Wire::Bool => column.append(Value::Bool(false)),
