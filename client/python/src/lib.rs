@@ -5,6 +5,7 @@
 //! | `options.rs` | arguments of `read` and `stream` -> a query |
 //! | `reading.rs` | a reading that blocks: without the GIL, heeding Ctrl-C |
 //! | `rows.rs` | `Rows` and `Batch`, and their capsules |
+//! | `writing.rs` | `Writer`: Arrow streams to a topic |
 //! | `runtime.rs` | one runtime per process, a new one after a fork |
 //! | `progress.rs` | the progress line |
 //! | `errors.rs` | exceptions |
@@ -17,6 +18,7 @@ mod progress;
 mod reading;
 mod rows;
 mod runtime;
+mod writing;
 
 use pyo3::prelude::*;
 
@@ -28,6 +30,7 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add_class::<rows::Rows>()?;
     module.add_class::<rows::Batch>()?;
+    module.add_class::<writing::Writer>()?;
     module.add_function(wrap_pyfunction!(options::read, module)?)?;
     module.add_function(wrap_pyfunction!(options::stream, module)?)?;
     Ok(())

@@ -97,7 +97,7 @@ fn open(
     Ok(Rows::new(topic, reading))
 }
 
-fn client(bootstrap: &str, timeout: Option<f64>) -> PyResult<Client> {
+pub(crate) fn client(bootstrap: &str, timeout: Option<f64>) -> PyResult<Client> {
     let client_error = |source| PyErr::from(ReadError::Client { source });
     let bootstrap = parse_brokers(bootstrap).map_err(client_error)?;
     let mut config = ClientConfig { bootstrap, client_id: "weir-python".to_owned(), ..ClientConfig::default() };

@@ -161,7 +161,9 @@ fn total(reader: &ColumnReader, scanned: u64) -> Option<u64> {
 /// Runs `step` until it has a result. In Python's main thread the GIL is given up meanwhile and signals are heeded in between.
 /// Elsewhere the GIL is left alone: whether this thread has it cannot be told, and waiting for it could wait for whoever waits for
 /// this thread. Whoever calls from Python gives it up first.
-fn attentively<T: Send>(mut step: impl FnMut() -> Result<Option<T>, ReadError> + Send) -> Result<T, ReadError> {
+pub(crate) fn attentively<T: Send>(
+    mut step: impl FnMut() -> Result<Option<T>, ReadError> + Send,
+) -> Result<T, ReadError> {
     let is_main = MAIN_THREAD.get() == Some(&std::thread::current().id());
     loop {
         let stepped = if is_main {

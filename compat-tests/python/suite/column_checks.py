@@ -323,8 +323,44 @@ def survives_fork(check: Check, ctx: Context) -> None:
     check.consumed += taken
 
 
+def writes(check: Check, ctx: Context) -> None:
+    """What pyarrow, Polars and pandas hand to `weir.write` is what plain consumers and `weir.read` get back."""
+    name = f"written-{ctx.run}"
+    ddl = "id BIGINT NOT NULL, carrier STRING, air_time DOUBLE, tags ARRAY<STRING>"
+    topic = NewTopic(name, PARTITIONS, 1, config={"retention.ms": "-1", "weir.table.schema": ddl})
+    AdminClient({"bootstrap.servers": ctx.bootstrap}).create_topics([topic])[name].result(10)
+    values = [json.loads(row.value) for row in ctx.rows]
+    columns = {
+        "id": list(range(len(values))),
+        "carrier": [value["carrier"] for value in values],
+        "air_time": [None if value["air_time"] is None else float(value["air_time"]) for value in values],
+    }
+    third = len(values) // 3
+    parts = [{k: v[i * third:(i + 1) * third if i < 2 else None] for k, v in columns.items()} for i in range(3)]
+    table = pyarrow.table({**parts[0], "tags": [["a", None, str(i)] for i in range(third)]})
+    for what, data in (("pyarrow", table), ("polars", polars.DataFrame(parts[1])), ("a dict", parts[2])):
+        rows = weir.write(ctx.bootstrap, name, data)
+        check.produced += rows
+        check.equal(f"{what}: rows written", rows, len(data["id"]))
+    back = pyarrow.table(weir.read(ctx.bootstrap, name)).sort_by("id")
+    check.consumed += back.num_rows
+    for column, want in columns.items():
+        check.equal(f"column {column}", back[column].to_pylist(), want)
+    check.equal("lists", back["tags"].to_pylist()[:third], table["tags"].to_pylist())
+    check.equal("a column that was not sent", back["tags"].to_pylist()[third:], [None] * (len(values) - third))
+    for data, reason in (({"id": ["x"]}, "column id"), ({"nope": [1]}, "column nope"), ({"carrier": ["UA"]}, "id")):
+        try:
+            weir.write(ctx.bootstrap, name, data)
+        except weir.WeirError as error:
+            check.true(f"{data} names its column", reason in str(error), str(error))
+        else:
+            check.true(f"{data} is refused", False)
+    check.equal("nothing of those was stored", pyarrow.table(weir.read(ctx.bootstrap, name, ["id"])).num_rows, len(values))
+
+
 CHECKS = {
     "all-rows": all_rows,
+    "writes": writes,
     "predicates": predicates,
     "small-fetches": small_fetches,
     "arrow-consumers": arrow_consumers,

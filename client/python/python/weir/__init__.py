@@ -11,7 +11,7 @@ PyCapsule interface: pyarrow, Polars, pandas and DuckDB take it without copying 
 from . import _native
 from ._native import Batch, QueryError, WeirError, __version__
 
-__all__ = ["Batch", "QueryError", "Rows", "WeirError", "__version__", "read", "stream"]
+__all__ = ["Batch", "QueryError", "Rows", "WeirError", "__version__", "read", "stream", "write"]
 
 
 class Rows:
@@ -101,3 +101,52 @@ def read(bootstrap, topic, columns=None, where=None, **options):
 def stream(bootstrap, topic, columns=None, where=None, **options):
     """Reads a topic and waits for what is written to it. Options as for :func:`read`; without ``end`` it never ends."""
     return Rows(_native.stream(bootstrap, topic, columns, where, **options))
+
+
+def write(bootstrap, topic, data, *, partition=None, timeout=None):
+    """Stores rows in a typed topic; returns how many. Needs pyarrow.
+
+    bootstrap: brokers to ask first, ``host:port``, separated by commas.
+    data: what has the Arrow PyCapsule interface (pyarrow tables and readers, Polars and pandas frames), or what ``pyarrow.table``
+        takes. Its columns are some of the table's, with their types (large strings, lists and views of Arrow are made the
+        usual ones), and may be ``_key``, ``_timestamp`` and ``_headers``. What is missing is null, or the column's default.
+    partition: where the rows go; None is one partition after the other, some thousand rows each.
+    timeout: seconds to wait for one answer of a broker, and to retry.
+
+    Every row is stored once, also if requests have to be repeated. Raises WeirError; for rows that do not fit it names the column.
+    Rows in front of those are stored by then.
+    """
+    import pyarrow
+
+    if hasattr(data, "__arrow_c_stream__"):
+        reader = pyarrow.RecordBatchReader.from_stream(data)
+    else:
+        reader = pyarrow.table(data).to_reader()
+    schema = pyarrow.schema([field.with_type(_usual(field.type)) for field in reader.schema])
+    writer = _native.Writer(bootstrap, topic, partition, timeout)
+    rows = 0
+    for batch in reader:
+        table = pyarrow.Table.from_batches([batch]).cast(schema)
+        sink = pyarrow.BufferOutputStream()
+        with pyarrow.ipc.new_stream(sink, schema) as stream:
+            stream.write_table(table)
+        rows += writer.write(sink.getvalue().to_pybytes())
+    return rows
+
+
+def _usual(kind):
+    """The type under which a broker takes a column."""
+    import pyarrow
+
+    types = pyarrow.types
+    if types.is_dictionary(kind):
+        return _usual(kind.value_type)
+    if types.is_large_string(kind) or types.is_string_view(kind):
+        return pyarrow.string()
+    if types.is_large_binary(kind) or types.is_binary_view(kind):
+        return pyarrow.binary()
+    if types.is_large_list(kind) or types.is_list(kind):
+        return pyarrow.list_(pyarrow.field("item", _usual(kind.value_type)))
+    if types.is_struct(kind):
+        return pyarrow.struct([field.with_type(_usual(field.type)) for field in kind])
+    return kind

@@ -121,3 +121,13 @@ def stream(
     progress: bool | None = False,
 ) -> Rows:
     """Reads a topic and waits for what is written to it. Arguments as for :func:`read`; without ``end`` it never ends."""
+
+def write(
+    bootstrap: str,
+    topic: str,
+    data: Any,
+    *,
+    partition: int | None = None,
+    timeout: float | None = None,
+) -> int:
+    """Stores rows in a typed topic, each once; returns how many."""
