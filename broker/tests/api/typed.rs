@@ -135,7 +135,7 @@ async fn schemas_that_make_no_table_are_refused_with_the_setting_and_the_reason(
         (&[(ddl, "id INT"), ("weir.key.columns", "x")], "weir.key.columns: key column x is not a column"),
         (&[("weir.key.columns", "x")], "weir.key.columns is `x`, but the topic has no schema"),
         (&[(ddl, "a INT, b INT"), ("weir.key.columns", "a,b")], "use weir.key.format=json"),
-        (&[("weir.value.schema.subject", "s")], "weir.value.format=avro"),
+        (&[("weir.value.schema.subject", "s")], "is for weir.value.format avro and protobuf"),
         (&[(ddl, "id INT"), ("weir.on.invalid", "ignore")], "one of reject, dead-letter, null"),
     ];
     for (configs, reason) in cases {

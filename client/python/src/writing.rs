@@ -73,6 +73,8 @@ impl Writer {
                 return Err(ClientError::InvalidSetting { setting, value, reason }.into());
             }
         };
+        // A guard stays on its thread; what it guards need not.
+        let writer = &mut *writer;
         let mut work: Pin<Box<dyn Future<Output = weir_client::Result<usize>> + Send>> = Box::pin(async move {
             let mut rows = 0;
             for batch in batches {

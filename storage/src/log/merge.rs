@@ -140,9 +140,25 @@ fn is_due(storage: &Storage, state: &State, cut_file: Option<u64>) -> bool {
         (Some(location), Some(cut)) => location.file <= cut,
         _ => false,
     };
-    // What is not visible yet is not merged yet.
-    let mergeable = oldest.location.is_some() && oldest.next <= state.high_watermark;
-    mergeable && (state.tail_bytes >= enough || rolls || in_cut)
+    // The limit counts what may go now: a little less would be too little for a segment of its own.
+    (state.tail_bytes >= enough || rolls || in_cut) && {
+        let (count, bytes) = mergeable(state, enough);
+        count > 0 && (bytes >= enough || rolls || in_cut)
+    }
+}
+
+/// How many of the oldest batches may be merged, and their bytes, up to a limit: durable ones, and only visible ones, since an
+/// offset in a segment is never taken back.
+fn mergeable(state: &State, limit: u64) -> (usize, u64) {
+    let (mut count, mut bytes) = (0, 0);
+    for batch in &state.tail {
+        if batch.location.is_none() || batch.next > state.high_watermark || (bytes >= limit && count > 0) {
+            break;
+        }
+        bytes += u64::from(batch.len);
+        count += 1;
+    }
+    (count, bytes)
 }
 
 fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) -> Option<Section> {
@@ -151,16 +167,8 @@ fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) ->
         return None;
     }
     let limit = state.config.segment_bytes.min(storage.config.merge_partition_bytes.max(1)).max(1);
-    let mut bytes = 0;
-    let mut batches = Vec::new();
-    for batch in &state.tail {
-        // Only durable batches, and only visible ones: an offset in a segment is never taken back.
-        if batch.location.is_none() || batch.next > state.high_watermark || (bytes >= limit && !batches.is_empty()) {
-            break;
-        }
-        bytes += u64::from(batch.len);
-        batches.push(batch.clone());
-    }
+    let (count, bytes) = mergeable(&state, limit);
+    let batches: Vec<TailBatch> = state.tail.iter().take(count).cloned().collect();
     if batches.is_empty() {
         return None;
     }

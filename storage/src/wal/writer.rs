@@ -89,6 +89,9 @@ impl<T: WalTag> Writer<T> {
             match self.take() {
                 Taken::Entries(entries) => {
                     if !self.commit_until_done(entries) {
+                        // Nobody writes what came behind them either; dropping it tells its owners.
+                        let unwritten = std::mem::take(&mut self.shared.queue.lock().entries);
+                        drop(unwritten);
                         return;
                     }
                 }
