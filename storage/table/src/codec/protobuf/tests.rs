@@ -206,7 +206,8 @@ fn values_arrive_in_their_columns() {
     let codec = ProtobufCodec::new(&schema, RowPart::Value, writer, ProtobufOptions::default()).unwrap();
     let text = r#"{"b":true,"i":-1,"ul":"18446744073709551615","f":1.5,"s":"é","y":"AAE=","e":"MINUS","in":{"q":7,"t":["a",""]},
         "p":[1,-2],"r":[{},{"q":2}],"m":{"k":0.5},"by":{"5":"five"},"at":"1969-12-31T23:59:59.000001Z","w":"","c2":"x",
-        "js":{"a":[1,null,{"b":1.5}],"c":"\""}}"#;
+        "js":{"a":[1,null,{"b":1.5}]}}"#;
+    // One member in each map: the writer of this row puts several in any order.
     let mut deserializer = serde_json::Deserializer::from_str(text);
     let row = DynamicMessage::deserialize(descriptor, &mut deserializer).unwrap().encode_to_vec();
     let (fit, batch) = read(&schema, &codec, &row).unwrap();
@@ -214,7 +215,7 @@ fn values_arrive_in_their_columns() {
     let expected = r#"{"b":true,"i":-1,"z":0,"sf":0,"l":0,"u":0,"ul":18446744073709551615,"fx":0,"f":1.5,"d":0,"s":"é","y":"AAE=",
         "e":"MINUS","in":{"q":7,"t":["a",""]},"p":[1,-2],"r":[{"q":0,"t":[]},{"q":2,"t":[]}],"zl":0,"f4":0,"s8":0,"m":{"k":0.5},
         "mi":{},"by":[{"key":5,"value":"five"}],"at":"1969-12-31T23:59:59.000001Z","w":"","c2":"x",
-        "js":{"a":[1,null,{"b":1.5}],"c":"\""},"up":[],"es":[]}"#;
+        "js":{"a":[1,null,{"b":1.5}]},"up":[],"es":[]}"#;
     assert_eq!(batch, json(&schema, expected));
     assert_eq!(read(&schema, &codec, &written(&codec, &batch)).unwrap().1, batch, "the same message comes back");
 }
