@@ -328,7 +328,8 @@ def writes(check: Check, ctx: Context) -> None:
     name = f"written-{ctx.run}"
     ddl = "id BIGINT NOT NULL, carrier STRING, air_time DOUBLE, tags ARRAY<STRING>"
     topic = NewTopic(name, PARTITIONS, 1, config={"retention.ms": "-1", "weir.table.schema": ddl})
-    AdminClient({"bootstrap.servers": ctx.bootstrap}).create_topics([topic])[name].result(10)
+    admin = AdminClient({"bootstrap.servers": ctx.bootstrap})
+    admin.create_topics([topic])[name].result(10)
     values = [json.loads(row.value) for row in ctx.rows]
     columns = {
         "id": list(range(len(values))),
