@@ -211,7 +211,8 @@ impl Broker {
         let storage =
             Storage::open(disk, config.storage_config(), identity.incarnation, loaded.specs(), &deleted).await?;
         let scan_rows = RowCache::new(storage.memory());
-        let topics = Arc::new(Topics::new(meta.clone(), storage.clone(), loaded, config.topics.num_partitions));
+        let topics = Topics::new(meta.clone(), storage.clone(), loaded, config.topics.num_partitions);
+        let topics = Arc::new(topics.with_lake_roots(config.lake_roots()));
         tokio::spawn(forget_deleted_topics(Arc::downgrade(&topics)));
         registry.set_guard(Arc::new(TableGuard::new(&topics)));
         topics.follow_subjects().await;

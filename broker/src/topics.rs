@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use uuid::Uuid;
+use weir_lake_sink::{LakeRoots, SettingsError};
 use weir_protocol::ids::TopicId;
 use weir_storage::log::{Layout, LogConfig, Storage, TopicSpec};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
@@ -293,6 +294,8 @@ pub struct Topics {
     defaults: ArcSwap<BTreeMap<String, String>>,
     /// What tables may be bound to.
     schemas: Schemas,
+    /// Where topics may be tiered to.
+    lake_roots: LakeRoots,
     offsets: OnceLock<Arc<dyn CommittedOffsets>>,
     /// What [`FORGET_PREFIX`] names.
     forget: Mutex<BTreeSet<String>>,
@@ -321,8 +324,27 @@ impl Topics {
             default_partitions,
             defaults: ArcSwap::new(loaded.defaults),
             schemas: loaded.schemas,
+            lake_roots: LakeRoots::any(),
             offsets: OnceLock::new(),
             forget: Mutex::new(loaded.forget),
+        }
+    }
+
+    /// Topics are tiered to folders below these only.
+    #[must_use]
+    pub fn with_lake_roots(mut self, roots: LakeRoots) -> Topics {
+        self.lake_roots = roots;
+        self
+    }
+
+    /// Whether a topic may be tiered as `settings` say. One that was there stays: its table says why it is not written.
+    fn check_lake(&self, before: Option<&TopicSettings>, settings: &TopicSettings) -> Result<(), TopicConfigError> {
+        let path = |settings: &TopicSettings| settings.lake.as_ref().map(|lake| lake.path.clone());
+        match path(settings) {
+            Some(wanted) if before.and_then(path).as_ref() != Some(&wanted) => {
+                Ok(self.lake_roots.check(&wanted).map_err(SettingsError::from)?)
+            }
+            _ => Ok(()),
         }
     }
 
@@ -413,6 +435,7 @@ impl Topics {
         if settings.view.is_some() {
             return views::plan(snapshot, &self.schemas, name, partitions, configs, settings);
         }
+        self.check_lake(None, &settings)?;
         let wanted = partitions.unwrap_or(self.default_partitions);
         check_count(snapshot, name, wanted, wanted)?;
         let table = match is_internal_name(name) {
@@ -619,6 +642,7 @@ impl Topics {
         if topic.view.is_some() || settings.view.is_some() {
             return views::replan(&self.snapshot.load(), &self.schemas, topic, configs, settings);
         }
+        self.check_lake(Some(&topic.settings), &settings)?;
         let table = match topic.is_internal() {
             true => TopicTable::default(),
             false => tables::plan(&topic.name, &topic.table, &settings.table, &self.schemas, None)?,

@@ -34,3 +34,4 @@ mod testing;
 pub use pool::{Lake, LakeLimits, TableState, TableStatus};
 pub use settings::{Format, LakeSettings, SettingsError};
 pub use source::{Bounds, ScanSource, Scanned, SourceError, SourceTable};
+pub use store::{LakeRoots, RootsError};

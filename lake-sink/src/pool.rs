@@ -20,6 +20,7 @@ use crate::plan::RoundLimits;
 use crate::round::{RoundDone, RoundError, TableRounds};
 use crate::settings::LakeSettings;
 use crate::source::{Bounds, ScanSource};
+use crate::store::LakeRoots;
 
 /// How much tiering does at once.
 #[derive(Debug, Clone, Copy)]
@@ -128,6 +129,7 @@ pub struct Lake {
 
 struct Inner {
     limits: LakeLimits,
+    roots: LakeRoots,
     cpu: CpuPool,
     places: Semaphore,
     suspects: Semaphore,
@@ -137,13 +139,14 @@ struct Inner {
 }
 
 impl Lake {
-    /// `cpu` encodes. Nothing is tiered once `stop` is cancelled.
+    /// Tables are written below `roots`; `cpu` encodes. Nothing is tiered once `stop` is cancelled.
     #[must_use]
-    pub fn new(limits: LakeLimits, cpu: CpuPool, stop: CancellationToken) -> Lake {
+    pub fn new(limits: LakeLimits, roots: LakeRoots, cpu: CpuPool, stop: CancellationToken) -> Lake {
         let inner = Inner {
             places: Semaphore::new(limits.tables_at_once.max(1)),
             suspects: Semaphore::new(1),
             limits,
+            roots,
             cpu,
             tables: Mutex::default(),
             tasks: TaskTracker::new(),
@@ -279,8 +282,9 @@ async fn one_round(
 }
 
 async fn work(inner: &Inner, table: &Table) {
+    let (source, settings) = (table.source.clone(), table.settings.clone());
     let mut rounds =
-        TableRounds::new(table.source.clone(), table.settings.clone(), inner.limits.round, inner.cpu.clone());
+        TableRounds::new(source, settings, inner.limits.round, inner.cpu.clone()).below(inner.roots.clone());
     let mut failures = 0_u32;
     loop {
         let places = if failures == 0 { &inner.places } else { &inner.suspects };

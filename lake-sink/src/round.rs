@@ -14,6 +14,7 @@ use crate::encode::{EncodeError, EncodedFile, Encoder};
 use crate::plan::{RoundLimits, RoundPlan, Step};
 use crate::settings::LakeSettings;
 use crate::source::{ScanSource, SourceError, SourceTable};
+use crate::store::LakeRoots;
 use crate::target::{Pause, RoundFile, Target, TargetError, open_target};
 
 /// Attempts at one commit, each after reading again.
@@ -69,6 +70,7 @@ pub struct RoundDone {
 pub struct TableRounds {
     source: Arc<dyn ScanSource>,
     settings: LakeSettings,
+    roots: LakeRoots,
     limits: RoundLimits,
     cpu: CpuPool,
     /// Opened with the columns the topic had then.
@@ -90,7 +92,15 @@ struct Gathered {
 impl TableRounds {
     #[must_use]
     pub fn new(source: Arc<dyn ScanSource>, settings: LakeSettings, limits: RoundLimits, cpu: CpuPool) -> TableRounds {
-        TableRounds { source, settings, limits, cpu, open: None, loaded: None, turn: 0, swept_at_ms: 0 }
+        let roots = LakeRoots::any();
+        TableRounds { source, settings, roots, limits, cpu, open: None, loaded: None, turn: 0, swept_at_ms: 0 }
+    }
+
+    /// Only for tables below these folders.
+    #[must_use]
+    pub fn below(mut self, roots: LakeRoots) -> TableRounds {
+        self.roots = roots;
+        self
     }
 
     /// With a target that is open already; for tests that look at every step.
@@ -131,7 +141,7 @@ impl TableRounds {
         match self.open.take() {
             Some((table, target)) if table == now => Ok((table, target)),
             _ => {
-                let target = open_target(&self.settings, &now.name, &now.schema)?;
+                let target = open_target(&self.settings, &self.roots, &now.name, &now.schema)?;
                 self.loaded = None;
                 Ok((now, target))
             }

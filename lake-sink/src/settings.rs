@@ -6,6 +6,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use crate::partitioning::{PartitionSpec, PartitionSpecError};
+use crate::store::RootsError;
 
 /// What kind of table a topic becomes (`weir.lake.format`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +55,8 @@ pub enum SettingsError {
     NoPath,
     #[error("`weir.lake.path` is `{path}`: {reason}")]
     Path { path: String, reason: String },
+    #[error(transparent)]
+    Roots(#[from] RootsError),
     #[error(
         "`weir.lake.namespace` is `{namespace}`; it must have 1 to 128 of the characters a-z, A-Z, 0-9, `_` and `-`"
     )]

@@ -15,6 +15,7 @@ mod tests;
 pub(crate) mod values;
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use thiserror::Error;
 
@@ -27,13 +28,14 @@ pub use load::{LoadError, Overrides, load, variable};
 pub use security::{HTTP, ListenerSecurity, REGISTRY, SaslSettings};
 pub use settings::{
     GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, SecuritySettings, StorageSettings,
-    TopicsSettings, TransactionSettings,
+    TieringSettings, TopicsSettings, TransactionSettings,
 };
 pub use values::{
-    ByteCount, ClientAuth, DurabilitySetting, LogFormat, Mechanisms, OptionalAddress, ProtocolMap, SecurityProtocol,
+    ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap, SecurityProtocol,
     SettingValue, TlsVersions, ValueError,
 };
 
+use weir_lake_sink::LakeRoots;
 use weir_storage::memory::{MemoryBudget, Share};
 
 use crate::topic_config::{TABLE, TopicConfigDef, TopicConfigError, TopicConfigs};
@@ -126,6 +128,8 @@ pub struct Config {
     pub storage: StorageSettings,
     /// Creation of topics.
     pub topics: TopicsSettings,
+    /// Where topics may be tiered to.
+    pub tiering: TieringSettings,
     /// Consumer groups.
     pub groups: GroupSettings,
     /// Transactions.
@@ -153,6 +157,7 @@ impl Config {
             self.memory.infos(),
             self.storage.infos(),
             self.topics.infos(),
+            self.tiering.infos(),
             self.groups.infos(),
             self.transactions.infos(),
             self.authorization.infos(),
@@ -170,6 +175,7 @@ impl Config {
             .or_else(|| self.memory.set(key, text))
             .or_else(|| self.storage.set(key, text))
             .or_else(|| self.topics.set(key, text))
+            .or_else(|| self.tiering.set(key, text))
             .or_else(|| self.groups.set(key, text))
             .or_else(|| self.transactions.set(key, text))
             .or_else(|| self.authorization.set(key, text))
@@ -303,6 +309,21 @@ impl Config {
             resolved.push(Listener { name: listener.name.clone(), bind, advertised: told, security });
         }
         Ok(resolved)
+    }
+
+    /// Below which folders topics may be tiered; see the setting `lake.roots`.
+    #[must_use]
+    pub fn lake_roots(&self) -> LakeRoots {
+        let absolute = |folder: &Path| std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
+        let given = &self.tiering.roots.0;
+        if !given.is_empty() {
+            return LakeRoots::below(given.iter().map(|folder| absolute(Path::new(folder))));
+        }
+        // What is advertised does not matter: who connects there comes through where it listens.
+        match self.node.listeners.0.iter().all(|listener| listener.address.is_loopback()) {
+            true => LakeRoots::any(),
+            false => LakeRoots::below([absolute(&Path::new(&self.node.data_dir).join("lake"))]),
+        }
     }
 
     /// Whether access control lists decide who may do what. `auto`: once a Kafka listener authenticates its clients.

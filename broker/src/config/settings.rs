@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::declare::settings;
 use super::listeners::{AddressList, HostPort, NamedAddress};
 use super::values::{
-    Assignors, ByteCount, ClientAuth, DurabilitySetting, LogFormat, Mechanisms, OptionalAddress, ProtocolMap,
+    Assignors, ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap,
     TlsVersions,
 };
 use crate::group::consumer::MigrationPolicy;
@@ -190,6 +190,17 @@ settings! {
         "num.partitions" => num_partitions: i32 = 1;
         /// Accepted as in Kafka; there is one replica.
         "default.replication.factor" => default_replication_factor: i32 = 1;
+    }
+}
+
+settings! {
+    "Lake tables",
+    /// Where topics may be tiered to.
+    TieringSettings {
+        /// Folders below which a topic's `weir.lake.path` must be, once `..` and symbolic links are resolved; several are
+        /// separated by commas (or a TOML list). Without it any folder will do for a broker whose Kafka listeners only this
+        /// machine can reach, and only the folder `lake` in `data.dir` for others.
+        "lake.roots" => roots: Folders = Folders::default();
     }
 }
 

@@ -90,6 +90,27 @@ fn reachable_listener_without_authentication_is_refused_unless_insecure() {
 }
 
 #[test]
+fn a_broker_that_others_reach_writes_tables_only_below_named_folders() {
+    let roots = |pairs: &[(&str, &str)]| {
+        let mut config = Config::default();
+        config.set("data.dir", "/var/weir", Source::File).unwrap();
+        for (key, value) in pairs {
+            config.set(key, value, Source::File).unwrap();
+        }
+        config.lake_roots()
+    };
+    let below = |folders: &[&str]| LakeRoots::below(folders.iter().map(Into::into));
+    assert_eq!(roots(&[]), LakeRoots::any());
+    assert_eq!(roots(&[("listeners", "a://127.0.0.1:1,b://[::1]:2,c://localhost:3")]), LakeRoots::any());
+    let reached = ("listeners", "a://127.0.0.1:1,b://10.0.0.1:2");
+    assert_eq!(roots(&[reached]), below(&["/var/weir/lake"]));
+    assert_eq!(roots(&[reached, ("lake.roots", "/lake, /other")]), below(&["/lake", "/other"]));
+    assert_eq!(roots(&[("lake.roots", "/lake")]), below(&["/lake"]), "what is named counts everywhere");
+    let error = Config::default().set("lake.roots", "lake", Source::File).unwrap_err().to_string();
+    assert!(error.contains("lake.roots") && error.contains("absolute"), "{error}");
+}
+
+#[test]
 fn http_that_other_machines_reach_is_refused_unless_insecure() {
     let open = [("http.listen", "0.0.0.0:9644")];
     let error = load_from(&flags(&open), &[]).unwrap_err().to_string();

@@ -40,6 +40,27 @@ pub trait SettingValue: Sized {
     }
 }
 
+/// A comma-separated list of absolute folders.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Folders(pub Vec<String>);
+
+impl SettingValue for Folders {
+    const KIND: &'static str = "list of folders";
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        let folders = text.split(',').map(str::trim).filter(|folder| !folder.is_empty());
+        let absolute = |folder: &str| match folder.starts_with('/') {
+            true => Ok(folder.to_owned()),
+            false => Err(ValueError::new(folder, "an absolute folder, such as /lake")),
+        };
+        folders.map(absolute).collect::<Result<_, _>>().map(Folders)
+    }
+
+    fn show(&self) -> String {
+        self.0.join(",")
+    }
+}
+
 /// A number of bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct ByteCount(pub u64);

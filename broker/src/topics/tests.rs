@@ -75,6 +75,45 @@ async fn bad_requests_are_refused_with_their_reason() {
     assert_eq!(topics.auto_create("new").await.unwrap().partitions, 3);
 }
 
+#[tokio::test]
+async fn a_topic_is_tiered_below_lake_roots_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let (data, lake) = (dir.path().join("data"), dir.path().join("lake"));
+    let topics = Arc::into_inner(open(&data).await).unwrap().with_lake_roots(LakeRoots::below([lake.clone()]));
+    let topics = Arc::new(topics);
+    let to = |path: &std::path::Path| {
+        let path = path.display().to_string();
+        TopicConfigs::parse([("weir.lake.format", Some("parquet")), ("weir.lake.path", Some(path.as_str()))]).unwrap()
+    };
+    let refused = |result: Result<Arc<Topic>, TopicError>| {
+        let error = result.unwrap_err();
+        assert!(matches!(&error, TopicError::Config(TopicConfigError::Lake(SettingsError::Roots(_)))), "{error}");
+        let text = error.to_string();
+        assert!(text.contains("weir.lake.path") && text.contains("lake.roots"), "{text}");
+    };
+    refused(topics.create("flights", None, to(dir.path())).await);
+    let flights = topics.create("flights", None, to(&lake.join("a"))).await.unwrap();
+    refused(topics.alter_configs("flights", |_| Ok(to(dir.path()))).await);
+    // A path without a format tiers nothing; a format that makes it count is looked at.
+    let mut aside = to(dir.path());
+    aside.set("weir.lake.format", "none").unwrap();
+    topics.create("aside", None, aside).await.unwrap();
+    refused(topics.alter_configs("aside", |_| Ok(to(dir.path()))).await);
+    assert_eq!(topics.get("flights").unwrap().settings.lake, flights.settings.lake);
+    drop(topics);
+
+    // Roots that changed since do not stop other configs of the topic from being set.
+    tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+    let topics = Arc::into_inner(open(&data).await).unwrap().with_lake_roots(LakeRoots::below([data.clone()]));
+    let topics = Arc::new(topics);
+    let altered = topics.alter_configs("flights", |configs| {
+        let mut configs = configs.clone();
+        configs.set("retention.ms", "1000")?;
+        Ok(configs)
+    });
+    assert_eq!(altered.await.unwrap().settings.log.retention_ms, Some(1000));
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_asked_for_together_are_made_in_few_transactions() {
     let dir = tempfile::tempdir().unwrap();

@@ -56,7 +56,7 @@ async fn slow_and_broken_tables_hold_up_no_other() {
     std::fs::File::create(&broken).unwrap();
     let broken = broken.display().to_string();
     let stop = CancellationToken::new();
-    let lake = Lake::new(limits(), CpuPool::new(1), stop.clone());
+    let lake = Lake::new(limits(), LakeRoots::any(), CpuPool::new(1), stop.clone());
     for n in 0..3 {
         put(&lake, &format!("hung-{n}"), &settings(&good, Format::Parquet), &log(10, Mood::Hung));
         put(&lake, &format!("broken-{n}"), &settings(&broken, Format::Iceberg), &log(10, Mood::Well));
@@ -88,7 +88,7 @@ async fn a_paused_table_tells_why_and_goes_on_once_it_is_mended() {
     let (stop, table) = (CancellationToken::new(), folder.path().join("flights"));
     std::fs::create_dir(&table).unwrap();
     std::fs::File::create(table.join("foreign.parquet")).unwrap();
-    let lake = Lake::new(limits(), CpuPool::new(1), stop.clone());
+    let lake = Lake::new(limits(), LakeRoots::any(), CpuPool::new(1), stop.clone());
     put(&lake, "flights", &settings(&path, Format::Parquet), &log(10, Mood::Well));
     let status = until(&lake, "flights", |status| status.state == TableState::Paused).await;
     assert!(status.error.unwrap().contains("move it away"));
@@ -107,7 +107,7 @@ async fn other_settings_take_over_and_the_same_change_nothing() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().display().to_string();
     let stop = CancellationToken::new();
-    let lake = Lake::new(limits(), CpuPool::new(1), stop.clone());
+    let lake = Lake::new(limits(), LakeRoots::any(), CpuPool::new(1), stop.clone());
     let log = log(10, Mood::Well);
     put(&lake, "flights", &settings(&path, Format::Parquet), &log);
     let first = until(&lake, "flights", |status| status.rows == 10).await;

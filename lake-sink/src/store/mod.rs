@@ -4,6 +4,7 @@
 //! that the commits need. An outcome that is not known is told apart from a refusal.
 mod local;
 mod remote;
+mod roots;
 #[cfg(test)]
 mod tests;
 
@@ -15,6 +16,7 @@ use thiserror::Error;
 
 pub use local::LocalStore;
 pub use remote::RemoteStore;
+pub use roots::{LakeRoots, RootsError};
 
 /// Names in a folder that are not part of a table: files that are being written.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -84,12 +86,15 @@ pub(crate) fn check_path(path: &str) -> Result<(), String> {
     Ok(())
 }
 
-/// The store of a warehouse and folder in it.
+/// The store of a warehouse and folder in it, which must be below `roots`.
 ///
 /// # Errors
 /// Says what is wrong with the path, if it cannot be used.
-pub fn open(path: &str, folder: &str) -> Result<Arc<dyn LakeStore>, String> {
+pub fn open(roots: &LakeRoots, path: &str, folder: &str) -> Result<Arc<dyn LakeStore>, String> {
     check_path(path)?;
     let root = path.strip_prefix("file://").unwrap_or(path).trim_end_matches('/');
-    Ok(Arc::new(LocalStore::new(format!("{root}/{folder}"))))
+    let table = format!("{root}/{folder}");
+    // Of the table itself: a link may have come into the warehouse since the topic was configured.
+    roots.check(&table).map_err(|error| error.to_string())?;
+    Ok(Arc::new(LocalStore::new(table)))
 }

@@ -13,7 +13,7 @@ use crate::encode::EncodedFile;
 use crate::partitioning::PartitionSpec;
 use crate::plan::Range;
 use crate::settings::{Format, LakeSettings};
-use crate::store::{LakeStore, StoreError, open};
+use crate::store::{LakeRoots, LakeStore, StoreError, open};
 
 pub use self::iceberg::IcebergTarget;
 pub use self::parquet::ParquetTarget;
@@ -97,19 +97,25 @@ pub trait Target: Send + Sync + 'static {
     fn address(&self) -> String;
 }
 
-/// The table of a topic with these columns.
+/// The table of a topic with these columns, in a folder below `roots`.
 ///
 /// # Errors
 /// [`Pause`], if the settings cannot be used.
-pub fn open_target(settings: &LakeSettings, topic: &str, schema: &SchemaRef) -> Result<Box<dyn Target>, Pause> {
+pub fn open_target(
+    settings: &LakeSettings,
+    roots: &LakeRoots,
+    topic: &str,
+    schema: &SchemaRef,
+) -> Result<Box<dyn Target>, Pause> {
     settings.partition_by.check(schema)?;
     match settings.format {
         Format::Parquet => {
-            let store = open(&settings.path, topic).map_err(Pause::Path)?;
+            let store = open(roots, &settings.path, topic).map_err(Pause::Path)?;
             Ok(Box::new(ParquetTarget::new(store, schema.clone(), settings.partition_by.clone())))
         }
         Format::Iceberg => {
-            let store = open(&settings.path, &format!("{}/{topic}", settings.namespace)).map_err(Pause::Path)?;
+            let folder = format!("{}/{topic}", settings.namespace);
+            let store = open(roots, &settings.path, &folder).map_err(Pause::Path)?;
             Ok(Box::new(IcebergTarget::new(store, schema.clone(), settings.partition_by.clone())?))
         }
     }
