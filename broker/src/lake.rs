@@ -28,12 +28,8 @@ impl LakeTables {
     #[must_use]
     pub fn start(broker: &Arc<Broker>) -> LakeTables {
         let stop = CancellationToken::new();
-        let lake = Lake::new(
-            LakeLimits::default(),
-            broker.config.lake_roots(),
-            broker.storage.cpu().clone(),
-            stop.clone(),
-        );
+        let lake =
+            Lake::new(LakeLimits::default(), broker.config.lake_roots(), broker.storage.cpu().clone(), stop.clone());
         let tables = LakeTables { lake, stop };
         let (this, broker) = (tables.clone(), broker.clone());
         tokio::spawn(async move {

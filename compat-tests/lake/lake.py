@@ -86,19 +86,20 @@ class Context:
 
     def wait(self, topic: str) -> dict:
         """Until the broker says that all of it is in the lake."""
-        return wait(self.http, topic)
+        there = lambda status: status["state"] == "running" and status["epoch"] > 0 and status["lag_records"] == 0  # noqa: E731
+        return self.until(topic, there)
 
-
-def wait(http: str, topic: str) -> dict:
-    deadline, status = time.monotonic() + PATIENCE, None
-    while time.monotonic() < deadline:
-        with urllib.request.urlopen(f"http://{http}/lake", timeout=10) as answer:
-            tables = {table["topic"]: table for table in json.load(answer)}
-        status = tables.get(topic)
-        if status and status["state"] == "running" and status["epoch"] > 0 and status["lag_records"] == 0:
-            return status
-        time.sleep(0.2)
-    raise CheckFailed(f"{topic} is not in the lake after {PATIENCE} s: {status}")
+    def until(self, topic: str, right) -> dict:
+        """Until what the broker says of the table is right."""
+        deadline, status = time.monotonic() + PATIENCE, None
+        while time.monotonic() < deadline:
+            with urllib.request.urlopen(f"http://{self.http}/lake", timeout=10) as answer:
+                tables = {table["topic"]: table for table in json.load(answer)}
+            status = tables.get(topic)
+            if status and right(status):
+                return status
+            time.sleep(0.2)
+        raise CheckFailed(f"{topic} is not as it should be in the lake after {PATIENCE} s: {status}")
 
 
 COLUMNS = "__partition, __offset, __key, __value, __headers, epoch_ms(__timestamp)"

@@ -55,7 +55,7 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// `file_schema`: the columns of `schema`, as files have them.
+    /// `file_schema`: the columns of `schema`, as files have them, and perhaps columns of partitions behind them.
     pub fn new(schema: SchemaRef, file_schema: SchemaRef, spec: PartitionSpec) -> Encoder {
         Encoder { schema, file_schema, spec, groups: Vec::new(), places: HashMap::new() }
     }
@@ -73,7 +73,13 @@ impl Encoder {
                 self.groups.push((values.clone(), Vec::new()));
                 self.groups.len() - 1
             });
-            self.groups[place].1.push(conform(&self.file_schema, rows.columns())?);
+            let of_rows = rows.num_columns();
+            let mut columns = rows.columns().to_vec();
+            if let Some(own) = self.file_schema.fields().get(of_rows..).filter(|own| !own.is_empty()) {
+                let values = &self.groups[place].0;
+                columns.extend(self.spec.columns_of(values, own, &self.schema, rows.num_rows())?);
+            }
+            self.groups[place].1.push(conform(&self.file_schema, &columns)?);
         }
         Ok(())
     }

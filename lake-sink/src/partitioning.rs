@@ -7,7 +7,7 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{Date32Type, Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, RecordBatch, StringArray, UInt32Array};
 use arrow_cast::cast;
-use arrow_schema::{ArrowError, DataType, SchemaRef, TimeUnit};
+use arrow_schema::{ArrowError, DataType, FieldRef, SchemaRef, TimeUnit};
 use arrow_select::take::take_record_batch;
 use chrono::{DateTime, Datelike, NaiveDate, TimeDelta};
 use thiserror::Error;
@@ -208,6 +208,42 @@ impl PartitionSpec {
         groups.into_iter().map(|(key, rows)| Ok((key, take_record_batch(batch, &UInt32Array::from(rows))?))).collect()
     }
 
+    /// The value of a level as people write it: `2013-01-01`, `UA`; `None` for NULL.
+    #[must_use]
+    pub fn text(&self, level: usize, value: &PartitionValue, schema: &SchemaRef) -> Option<String> {
+        let level = self.0.get(level)?;
+        let date = schema.field_with_name(&level.column).is_ok_and(|f| *f.data_type() == DataType::Date32);
+        (*value != PartitionValue::Null).then(|| human(level.transform, value, date))
+    }
+
+    /// Columns of a partition's own values, as `fields` (of levels, by their names; Utf8 or Int32) have them, so many rows each.
+    ///
+    /// # Errors
+    /// Arrow's, if a field is not of a level or of another type.
+    pub fn columns_of(
+        &self,
+        values: &[PartitionValue],
+        fields: &[FieldRef],
+        schema: &SchemaRef,
+        rows: usize,
+    ) -> Result<Vec<ArrayRef>, ArrowError> {
+        let column = |field: &FieldRef| -> Result<ArrayRef, ArrowError> {
+            let level = self.0.iter().position(|level| level.name() == *field.name());
+            let level = level.ok_or_else(|| ArrowError::SchemaError(format!("no partition `{}`", field.name())))?;
+            let text = values.get(level).and_then(|value| self.text(level, value, schema));
+            match field.data_type() {
+                DataType::Utf8 => Ok(Arc::new(StringArray::from(vec![text; rows]))),
+                DataType::Int32 => {
+                    let number = text.map(|text| text.parse::<i32>()).transpose();
+                    let number = number.map_err(|error| ArrowError::CastError(error.to_string()))?;
+                    Ok(Arc::new(Int32Array::from(vec![number; rows])))
+                }
+                other => Err(ArrowError::SchemaError(format!("a partition of type {other}"))),
+            }
+        };
+        fields.iter().map(column).collect()
+    }
+
     /// `carrier=UA/at_day=2013-01-01`, empty without levels; values are escaped as Hive escapes them.
     #[must_use]
     pub fn hive_path(&self, values: &[PartitionValue], schema: &SchemaRef) -> String {
@@ -328,7 +364,7 @@ fn escape(text: &str) -> String {
 const NAME_BYTES_MAX: usize = 100;
 
 /// FNV-1a, 64 bits: the same for ever, as names of files must be.
-fn fnv1a(bytes: &[u8]) -> u64 {
+pub(crate) fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3))
 }
 

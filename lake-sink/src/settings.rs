@@ -15,6 +15,8 @@ pub enum Format {
     Parquet,
     /// An Iceberg table of format version 2 in a catalog of files.
     Iceberg,
+    /// A Paimon append table in a catalog of files.
+    Paimon,
 }
 
 impl Format {
@@ -24,6 +26,7 @@ impl Format {
         match self {
             Format::Parquet => "parquet",
             Format::Iceberg => "iceberg",
+            Format::Paimon => "paimon",
         }
     }
 }
@@ -41,6 +44,7 @@ impl FromStr for Format {
         match name {
             "parquet" => Ok(Format::Parquet),
             "iceberg" => Ok(Format::Iceberg),
+            "paimon" => Ok(Format::Paimon),
             _ => Err(SettingsError::Format { name: name.to_owned() }),
         }
     }
@@ -49,7 +53,7 @@ impl FromStr for Format {
 /// Why a topic's lake configs cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum SettingsError {
-    #[error("`weir.lake.format` is `{name}`; it must be parquet or iceberg")]
+    #[error("`weir.lake.format` is `{name}`; it must be parquet, iceberg or paimon")]
     Format { name: String },
     #[error("`weir.lake.format` is set, but `weir.lake.path` is not; set it to a folder (`/lake`, `file:///lake`)")]
     NoPath,

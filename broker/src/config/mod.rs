@@ -31,8 +31,8 @@ pub use settings::{
     TieringSettings, TopicsSettings, TransactionSettings,
 };
 pub use values::{
-    ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap, SecurityProtocol,
-    SettingValue, TlsVersions, ValueError,
+    ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap,
+    SecurityProtocol, SettingValue, TlsVersions, ValueError,
 };
 
 use weir_lake_sink::LakeRoots;

@@ -264,9 +264,9 @@ pub const TABLE: &[TopicConfigDef] = &[
     config(
         "weir.lake.format",
         "none",
-        Allowed::OneOf(&["none", "parquet", "iceberg"]),
+        Allowed::OneOf(&["none", "parquet", "iceberg", "paimon"]),
         "",
-        "Tiers the topic into a lake table of this format, exactly once: `parquet` is a directory of Parquet files, partitioned as Hive does it; `iceberg` is an Iceberg table in a catalog of files. Needs weir.lake.path.",
+        "Tiers the topic into a lake table of this format, exactly once: `parquet` is a directory of Parquet files, partitioned as Hive does it; `iceberg` is an Iceberg table and `paimon` a Paimon append table in a catalog of files. Needs weir.lake.path.",
     ),
     config(
         "weir.lake.freshness",
@@ -294,7 +294,7 @@ pub const TABLE: &[TopicConfigDef] = &[
         "",
         Allowed::Text(1024),
         "",
-        "Warehouse of the lake table: an absolute folder of the broker's machine. The table is in `<path>/<topic>/` (`parquet`) or `<path>/<namespace>/<topic>/` (`iceberg`).",
+        "Warehouse of the lake table: an absolute folder of the broker's machine, which the broker's setting `lake.roots` must allow. The table is in `<path>/<topic>/` (`parquet`), `<path>/<namespace>/<topic>/` (`iceberg`) or `<path>/<namespace>.db/<topic>/` (`paimon`).",
     ),
     config(
         "weir.layout",

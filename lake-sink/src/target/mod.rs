@@ -1,5 +1,8 @@
 //! How a format publishes what a round wrote.
+mod avro;
+mod figures;
 mod iceberg;
+mod paimon;
 mod parquet;
 
 use std::sync::Arc;
@@ -16,6 +19,7 @@ use crate::settings::{Format, LakeSettings};
 use crate::store::{LakeRoots, LakeStore, StoreError, open};
 
 pub use self::iceberg::IcebergTarget;
+pub use self::paimon::PaimonTarget;
 pub use self::parquet::ParquetTarget;
 
 /// What a table cannot get over without a person. It is looked at again now and then.
@@ -31,6 +35,11 @@ pub enum Pause {
          set `weir.lake.path` to another place"
     )]
     Foreign { address: String },
+    #[error(
+        "nobody can say how far the table at {address} goes, so nothing is added to it ({reason}): move it away, or set \
+         `weir.lake.path` to another place"
+    )]
+    Lost { address: String, reason: String },
     #[error("the commit {address} cannot be understood: {reason}")]
     Damaged { address: String, reason: String },
     #[error(
@@ -77,7 +86,8 @@ pub trait Target: Send + Sync + 'static {
     /// and a file holds one partition of the topic.
     fn announces(&self) -> bool;
 
-    /// The columns as data files have them: those of the topic, one for one, each perhaps in another type.
+    /// The columns as data files have them: those of the topic, one for one, each perhaps in another type, and behind them those of
+    /// partitions, if the format keeps these in files.
     fn file_schema(&self) -> &SchemaRef;
 
     /// Where a file of a round goes.
@@ -117,6 +127,11 @@ pub fn open_target(
             let folder = format!("{}/{topic}", settings.namespace);
             let store = open(roots, &settings.path, &folder).map_err(Pause::Path)?;
             Ok(Box::new(IcebergTarget::new(store, schema.clone(), settings.partition_by.clone())?))
+        }
+        Format::Paimon => {
+            let folder = format!("{}.db/{topic}", settings.namespace);
+            let store = open(roots, &settings.path, &folder).map_err(Pause::Path)?;
+            Ok(Box::new(PaimonTarget::new(store, schema.clone(), settings.partition_by.clone())?))
         }
     }
 }

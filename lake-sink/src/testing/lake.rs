@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 
 use crate::source::SourceTable;
 use crate::store::{Entry, LakeStore, RemoteStore, StoreError};
-use crate::target::{IcebergTarget, ParquetTarget, Target};
+use crate::target::{IcebergTarget, PaimonTarget, ParquetTarget, Target};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Fault {
@@ -58,6 +58,11 @@ impl FaultyStore {
     /// The `step`th operation from now on goes wrong.
     pub fn arm(&self, step: usize, fault: Fault) {
         *self.faults.armed.lock() = Some((step, fault));
+    }
+
+    /// Operations so far.
+    pub fn steps(&self) -> usize {
+        self.faults.steps.load(Ordering::SeqCst)
     }
 
     pub fn has_struck(&self) -> bool {
@@ -173,10 +178,11 @@ impl LakeStore for FaultyStore {
 pub enum TestFormat {
     Parquet,
     Iceberg,
+    Paimon,
 }
 
 impl TestFormat {
-    pub const ALL: [TestFormat; 2] = [TestFormat::Parquet, TestFormat::Iceberg];
+    pub const ALL: [TestFormat; 3] = [TestFormat::Parquet, TestFormat::Iceberg, TestFormat::Paimon];
 
     pub fn target(self, store: &FaultyStore, table: &SourceTable, by: &str) -> Box<dyn Target> {
         let store = Arc::new(store.clone());
@@ -184,6 +190,9 @@ impl TestFormat {
             TestFormat::Parquet => Box::new(ParquetTarget::new(store, table.schema.clone(), by.parse().unwrap())),
             TestFormat::Iceberg => {
                 Box::new(IcebergTarget::new(store, table.schema.clone(), by.parse().unwrap()).unwrap())
+            }
+            TestFormat::Paimon => {
+                Box::new(PaimonTarget::new(store, table.schema.clone(), by.parse().unwrap()).unwrap())
             }
         }
     }
@@ -193,6 +202,7 @@ impl TestFormat {
         match self {
             TestFormat::Parquet => store.put("at_day=2013-01-01/part-0.parquet").await,
             TestFormat::Iceberg => store.put("data/part-0.parquet").await,
+            TestFormat::Paimon => store.put("bucket-0/data-1.parquet").await,
         }
     }
 
@@ -208,6 +218,13 @@ impl TestFormat {
                 "metadata/snap-3-1-x.avro",
                 "metadata/.d.tmp",
             ],
+            TestFormat::Paimon => &[
+                "bucket-0/data-weir-1-0.parquet",
+                "k=v/bucket-0/data-weir-2-0.parquet",
+                "manifest/manifest-weir-1-0",
+                "manifest/manifest-list-weir-2-0",
+                "snapshot/.d.tmp",
+            ],
         }
     }
 }
@@ -217,6 +234,7 @@ pub async fn rows_in(store: &FaultyStore, format: TestFormat) -> Vec<(i32, i64, 
     let paths: Vec<String> = match format {
         TestFormat::Parquet => store.names().await.into_iter().filter(|path| path.ends_with(".parquet")).collect(),
         TestFormat::Iceberg => files_of_iceberg(store).await,
+        TestFormat::Paimon => files_of_paimon(store).await,
     };
     let mut rows = Vec::new();
     for path in paths {
@@ -258,6 +276,40 @@ async fn files_of_iceberg(store: &FaultyStore) -> Vec<String> {
     }
     assert_eq!(counted, files.len() as i64, "the list counts the files of its manifests");
     assert_eq!(snapshot["summary"]["total-data-files"], files.len().to_string());
+    files
+}
+
+/// The data files of the newest snapshot, found as a reader does that knows nothing of us.
+async fn files_of_paimon(store: &FaultyStore) -> Vec<String> {
+    let names = store.names().await;
+    let id = |name: &String| name.strip_prefix("snapshot/snapshot-")?.parse::<u64>().ok();
+    let Some(newest) = names.iter().filter_map(id).max() else { return Vec::new() };
+    let json = |bytes: Bytes| serde_json::from_slice::<serde_json::Value>(&bytes).unwrap();
+    let snapshot = json(store.bytes(&format!("snapshot/snapshot-{newest}")).await);
+    assert_eq!(snapshot["id"], newest);
+    let schema = json(store.bytes(&format!("schema/schema-{}", snapshot["schemaId"])).await);
+    let (mut files, mut rows) = (Vec::new(), 0);
+    for (list, size) in [("baseManifestList", "baseManifestListSize"), ("deltaManifestList", "deltaManifestListSize")] {
+        let bytes = store.bytes(&format!("manifest/{}", snapshot[list].as_str().unwrap())).await;
+        assert_eq!(snapshot[size], bytes.len());
+        for manifest in records(&bytes) {
+            let bytes = store.bytes(&format!("manifest/{}", text(&manifest, "_FILE_NAME"))).await;
+            assert_eq!(bytes.len() as i64, long(&manifest, "_FILE_SIZE"));
+            let entries = records(&bytes);
+            assert_eq!(entries.len() as i64, long(&manifest, "_NUM_ADDED_FILES"));
+            for entry in entries {
+                let file = member(&entry, "_FILE");
+                let name = text(&file, "_FILE_NAME");
+                assert_eq!((long(&entry, "_KIND"), long(&file, "_SCHEMA_ID")), (0, schema["id"].as_i64().unwrap()));
+                rows += long(&file, "_ROW_COUNT");
+                // Names are used once.
+                let mut found = names.iter().filter(|path| path.ends_with(&format!("bucket-0/{name}")));
+                files.push(found.next().unwrap_or_else(|| panic!("{name} is missing")).clone());
+                assert_eq!(found.next(), None);
+            }
+        }
+    }
+    assert_eq!(snapshot["totalRecordCount"], rows, "the snapshot counts the rows of its files");
     files
 }
 

@@ -3,15 +3,13 @@ use std::collections::BTreeMap;
 
 use apache_avro::types::Value as Avro;
 use arrow_schema::SchemaRef;
-use parquet::basic::ConvertedType;
-use parquet::file::metadata::ParquetMetaData;
-use parquet::file::statistics::Statistics;
 use serde_json::{Value, json};
 
-use super::avro::{AvroSchema, field, int_map, none, number, record, some};
 use super::schema::{PARTITION_ID_BASE, partition_type, spec_fields};
 use crate::partitioning::{PartitionSpec, PartitionValue};
 use crate::target::RoundFile;
+use crate::target::avro::{AvroSchema, field, int_map, none, number, record, some};
+use crate::target::figures::{Bounds, ColumnFigures};
 
 /// Longest bound of a text that is kept.
 const BOUND_LEN: usize = 16;
@@ -174,6 +172,11 @@ impl ManifestWriter {
         let values = self.spec.0.iter().zip(&self.types).zip(&file.file.values);
         let partition = values.map(|((level, t), value)| (level.name(), avro_value(t, value))).collect();
         let columns = ColumnFigures::of(&file.file.metadata);
+        let (mut lower, mut upper) = (BTreeMap::new(), BTreeMap::new());
+        for (id, (low, high)) in columns.bounds.into_iter().map(|(id, bounds)| (id, encoded(bounds))) {
+            lower.insert(id, low);
+            upper.extend(high.map(|high| (id, high)));
+        }
         let longs = |map: BTreeMap<i32, i64>| some(int_map(map.into_iter().map(|(k, v)| (k, Avro::Long(v))).collect()));
         let bounds =
             |map: BTreeMap<i32, Vec<u8>>| some(int_map(map.into_iter().map(|(k, v)| (k, Avro::Bytes(v))).collect()));
@@ -188,8 +191,8 @@ impl ManifestWriter {
             ("value_counts", longs(columns.values)),
             ("null_value_counts", longs(columns.nulls)),
             ("nan_value_counts", none()),
-            ("lower_bounds", bounds(columns.lower)),
-            ("upper_bounds", bounds(columns.upper)),
+            ("lower_bounds", bounds(lower)),
+            ("upper_bounds", bounds(upper)),
             ("key_metadata", none()),
             ("split_offsets", none()),
             ("equality_ids", none()),
@@ -329,94 +332,16 @@ fn single_value(avro_type: &Value, value: &PartitionValue) -> Vec<u8> {
     }
 }
 
-/// Figures of a file's columns by field id.
-#[derive(Debug, Default)]
-struct ColumnFigures {
-    sizes: BTreeMap<i32, i64>,
-    values: BTreeMap<i32, i64>,
-    nulls: BTreeMap<i32, i64>,
-    lower: BTreeMap<i32, Vec<u8>>,
-    upper: BTreeMap<i32, Vec<u8>>,
-}
-
-impl ColumnFigures {
-    fn of(metadata: &ParquetMetaData) -> ColumnFigures {
-        let mut figures = ColumnFigures::default();
-        let mut bounds: BTreeMap<i32, Option<Bounds>> = BTreeMap::new();
-        for column in metadata.row_groups().iter().flat_map(|group| group.columns()) {
-            let leaf = column.column_descr();
-            let info = leaf.self_type().get_basic_info();
-            if !info.has_id() {
-                continue;
-            }
-            let id = info.id();
-            *figures.sizes.entry(id).or_default() += column.compressed_size();
-            *figures.values.entry(id).or_default() += column.num_values();
-            let statistics = column.statistics();
-            if let Some(nulls) = statistics.and_then(Statistics::null_count_opt) {
-                *figures.nulls.entry(id).or_default() += nulls as i64;
-            }
-            // Bounds of what repeats are of no use, and a row group without them makes those of the others wrong.
-            // Decimals are stored in another form than Iceberg's bounds have.
-            let plain = leaf.max_rep_level() == 0 && leaf.converted_type() != ConvertedType::DECIMAL;
-            let here = statistics.filter(|_| plain).and_then(Bounds::of);
-            let all_null = statistics.and_then(Statistics::null_count_opt) == Some(column.num_values() as u64);
-            match (bounds.remove(&id), here) {
-                (None, here) => drop(bounds.insert(id, here)),
-                (Some(Some(before)), Some(here)) => drop(bounds.insert(id, before.with(here))),
-                (Some(before), None) if all_null => drop(bounds.insert(id, before)),
-                (Some(_), _) => drop(bounds.insert(id, None)),
-            }
-        }
-        for (id, bounds) in bounds {
-            if let Some((lower, upper)) = bounds.map(Bounds::encoded) {
-                figures.lower.insert(id, lower);
-                if let Some(upper) = upper {
-                    figures.upper.insert(id, upper);
-                }
-            }
-        }
-        figures
-    }
-}
-
-/// Least and greatest value of a column.
-enum Bounds {
-    Int(i32, i32),
-    Long(i64, i64),
-    Bytes(Vec<u8>, Vec<u8>),
-}
-
-impl Bounds {
-    fn of(statistics: &Statistics) -> Option<Bounds> {
-        match statistics {
-            Statistics::Int32(s) => Some(Bounds::Int(*s.min_opt()?, *s.max_opt()?)),
-            Statistics::Int64(s) => Some(Bounds::Long(*s.min_opt()?, *s.max_opt()?)),
-            Statistics::ByteArray(s) => Some(Bounds::Bytes(s.min_opt()?.data().to_vec(), s.max_opt()?.data().to_vec())),
-            // NaN has no place in an order, and the rest is not worth it.
-            _ => None,
-        }
-    }
-
-    fn with(self, other: Bounds) -> Option<Bounds> {
-        match (self, other) {
-            (Bounds::Int(a, b), Bounds::Int(c, d)) => Some(Bounds::Int(a.min(c), b.max(d))),
-            (Bounds::Long(a, b), Bounds::Long(c, d)) => Some(Bounds::Long(a.min(c), b.max(d))),
-            (Bounds::Bytes(a, b), Bounds::Bytes(c, d)) => Some(Bounds::Bytes(a.min(c), b.max(d))),
-            _ => None,
-        }
-    }
-
-    fn encoded(self) -> (Vec<u8>, Option<Vec<u8>>) {
-        match self {
-            Bounds::Int(lower, upper) => (lower.to_le_bytes().to_vec(), Some(upper.to_le_bytes().to_vec())),
-            Bounds::Long(lower, upper) => (lower.to_le_bytes().to_vec(), Some(upper.to_le_bytes().to_vec())),
-            Bounds::Bytes(lower, upper) => {
-                let end = (0..=BOUND_LEN.min(lower.len())).rev().find(|at| is_char_boundary(&lower, *at));
-                let lower = lower[..end.unwrap_or(0)].to_vec();
-                // A cut upper bound would be too low; there is none then.
-                (lower, Some(upper).filter(|upper| upper.len() <= BOUND_LEN))
-            }
+/// Iceberg's binary form of a column's least value, and of its greatest if there is one that is short.
+fn encoded(bounds: Bounds) -> (Vec<u8>, Option<Vec<u8>>) {
+    match bounds {
+        Bounds::Int(lower, upper) => (lower.to_le_bytes().to_vec(), Some(upper.to_le_bytes().to_vec())),
+        Bounds::Long(lower, upper) => (lower.to_le_bytes().to_vec(), Some(upper.to_le_bytes().to_vec())),
+        Bounds::Bytes(lower, upper) => {
+            let end = (0..=BOUND_LEN.min(lower.len())).rev().find(|at| is_char_boundary(&lower, *at));
+            let lower = lower[..end.unwrap_or(0)].to_vec();
+            // A cut upper bound would be too low; there is none then.
+            (lower, Some(upper).filter(|upper| upper.len() <= BOUND_LEN))
         }
     }
 }

@@ -6,7 +6,6 @@
 //! that no manifest names is not in the table, and is swept.
 //!
 //! Manifests are merged and snapshots expire as the table grows, so a commit costs about the same for ever.
-mod avro;
 mod manifest;
 mod metadata;
 mod schema;
@@ -25,7 +24,7 @@ use uuid::Uuid;
 
 use self::manifest::{ManifestFile, ManifestWriter};
 use self::metadata::NewSnapshot;
-use super::{Pause, RoundFile, Target, TargetError, check_partitioning, write_all};
+use super::{Pause, RoundFile, Target, TargetError, avro, check_partitioning, write_all};
 use crate::commit::CommitRecord;
 use crate::encode::EncodedFile;
 use crate::partitioning::PartitionSpec;

@@ -1,11 +1,11 @@
 //! Removes files that no snapshot names: what crashes and lost races left, and manifests of expired snapshots.
 use std::collections::HashSet;
 
-use super::avro;
 use super::manifest::ManifestWriter;
 use super::{IcebergTarget, VERSIONS_KEPT, metadata, version_of};
 use crate::store::TEMPORARY_SUFFIX;
 use crate::target::TargetError;
+use crate::target::avro;
 
 /// Whether a file has a name that we give. Files of others are never touched.
 pub fn is_ours(path: &str) -> bool {

@@ -1,0 +1,459 @@
+//! Paimon append tables in a catalog of files: `<namespace>.db/<topic>/` with schema files, snapshots that are created if they are
+//! absent, manifests, and data files in `bucket-0` of each partition.
+//!
+//! The commit is a property of the snapshot. Other engines may compact the table and expire snapshots, ours too, so a tag moves with
+//! every commit and keeps the newest one; and before a snapshot is made its number is written down, so that nobody takes the
+//! tag for the newest commit when a crash came before it moved. Snapshots of others leave our commit in force: their newest is
+//! what ours is made on top of.
+//!
+//! Manifests of ours are merged and snapshots expire as the table grows, so a commit costs about the same for ever.
+mod binary_row;
+mod expire;
+mod manifest;
+mod schema;
+mod snapshot;
+mod sweep;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use arrow_schema::SchemaRef;
+use async_trait::async_trait;
+use bytes::Bytes;
+use serde_json::Value;
+use uuid::Uuid;
+
+use self::manifest::{ManifestMeta, ManifestWriter};
+use self::schema::SchemaError;
+use self::snapshot::{Intent, NewSnapshot, Remembered};
+use super::{Pause, RoundFile, Target, TargetError, check_partitioning, write_all};
+use crate::commit::CommitRecord;
+use crate::encode::EncodedFile;
+use crate::partitioning::PartitionSpec;
+use crate::plan::Range;
+use crate::store::{LakeStore, StoreError};
+
+const LATEST: &str = "snapshot/LATEST";
+const EARLIEST: &str = "snapshot/EARLIEST";
+/// Names the newest snapshot that has our offsets; engines that expire snapshots keep what tags name.
+const TAG: &str = "tag/tag-weir-offsets";
+/// See [`Intent`].
+const INTENT: &str = "_weir/next.json";
+/// A commit of a topic with the most partitions has about 1 MiB.
+const JSON_BYTES_MAX: u64 = 64 << 20;
+const MANIFEST_BYTES_MAX: u64 = 64 << 20;
+const HINT_BYTES_MAX: u64 = 1024;
+/// So many manifests below [`MERGED_BYTES_MAX`] become one.
+const MERGE_COUNT: usize = 30;
+const MERGED_BYTES_MAX: i64 = 4 << 20;
+/// Snapshots that are looked at for our newest commit.
+const WALK_MAX: usize = 10_000;
+
+/// An append-only Paimon table.
+pub struct PaimonTarget {
+    store: Arc<dyn LakeStore>,
+    file_schema: SchemaRef,
+    fields: Value,
+    spec: PartitionSpec,
+    writer: ManifestWriter,
+    /// The newest snapshot, as it was loaded or published last.
+    table: Option<Table>,
+    /// The newest schema file, as far as it is known.
+    schema: Option<Value>,
+}
+
+/// A table as of its newest snapshot.
+#[derive(Clone)]
+struct Table {
+    id: i64,
+    snapshot: Value,
+    manifests: Vec<ManifestMeta>,
+}
+
+impl PaimonTarget {
+    /// `store`: the table's folder.
+    ///
+    /// # Errors
+    /// [`Pause::Schema`], if the columns cannot be a Paimon table.
+    pub fn new(store: Arc<dyn LakeStore>, schema: SchemaRef, spec: PartitionSpec) -> Result<PaimonTarget, Pause> {
+        let refused = |error: SchemaError| Pause::Schema { reason: error.to_string() };
+        let file_schema = schema::file_schema(&schema, &spec).map_err(refused)?;
+        let fields = schema::fields(&file_schema).map_err(refused)?;
+        let writer = ManifestWriter::new(&spec, &schema, &file_schema);
+        let writer = writer.map_err(|error| Pause::Schema { reason: error.to_string() })?;
+        Ok(PaimonTarget { store, file_schema, fields, spec, writer, table: None, schema: None })
+    }
+
+    fn damaged(&self, path: &str, reason: impl ToString) -> TargetError {
+        Pause::Damaged { address: self.store.address(path), reason: reason.to_string() }.into()
+    }
+
+    async fn read_json(&self, path: &str) -> Result<Option<Value>, TargetError> {
+        let Some(bytes) = self.store.read(path, JSON_BYTES_MAX).await? else { return Ok(None) };
+        serde_json::from_slice(&bytes).map(Some).map_err(|error| self.damaged(path, error))
+    }
+
+    /// A snapshot that must be there.
+    async fn read_snapshot(&self, id: i64) -> Result<Value, TargetError> {
+        let path = snapshot_path(id);
+        let snapshot = self.read_json(&path).await?;
+        // Expired between the look for it and now.
+        let snapshot = snapshot.ok_or_else(|| StoreError::failed("read", &path, "it is gone"))?;
+        match snapshot["id"] == id {
+            true => Ok(snapshot),
+            false => Err(self.damaged(&path, format!("it says that it is snapshot {}", snapshot["id"]))),
+        }
+    }
+
+    async fn hint(&self, path: &str) -> Result<Option<i64>, StoreError> {
+        let hint = self.store.read(path, HINT_BYTES_MAX).await?;
+        Ok(hint.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok()))
+    }
+
+    /// Readers find the snapshots without it, but they look longer.
+    async fn set_hint(&self, path: &str, id: i64) {
+        if let Err(error) = self.store.replace(path, Bytes::from(id.to_string())).await {
+            tracing::warn!(table = self.store.address(""), %error, "readers list snapshots for now");
+        }
+    }
+
+    /// Numbers of the snapshots that are there, ascending.
+    async fn snapshots(&self) -> Result<Vec<i64>, StoreError> {
+        let entries = self.store.list("snapshot").await?;
+        let mut ids: Vec<i64> = entries.iter().filter_map(|entry| id_of(&entry.path, "snapshot/snapshot-")).collect();
+        ids.sort_unstable();
+        Ok(ids)
+    }
+
+    /// The newest snapshot's number.
+    async fn newest(&self) -> Result<Option<i64>, StoreError> {
+        let mut newest = match self.hint(LATEST).await? {
+            Some(hint) if hint > 0 && self.store.exists(&snapshot_path(hint)).await? => hint,
+            _ => match self.snapshots().await?.pop() {
+                Some(newest) => newest,
+                None => return Ok(None),
+            },
+        };
+        while let Some(next) = newest.checked_add(1)
+            && self.store.exists(&snapshot_path(next)).await?
+        {
+            newest = next;
+        }
+        Ok(Some(newest))
+    }
+
+    /// The newest schema file, read if it is not known.
+    async fn newest_schema(&mut self) -> Result<Option<Value>, TargetError> {
+        if self.schema.is_none() {
+            let entries = self.store.list("schema").await?;
+            let newest = entries.iter().filter_map(|entry| id_of(&entry.path, "schema/schema-")).max();
+            if let Some(id) = newest {
+                let path = schema_path(id);
+                let schema = self.read_json(&path).await?;
+                let schema = schema.ok_or_else(|| StoreError::failed("read", &path, "it is gone"))?;
+                if schema["id"] != id {
+                    return Err(self.damaged(&path, format!("it says that it is schema {}", schema["id"])));
+                }
+                self.schema = Some(schema);
+            }
+        }
+        Ok(self.schema.clone())
+    }
+
+    /// A folder without snapshots: nothing, what a crash of ours left, or somebody else's.
+    async fn refuse_foreign(&mut self) -> Result<(), TargetError> {
+        let entries = self.store.list("").await?;
+        let (data, schema) = entries.iter().fold((false, false), |(data, schema), entry| {
+            let path = entry.path.as_str();
+            let is_data = [".parquet", ".orc", ".avro"].iter().any(|end| path.ends_with(end)) && !sweep::is_ours(path);
+            (data || is_data, schema || path.starts_with("schema/schema-"))
+        });
+        let ours = match schema {
+            true => self.newest_schema().await?.is_some_and(|schema| schema::topic_of(&schema).is_some()),
+            false => true,
+        };
+        if data || !ours {
+            return Err(Pause::Foreign { address: self.address() }.into());
+        }
+        Ok(())
+    }
+
+    /// Our newest commit, and its snapshot if that is still there.
+    async fn committed(&self, newest: i64, snapshot: &Value) -> Result<(CommitRecord, Option<Value>), TargetError> {
+        let of = |id: i64, snapshot: &Value| {
+            snapshot::record_of(snapshot).map_err(|reason| self.damaged(&snapshot_path(id), reason))
+        };
+        if let Some(record) = of(newest, snapshot)? {
+            return Ok((record, Some(snapshot.clone())));
+        }
+        let mut id = newest;
+        for _ in 0..WALK_MAX {
+            let Some(below) = self.read_json(&snapshot_path(id - 1)).await? else { break };
+            id -= 1;
+            if let Some(record) = of(id, &below)? {
+                return Ok((record, Some(below)));
+            }
+        }
+        self.remembered(id, newest).await.map(|record| (record, None))
+    }
+
+    /// Our newest commit when none is among the snapshots from `earliest` to `newest`.
+    async fn remembered(&self, earliest: i64, newest: i64) -> Result<CommitRecord, TargetError> {
+        let tag = self.read_json(TAG).await?;
+        let intent = match self.store.read(INTENT, HINT_BYTES_MAX).await? {
+            Some(bytes) => Some(serde_json::from_slice::<Intent>(&bytes).map_err(|error| self.damaged(INTENT, error))?),
+            None => None,
+        };
+        let tagged = tag.as_ref().and_then(|tag| tag["id"].as_i64());
+        match snapshot::remembered(tagged, intent, earliest, newest) {
+            Remembered::Nothing => Err(Pause::Foreign { address: self.address() }.into()),
+            Remembered::Unclear { reason } => Err(Pause::Lost { address: self.address(), reason }.into()),
+            Remembered::Tag => {
+                let record = snapshot::record_of(tag.as_ref().unwrap_or(&Value::Null));
+                let record = record.map_err(|reason| self.damaged(TAG, reason))?;
+                record.ok_or_else(|| self.damaged(TAG, "it has no offsets"))
+            }
+        }
+    }
+
+    /// A manifest or list by its name.
+    async fn read_manifest(&self, name: &str) -> Result<Bytes, TargetError> {
+        let path = format!("manifest/{name}");
+        let bytes = self.store.read(&path, MANIFEST_BYTES_MAX).await?;
+        bytes.ok_or_else(|| StoreError::failed("read", &path, "it is not there").into())
+    }
+
+    async fn read_list(&self, name: &str) -> Result<Vec<ManifestMeta>, TargetError> {
+        let bytes = self.read_manifest(name).await?;
+        manifest::read_list(&bytes).map_err(|error| self.damaged(&format!("manifest/{name}"), error))
+    }
+
+    /// The manifests of a snapshot, in their order.
+    async fn manifests(&self, id: i64, snapshot: &Value) -> Result<Vec<ManifestMeta>, TargetError> {
+        let mut manifests = Vec::new();
+        for list in ["baseManifestList", "deltaManifestList"] {
+            let name = snapshot[list].as_str().filter(|name| snapshot::is_name(name));
+            let name = name.ok_or_else(|| self.damaged(&snapshot_path(id), format!("it has no {list}")))?;
+            manifests.extend(self.read_list(name).await?);
+        }
+        Ok(manifests)
+    }
+
+    /// Lets the tag name this snapshot, unless `stays` says otherwise of the commit that it names.
+    async fn move_tag(
+        &self,
+        snapshot: &Value,
+        stays: impl Fn(&CommitRecord) -> bool + Send,
+    ) -> Result<(), TargetError> {
+        let tag = self.read_json(TAG).await.ok().flatten();
+        let tagged = tag.and_then(|tag| snapshot::record_of(&tag).ok().flatten());
+        if tagged.is_some_and(|tagged| stays(&tagged)) {
+            return Ok(());
+        }
+        let bytes = serde_json::to_vec_pretty(snapshot).map_err(|error| StoreError::failed("encoding", TAG, error))?;
+        Ok(self.store.replace(TAG, bytes.into()).await?)
+    }
+
+    /// The id of the schema file with the topic's columns; it is made if there is none.
+    async fn ensure_schema(&mut self, next: &CommitRecord) -> Result<i64, TargetError> {
+        let refused = |error: SchemaError| Pause::Schema { reason: error.to_string() };
+        let now = next.committed_at_ms;
+        let schema = match self.newest_schema().await? {
+            None => schema::new_schema(self.fields.clone(), &self.spec, next.topic_id, now),
+            Some(current) => {
+                if let Some(found) = schema::topic_of(&current).filter(|found| *found != next.topic_id) {
+                    return Err(Pause::OtherTopic { address: self.address(), found, ours: next.topic_id }.into());
+                }
+                match schema::evolved(&current, &self.fields, &self.spec, now).map_err(refused)? {
+                    None => return Ok(current["id"].as_i64().unwrap_or(0)),
+                    Some(evolved) => evolved,
+                }
+            }
+        };
+        let id = schema["id"].as_i64().unwrap_or(0);
+        let path = schema_path(id);
+        let bytes = serde_json::to_vec_pretty(&schema).map_err(|error| StoreError::failed("encoding", &path, error))?;
+        // Whoever was faster may have made another one of it: it is read again.
+        self.schema = None;
+        self.store.create(&path, bytes.into()).await?;
+        self.schema = Some(schema);
+        Ok(id)
+    }
+
+    /// Writes a manifest or list under a name of ours; returns its name and size.
+    async fn put(&self, kind: &str, bytes: Result<Vec<u8>, apache_avro::Error>) -> Result<(String, u64), TargetError> {
+        let name = format!("{kind}-weir-{}-0", Uuid::new_v4());
+        let path = format!("manifest/{name}");
+        let bytes = bytes.map_err(|error| StoreError::failed("encoding", &path, error))?;
+        let size = bytes.len() as u64;
+        self.store.create(&path, bytes.into()).await?;
+        Ok((name, size))
+    }
+
+    /// The manifest of these files.
+    async fn put_added(
+        &self,
+        files: &[RoundFile],
+        schema_id: i64,
+        parent: Option<&Table>,
+        now_ms: i64,
+    ) -> Result<Vec<ManifestMeta>, TargetError> {
+        if files.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rows = parent.and_then(|parent| parent.snapshot["totalRecordCount"].as_i64()).unwrap_or(0);
+        let bytes = self.writer.added(files, schema_id, rows, now_ms, |path| self.store.address(path));
+        let (name, size) = self.put("manifest", bytes).await?;
+        let partitions = self.writer.partition_stats(files).record();
+        let (size, added) = (size as i64, files.len() as i64);
+        Ok(vec![ManifestMeta { name, size, added, deleted: 0, schema_id, partitions }])
+    }
+
+    /// One manifest instead of many small ones of ours, in front: what others take away comes behind what was added.
+    async fn merged(&self, manifests: &[ManifestMeta], schema_id: i64) -> Result<Vec<ManifestMeta>, TargetError> {
+        let small = |m: &&ManifestMeta| sweep::is_our_manifest(&m.name) && m.deleted == 0 && m.size <= MERGED_BYTES_MAX;
+        let few = || manifests.to_vec();
+        if manifests.iter().filter(small).count() < MERGE_COUNT {
+            return Ok(few());
+        }
+        let Some(stats) = self.writer.merged_stats(manifests.iter().filter(small)) else { return Ok(few()) };
+        let mut entries = Vec::new();
+        for manifest in manifests.iter().filter(small) {
+            let bytes = self.read_manifest(&manifest.name).await?;
+            let own = self.writer.own_entries(&bytes);
+            entries.extend(own.map_err(|error| self.damaged(&format!("manifest/{}", manifest.name), error))?);
+        }
+        let added = entries.len() as i64;
+        let (name, size) = self.put("manifest", self.writer.again(entries)).await?;
+        let size = size as i64;
+        let merged = ManifestMeta { name, size, added, deleted: 0, schema_id, partitions: stats.record() };
+        Ok(std::iter::once(merged).chain(manifests.iter().filter(|m| !small(m)).cloned()).collect())
+    }
+
+    /// An engine that does not create snapshots only if they are absent may have put its own in place of the parent.
+    async fn expect_unchanged(&self, parent: &Table) -> Result<(), TargetError> {
+        let path = snapshot_path(parent.id);
+        match self.read_json(&path).await? {
+            Some(found) if found == parent.snapshot => Ok(()),
+            Some(_) => Err(StoreError::failed("commit", &path, "somebody replaced this snapshot").into()),
+            None => Err(StoreError::failed("commit", &path, "somebody expired this snapshot").into()),
+        }
+    }
+
+    /// Creates the snapshot, and takes it back if its number was free only because it had expired.
+    async fn create_snapshot(&self, id: i64, parent: Option<i64>, snapshot: &Value) -> Result<(), TargetError> {
+        let path = snapshot_path(id);
+        let bytes =
+            serde_json::to_vec_pretty(snapshot).map_err(|error| StoreError::failed("encoding", &path, error))?;
+        self.store.create(&path, bytes.into()).await?;
+        let there = self.snapshots().await?;
+        if there.last().is_none_or(|newest| *newest <= id) {
+            return Ok(());
+        }
+        // Newer ones were made on top of it, unless what is before it is gone.
+        let expired = self.hint(EARLIEST).await?.is_some_and(|earliest| earliest > id);
+        if expired || parent.is_some_and(|parent| !there.contains(&parent)) {
+            self.store.delete(&path).await?;
+            return Err(StoreError::Exists { path: self.store.address(&path) }.into());
+        }
+        Ok(())
+    }
+}
+
+fn snapshot_path(id: i64) -> String {
+    format!("snapshot/snapshot-{id}")
+}
+
+fn schema_path(id: i64) -> String {
+    format!("schema/schema-{id}")
+}
+
+/// The number behind a prefix, in the one way of writing it.
+fn id_of(path: &str, prefix: &str) -> Option<i64> {
+    let digits = path.strip_prefix(prefix)?;
+    digits.parse().ok().filter(|id: &i64| *id >= 0 && id.to_string() == digits)
+}
+
+#[async_trait]
+impl Target for PaimonTarget {
+    async fn load(&mut self) -> Result<Option<CommitRecord>, TargetError> {
+        (self.table, self.schema) = (None, None);
+        let Some(newest) = self.newest().await? else {
+            self.refuse_foreign().await?;
+            return Ok(None);
+        };
+        let snapshot = self.read_snapshot(newest).await?;
+        let (record, ours) = self.committed(newest, &snapshot).await?;
+        check_partitioning(self.address(), &record.partition_by, &self.spec)?;
+        if self.hint(LATEST).await? != Some(newest) {
+            self.set_hint(LATEST, newest).await;
+        }
+        if let Some(ours) = ours {
+            // A crash came before it moved, or somebody set the table back.
+            self.move_tag(&ours, |tagged| tagged.commit == record.commit).await?;
+        }
+        let manifests = self.manifests(newest, &snapshot).await?;
+        self.table = Some(Table { id: newest, snapshot, manifests });
+        Ok(Some(record))
+    }
+
+    fn announces(&self) -> bool {
+        false
+    }
+
+    fn file_schema(&self) -> &SchemaRef {
+        &self.file_schema
+    }
+
+    fn path(&self, _range: Option<Range>, file: &EncodedFile) -> String {
+        let (folder, _) = self.writer.folder(&file.values);
+        format!("{folder}/data-weir-{}-0.parquet", Uuid::new_v4())
+    }
+
+    async fn write(&mut self, files: &[RoundFile]) -> Result<(), TargetError> {
+        write_all(&self.store, files).await
+    }
+
+    async fn publish(&mut self, next: &CommitRecord, files: &[RoundFile]) -> Result<(), TargetError> {
+        let schema_id = self.ensure_schema(next).await?;
+        let parent = self.table.clone();
+        if let Some(parent) = &parent {
+            self.expect_unchanged(parent).await?;
+        }
+        let id = parent.as_ref().map_or(0, |parent| parent.id).checked_add(1);
+        let id = id.ok_or_else(|| self.damaged("snapshot", "its numbers are used up"))?;
+        let added = self.put_added(files, schema_id, parent.as_ref(), next.committed_at_ms).await?;
+        let before = parent.as_ref().map(|parent| parent.manifests.as_slice()).unwrap_or_default();
+        let mut manifests = self.merged(before, schema_id).await?;
+        let base = self.put("manifest-list", self.writer.list(&manifests)).await?;
+        let delta = self.put("manifest-list", self.writer.list(&added)).await?;
+        manifests.extend(added);
+        let rows = files.iter().map(|file| file.file.rows as i64).sum();
+        let new = NewSnapshot { id, schema_id, base, delta, rows, record: next };
+        let snapshot = snapshot::new_snapshot(&new, parent.as_ref().map(|parent| &parent.snapshot));
+        let intent = serde_json::to_vec(&Intent { snapshot: id, commit: next.commit });
+        let intent = intent.map_err(|error| StoreError::failed("encoding", INTENT, error))?;
+        self.store.replace(INTENT, intent.into()).await?;
+        self.create_snapshot(id, parent.as_ref().map(|parent| parent.id), &snapshot).await?;
+        self.set_hint(LATEST, id).await;
+        if parent.is_none() {
+            self.set_hint(EARLIEST, id).await;
+        }
+        // Whoever came next may have been faster.
+        self.move_tag(&snapshot, |tagged| tagged.epoch >= next.epoch).await?;
+        self.table = Some(Table { id, snapshot, manifests });
+        if let Err(error) = expire::expire(self, id, next.committed_at_ms).await {
+            tracing::warn!(table = self.address(), %error, "old snapshots are kept for now");
+        }
+        Ok(())
+    }
+
+    async fn sweep(&mut self, before_ms: i64) -> Result<usize, TargetError> {
+        sweep::sweep(self, before_ms).await
+    }
+
+    fn address(&self) -> String {
+        self.store.address("")
+    }
+}
