@@ -19,7 +19,7 @@ use crate::api::fetch::columnar::{PlanCache, ScanSettings};
 use crate::api::fetch::session::{SessionCache, SessionLimits};
 use crate::config::{Config, SettingValue};
 use crate::dynamic_config::{DynamicConfigError, DynamicConfigs, PlannedChange};
-use crate::group::configs::TimingBounds;
+use crate::group::configs::{Bound, ShareBounds, TimingBounds};
 use crate::group::consumer::ConsumerLimits;
 use crate::group::coordinator::TopicsNow;
 use crate::group::state::GroupLimits;
@@ -31,9 +31,10 @@ use crate::registry;
 use crate::security::acl::{AclStore, Policy};
 use crate::security::audit::Audit;
 use crate::security::{ADMIN, Principal, Security, SecurityError};
+use crate::share::{ShareSessions, Shares};
 use crate::tables::{Schemas, TableGuard};
 use crate::topic_config::{TopicConfigError, TopicConfigs};
-use crate::topics::{LoadedTopics, OFFSETS_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
+use crate::topics::{LoadedTopics, OFFSETS_TOPIC, SHARES_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
 use crate::txn::{LogMarkers, TransactionSettings, Transactions};
 
 /// Settings that handlers read.
@@ -144,7 +145,7 @@ pub enum StartError {
     Security(#[from] SecurityError),
     #[error("cannot load the Schema Registry: {0}")]
     Registry(#[from] weir_registry::RegistryError),
-    #[error("cannot create {OFFSETS_TOPIC} or {TRANSACTIONS_TOPIC}: {0}")]
+    #[error("cannot create {OFFSETS_TOPIC}, {TRANSACTIONS_TOPIC} or {SHARES_TOPIC}: {0}")]
     InternalTopic(#[from] TopicError),
 }
 
@@ -170,6 +171,9 @@ pub struct Broker {
     pub groups: Coordinator,
     /// Settings of single groups.
     pub group_configs: Arc<GroupConfigs>,
+    /// What share groups have done with their partitions.
+    pub shares: Shares,
+    pub share_sessions: ShareSessions,
     pub transactions: Transactions,
     /// Writes ends of transactions into partitions.
     pub markers: Arc<LogMarkers>,
@@ -234,6 +238,11 @@ impl Broker {
         let epoch = identity.incarnation.0;
         let transactions =
             Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
+        let states = share_configs(&config).map_err(TopicError::from)?;
+        let states = topics.ensure_internal(SHARES_TOPIC, config.shares.state_partitions, states).await?;
+        let log = Arc::new(StorageLog::new(storage.clone(), states));
+        let shares = Shares::start(log, group_configs.clone(), epoch);
+        tokio::spawn(forget_states_of_deleted_topics(Arc::downgrade(&topics), shares.clone()));
         topics.keep_offsets_in(Arc::new(groups.clone()));
         let audit = audit_log(&config)?;
         let quotas = QuotaStore::load(meta.clone())?;
@@ -245,6 +254,8 @@ impl Broker {
             settings: BrokerSettings::of(&config),
             groups,
             group_configs,
+            shares,
+            share_sessions: ShareSessions::default(),
             transactions,
             markers,
             identity,
@@ -277,6 +288,16 @@ impl Broker {
         self.storage.set_producer_id_expiration(config.storage_config().producer_id_expiration_ms);
         self.topics.set_defaults(Arc::new(config.topic_defaults.clone())).await;
         Ok(())
+    }
+
+    /// A connection has ended: what members of share groups had acquired through it goes to others.
+    pub fn end_share_sessions(&self, connection: u64) {
+        for ended in self.share_sessions.disconnected(connection) {
+            let returned = self.shares.end_session(&ended.key, &ended.partitions, false);
+            metrics::counter!(crate::metrics::tables::shares::RECORDS_RETURNED.name).increment(returned as u64);
+            let (group, member) = (&*ended.key.group, &*ended.key.member);
+            tracing::debug!(group, member, returned, "share session ended with its connection");
+        }
     }
 
     /// The budget of all buffers.
@@ -321,6 +342,19 @@ async fn forget_deleted_topics(topics: Weak<Topics>) {
     }
 }
 
+/// Ids are never used again, so what is left meanwhile does no harm.
+async fn forget_states_of_deleted_topics(topics: Weak<Topics>, shares: Shares) {
+    loop {
+        tokio::time::sleep(FORGET_INTERVAL).await;
+        let Some(topics) = topics.upgrade() else { return };
+        if shares.is_ready()
+            && let Err(error) = shares.forget_topics(|id| topics.by_id(id).is_some()).await
+        {
+            tracing::warn!(%error, "states of share partitions of deleted topics are kept for now");
+        }
+    }
+}
+
 fn audit_log(config: &Config) -> Result<Audit, StartError> {
     let settings = &config.authorization;
     let path = settings.audit_file.trim();
@@ -359,6 +393,14 @@ fn transaction_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError
     TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
 }
 
+/// Settings of the topic of states of share partitions. Each record is a whole state, so it is compacted; Kafka's is trimmed.
+fn share_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError> {
+    let segment_bytes = config.shares.state_segment.wire();
+    let configs =
+        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", segment_bytes.as_str())];
+    TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
+}
+
 fn transaction_settings(config: &Config) -> TransactionSettings {
     let transactions = &config.transactions;
     TransactionSettings {
@@ -383,6 +425,32 @@ fn timing_bounds(config: &Config) -> TimingBounds {
         heartbeat_interval_min_ms: millis(groups.consumer_min_heartbeat_interval),
         heartbeat_interval_max_ms: millis(groups.consumer_max_heartbeat_interval),
         prompt: groups.consumer_prompt_heartbeats,
+        share: share_bounds(config),
+    }
+}
+
+fn share_bounds(config: &Config) -> ShareBounds {
+    let shares = &config.shares;
+    let of = |default, min, max| Bound { default: millis(default), min: millis(min), max: millis(max) };
+    ShareBounds {
+        session_timeout_ms: of(shares.session_timeout, shares.min_session_timeout, shares.max_session_timeout),
+        heartbeat_interval_ms: of(
+            shares.heartbeat_interval,
+            shares.min_heartbeat_interval,
+            shares.max_heartbeat_interval,
+        ),
+        lock_ms: of(shares.lock_duration, shares.min_lock_duration, shares.max_lock_duration),
+        deliveries: Bound {
+            default: shares.delivery_limit,
+            min: shares.min_delivery_limit,
+            max: shares.max_delivery_limit,
+        },
+        record_locks: Bound {
+            default: shares.record_locks,
+            min: shares.min_record_locks,
+            max: shares.max_record_locks,
+        },
+        sessions: shares.sessions_max,
     }
 }
 
@@ -400,6 +468,7 @@ fn group_settings(config: &Config) -> GroupSettings {
             assignors: groups.consumer_assignors.0.clone(),
             migration: groups.consumer_migration,
         },
+        share_max_size: config.shares.max_size,
         offsets_retention_ms: i64::from(groups.offsets_retention_minutes) * 60_000,
         offset_metadata_max_bytes: groups.offset_metadata_max,
         expiry_interval: groups.offsets_retention_check,

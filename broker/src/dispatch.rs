@@ -229,7 +229,7 @@ impl Accepted {
     /// Whether the answer may take long on purpose, so that a stopping broker does not wait for it.
     #[must_use]
     pub fn waits_on_purpose(&self) -> bool {
-        matches!(self.api, ApiKey::Fetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
+        matches!(self.api, ApiKey::Fetch | ApiKey::ShareFetch | ApiKey::JoinGroup | ApiKey::SyncGroup)
     }
 }
 
@@ -468,6 +468,32 @@ impl Call<'_> {
             ApiKey::ConsumerGroupDescribe => {
                 serve!(ConsumerGroupDescribeRequest, |r| api::consumer_group_describe::handle(broker, version, r))
             }
+            ApiKey::ShareGroupHeartbeat => {
+                serve!(ShareGroupHeartbeatRequest, |r| api::share_group_heartbeat::handle(broker, ctx, r).await)
+            }
+            ApiKey::ShareGroupDescribe => {
+                serve!(ShareGroupDescribeRequest, |r| api::share_group_describe::handle(broker, r))
+            }
+            ApiKey::ShareFetch => {
+                let mut request: ShareFetchRequest = self.decode(body)?;
+                if let Verdict::Refused(answer) = self.admit(&mut request) {
+                    return self.respond(&*answer);
+                }
+                let (parts, hold) = api::share_fetch::handle(broker, ctx, request, self.access.as_ref()).await;
+                Ok(Answer::Send(frame_parts(self.header, parts), hold))
+            }
+            ApiKey::ShareAcknowledge => serve!(ShareAcknowledgeRequest, |r| {
+                api::share_acknowledge::handle(broker, r, self.access.as_ref()).await
+            }),
+            ApiKey::DescribeShareGroupOffsets => {
+                serve!(DescribeShareGroupOffsetsRequest, |r| api::describe_share_group_offsets::handle(broker, r))
+            }
+            ApiKey::AlterShareGroupOffsets => {
+                serve!(AlterShareGroupOffsetsRequest, |r| api::alter_share_group_offsets::handle(broker, r).await)
+            }
+            ApiKey::DeleteShareGroupOffsets => {
+                serve!(DeleteShareGroupOffsetsRequest, |r| api::delete_share_group_offsets::handle(broker, r).await)
+            }
             ApiKey::DescribeTopicPartitions => {
                 serve!(DescribeTopicPartitionsRequest, |r| api::describe_topic_partitions::handle(broker, r))
             }
@@ -516,21 +542,14 @@ impl Call<'_> {
             | ApiKey::AddRaftVoter
             | ApiKey::RemoveRaftVoter
             | ApiKey::UpdateRaftVoter
-            // New groups, telemetry.
+            // Telemetry; what brokers ask each other about share groups.
             | ApiKey::GetTelemetrySubscriptions
             | ApiKey::PushTelemetry
-            | ApiKey::ShareGroupHeartbeat
-            | ApiKey::ShareGroupDescribe
-            | ApiKey::ShareFetch
-            | ApiKey::ShareAcknowledge
             | ApiKey::InitializeShareGroupState
             | ApiKey::ReadShareGroupState
             | ApiKey::WriteShareGroupState
             | ApiKey::DeleteShareGroupState
-            | ApiKey::ReadShareGroupStateSummary
-            | ApiKey::DescribeShareGroupOffsets
-            | ApiKey::AlterShareGroupOffsets
-            | ApiKey::DeleteShareGroupOffsets => Err(Refused::NotServed { key: self.header.api_key }),
+            | ApiKey::ReadShareGroupStateSummary => Err(Refused::NotServed { key: self.header.api_key }),
         }
     }
 }

@@ -30,6 +30,8 @@ use crate::quota::QuotaError;
 use crate::security::UserError;
 use crate::security::acl::{AclError, AclStoreError};
 use crate::security::sasl::session::HandshakeRefused;
+use crate::share::ShareError;
+use crate::share::partition::AckError;
 use crate::topic_config::TopicConfigError;
 use crate::topics::TopicError;
 use crate::txn::TxnError;
@@ -494,6 +496,7 @@ impl KafkaError for GroupConfigError {
             | GroupConfigError::NoValue { .. }
             | GroupConfigError::NotAList { .. }
             | GroupConfigError::Invalid { .. }
+            | GroupConfigError::InvalidText { .. }
             | GroupConfigError::SessionTooShort { .. } => ErrorCode::InvalidConfig,
             GroupConfigError::NoName => ErrorCode::InvalidRequest,
             GroupConfigError::Metadata(_) => ErrorCode::KafkaStorageError,
@@ -531,6 +534,20 @@ impl KafkaError for GroupError {
             // As Kafka: for this kind of request there is no such group.
             GroupError::OtherGroupType { .. } | GroupError::NotUpgradable { .. } => ErrorCode::GroupIdNotFound,
             GroupError::UnsupportedVersion { .. } => ErrorCode::UnsupportedVersion,
+        }
+    }
+}
+
+impl KafkaError for ShareError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            ShareError::Loading => ErrorCode::CoordinatorLoadInProgress,
+            ShareError::NotAvailable => ErrorCode::CoordinatorNotAvailable,
+            ShareError::Unknown => ErrorCode::UnknownTopicOrPartition,
+            ShareError::Acknowledgement(AckError::NotOwner { .. }) => ErrorCode::InvalidRecordState,
+            ShareError::Acknowledgement(AckError::Malformed { .. } | AckError::NeverAcquired { .. }) => {
+                ErrorCode::InvalidRequest
+            }
         }
     }
 }

@@ -249,7 +249,8 @@ fn groups() {
                 &GroupConfigError::NoValue { name: text() },
                 &GroupConfigError::NotAList { name: text() },
                 &invalid,
-                &GroupConfigError::SessionTooShort { session_ms: 1, interval_ms: 2 },
+                &GroupConfigError::InvalidText { name: "x", value: text(), allowed: "y" },
+                &GroupConfigError::SessionTooShort { kind: "consumer", session_ms: 1, interval_ms: 2 },
                 &GroupConfigError::NoName,
                 &ResourceError::NamelessGroup,
             ],
@@ -286,9 +287,52 @@ GroupConfig::Unknown 40 InvalidConfig final
 GroupConfig::NoValue 40 InvalidConfig final
 GroupConfig::NotAList 40 InvalidConfig final
 GroupConfig::Invalid 40 InvalidConfig final
+GroupConfig::InvalidText 40 InvalidConfig final
 GroupConfig::SessionTooShort 40 InvalidConfig final
 GroupConfig::NoName 42 InvalidRequest final
 GroupConfig::NamelessGroup 42 InvalidRequest final
+";
+    assert_eq!(got, expected);
+}
+
+#[test]
+fn share_groups() {
+    use crate::api::share_acknowledge::{AcknowledgeError, Nameless};
+    use crate::share::partition::AckError;
+    use crate::share::{ShareError, ShareSessionError};
+    let acknowledgement = |error| ShareError::Acknowledgement(error);
+    let got = lines(
+        "Share",
+        vec![
+            &ShareError::Loading,
+            &ShareError::NotAvailable,
+            &ShareError::Unknown,
+            &acknowledgement(AckError::Malformed { first: 2, last: 1, why: "x" }),
+            &acknowledgement(AckError::NeverAcquired { last: 2, next: 1 }),
+            &acknowledgement(AckError::NotOwner { offset: 1 }),
+            &AcknowledgeError::NotAuthorized,
+            &Nameless,
+            &ShareSessionError::NotFound,
+            &ShareSessionError::EpochMismatch { expected: 1, got: 2 },
+            &ShareSessionError::AcknowledgesAtOpening,
+            &ShareSessionError::CannotOpen,
+            &ShareSessionError::LimitReached { limit: 1 },
+        ],
+    );
+    let expected = "\
+Share::Loading 14 CoordinatorLoadInProgress retriable
+Share::NotAvailable 15 CoordinatorNotAvailable retriable
+Share::Unknown 3 UnknownTopicOrPartition retriable
+Share::Acknowledgement 42 InvalidRequest final
+Share::Acknowledgement 42 InvalidRequest final
+Share::Acknowledgement 121 InvalidRecordState final
+Share::NotAuthorized 29 TopicAuthorizationFailed final
+Share::Nameless 42 InvalidRequest final
+Share::NotFound 122 ShareSessionNotFound retriable
+Share::EpochMismatch 123 InvalidShareSessionEpoch retriable
+Share::AcknowledgesAtOpening 42 InvalidRequest final
+Share::CannotOpen 123 InvalidShareSessionEpoch retriable
+Share::LimitReached 133 ShareSessionLimitReached retriable
 ";
     assert_eq!(got, expected);
 }

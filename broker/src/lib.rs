@@ -18,6 +18,7 @@ pub mod quota;
 pub mod registry;
 pub mod security;
 pub mod server;
+pub mod share;
 pub mod tables;
 pub mod topic_config;
 pub mod topics;

@@ -37,6 +37,8 @@ pub use views::own;
 pub const OFFSETS_TOPIC: &str = "__consumer_offsets";
 /// Transactional ids, in Kafka's record format.
 pub const TRANSACTIONS_TOPIC: &str = "__transaction_state";
+/// Where states of share partitions are kept.
+pub const SHARES_TOPIC: &str = "__share_group_state";
 const NAME_MAX_LEN: usize = 249;
 /// One topic's partitions; a request for more is a mistake or an attack.
 pub const PARTITIONS_MAX: i32 = 20_000;
@@ -100,7 +102,7 @@ impl Topic {
 }
 
 pub fn is_internal_name(name: &str) -> bool {
-    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC
+    name == OFFSETS_TOPIC || name == TRANSACTIONS_TOPIC || name == SHARES_TOPIC
 }
 
 /// Kafka's rule for topic names.

@@ -4,6 +4,7 @@
 #   run.sh build
 #   run.sh streams BOOTSTRAP STATE_DIR         the application of StreamsApp.java
 #   run.sh history BOOTSTRAP NAME PARTITIONS FIRST_NUMBER SEED
+#   run.sh share BOOTSTRAP TOPIC GROUP SEED    a member of a share group, which tells what it does
 #   run.sh connect-standalone WORKER.properties CONNECTOR.properties...
 #   run.sh connect-distributed WORKER.properties
 #   run.sh mirror-maker MM2.properties
@@ -39,11 +40,12 @@ case $command in
   build) exit 0 ;;
   streams) class=dev.weir.ecosystem.StreamsApp ;;
   history) class=dev.weir.ecosystem.HistoryClient ;;
+  share) class=dev.weir.ecosystem.ShareClient ;;
   connect-standalone) class=org.apache.kafka.connect.cli.ConnectStandalone ;;
   connect-distributed) class=org.apache.kafka.connect.cli.ConnectDistributed ;;
   mirror-maker) class=org.apache.kafka.connect.mirror.MirrorMaker ;;
   *)
-    sed -n '4,9s/^# *//p' "${BASH_SOURCE[0]}" >&2
+    sed -n '4,10s/^# *//p' "${BASH_SOURCE[0]}" >&2
     exit 2
     ;;
 esac

@@ -234,6 +234,47 @@ def cluster(check):
     check.that(re.search(r"Cluster ID: \S+", said), said)
 
 
+def share_groups(check):
+    topic = check.topic("shares", 1)
+    group = check.suite.name("share-group")
+    check.kafka("kafka-configs", "--alter", "--entity-type", "groups", "--entity-name", group, "--add-config",
+                "share.auto.offset.reset=earliest")
+    check.produce(topic, check.suite.rows[:300])
+
+    def consume(count):
+        said = check.kafka("kafka-console-share-consumer", "--topic", topic, "--group", group, "--max-messages", str(count),
+                           "--timeout-ms", "30000", "--formatter-property", "print.key=true")
+        lines = said.splitlines()
+        check.consumed += len(lines)
+        return [tuple(line.split("\t")) for line in lines]
+
+    got = consume(300)
+    check.that(got == [(row["key"], row["value"]) for row in check.suite.rows[:300]], f"{len(got)} records, or others")
+    check.that(group in check.kafka("kafka-share-groups", "--list").split(), "the group is not listed")
+    said = check.kafka("kafka-groups", "--list", "--share")
+    check.that(group in said, said)
+
+    def start():
+        said = check.kafka("kafka-share-groups", "--describe", "--group", group)
+        return [line.split()[3] for line in said.splitlines() if line.startswith(group)]
+
+    check.that(start() == ["300"], f"start offsets: {start()}")
+    said = check.kafka("kafka-share-groups", "--describe", "--group", group, "--state")
+    check.that(re.search(r"Empty\s+0", said), said)
+    check.kafka("kafka-share-groups", "--describe", "--group", group, "--members")
+    reset = ["--reset-offsets", "--group", group, "--topic", topic, "--to-earliest"]
+    check.kafka("kafka-share-groups", *reset, "--dry-run")
+    check.that(start() == ["300"], "a dry run has changed offsets")
+    check.kafka("kafka-share-groups", *reset, "--execute")
+    check.that(start() == ["0"], f"start after the reset: {start()}")
+    check.that(len(consume(300)) == 300, "all records again")
+    said = check.kafka("kafka-share-groups", "--delete-offsets", "--group", group, "--topic", topic)
+    check.that(topic in said and "successful" in said.lower(), said)
+    said = check.kafka("kafka-share-groups", "--delete", "--group", group)
+    check.that("was successful" in said, said)
+    check.that(group not in check.kafka("kafka-share-groups", "--list").split(), "the group is listed after its deletion")
+
+
 def performance_tools(check):
     topic = check.topic("perf", 6)
     said = check.tool("kafka-producer-perf-test", "--topic", topic, "--num-records", "50000", "--record-size", "200",
@@ -248,7 +289,8 @@ def performance_tools(check):
 
 CHECKS = {
     "topics": topics, "console": console, "groups": groups, "configs": configs,
-    "broker-configs": broker_configs, "offsets-and-deletion": offsets_and_deletion, "cluster": cluster, "performance-tools": performance_tools,
+    "broker-configs": broker_configs, "offsets-and-deletion": offsets_and_deletion, "cluster": cluster, "share-groups": share_groups,
+    "performance-tools": performance_tools,
 }
 
 

@@ -38,6 +38,8 @@ pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse
 const FEATURES: &[(&str, i16)] = &[
     // Consumers may use ConsumerGroupHeartbeat (KIP-848).
     ("group.version", 1),
+    // There are share groups (KIP-932).
+    ("share.version", 1),
     // Each transaction has an epoch of its own, and writing to a partition adds it (KIP-890).
     ("transaction.version", 2),
 ];
@@ -104,7 +106,7 @@ mod tests {
     #[test]
     fn what_is_not_served_is_not_listed() {
         let response = handle(4, &named("a", "1"));
-        for key in [ApiKey::CreateDelegationToken, ApiKey::GetTelemetrySubscriptions, ApiKey::ShareFetch] {
+        for key in [ApiKey::CreateDelegationToken, ApiKey::GetTelemetrySubscriptions, ApiKey::ReadShareGroupState] {
             assert_eq!(range_of(&response, key), None, "{key:?}");
         }
     }
@@ -115,6 +117,7 @@ mod tests {
         let finalized: Vec<_> =
             response.finalized_features.iter().map(|f| (f.name.as_str(), f.max_version_level)).collect();
         assert!(finalized.contains(&("transaction.version", 2)));
+        assert!(finalized.contains(&("share.version", 1)));
         assert_eq!(
             handle(3, &named("a", "1")).supported_features.len(),
             1,

@@ -163,13 +163,16 @@ fn group_entries(broker: &Broker, group: &str) -> Vec<Entry> {
     let set = broker.group_configs.of(group);
     let entry = |definition: &GroupConfigDef| {
         let own = set.get(definition.name).map(|value| (definition.name.to_owned(), value.clone(), Source::Group));
-        let of_broker = setting_chain(&broker.dynamic, definition.broker_synonym);
+        let of_broker = match definition.broker_synonym {
+            Some(setting) => setting_chain(&broker.dynamic, setting),
+            None => vec![(definition.name.to_owned(), definition.default.to_owned(), Source::Default)],
+        };
         let chain: Vec<Link> = own.into_iter().chain(of_broker).collect();
         Entry {
             name: definition.name.to_owned(),
             value: chain.first().map(|(_, value, _)| value.clone()).unwrap_or_default(),
             read_only: false,
-            kind: ConfigKind::Int,
+            kind: if definition.is_number { ConfigKind::Int } else { ConfigKind::String },
             documentation: definition.documentation.to_owned(),
             chain,
         }

@@ -11,6 +11,7 @@ pub mod alter_client_quotas;
 pub mod alter_configs;
 pub mod alter_partition_reassignments;
 pub mod alter_replica_log_dirs;
+pub mod alter_share_group_offsets;
 pub mod alter_user_scram_credentials;
 pub mod api_versions;
 pub mod authorized;
@@ -24,6 +25,7 @@ pub mod create_topics;
 pub mod delete_acls;
 pub mod delete_groups;
 pub mod delete_records;
+pub mod delete_share_group_offsets;
 pub mod delete_topics;
 pub mod describe_acls;
 pub mod describe_client_quotas;
@@ -33,6 +35,7 @@ pub mod describe_groups;
 pub mod describe_log_dirs;
 pub mod describe_producers;
 pub mod describe_quorum;
+pub mod describe_share_group_offsets;
 pub mod describe_topic_partitions;
 pub mod describe_transactions;
 pub mod describe_user_scram_credentials;
@@ -59,6 +62,10 @@ pub mod offset_for_leader_epoch;
 pub mod produce;
 pub mod sasl_authenticate;
 pub mod sasl_handshake;
+pub mod share_acknowledge;
+pub mod share_fetch;
+pub mod share_group_describe;
+pub mod share_group_heartbeat;
 pub mod sync_group;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -146,6 +153,13 @@ pub const SERVED: &[Versions] = &[
     consumer_group_describe::VERSIONS,
     list_config_resources::VERSIONS,
     describe_topic_partitions::VERSIONS,
+    share_group_heartbeat::VERSIONS,
+    share_group_describe::VERSIONS,
+    share_fetch::VERSIONS,
+    share_acknowledge::VERSIONS,
+    describe_share_group_offsets::VERSIONS,
+    alter_share_group_offsets::VERSIONS,
+    delete_share_group_offsets::VERSIONS,
 ];
 
 /// What is served of `key`; None = the API is unknown here and a request for it closes the connection.

@@ -42,6 +42,7 @@ pub async fn broker_with(change: impl FnOnce(&mut Config)) -> TestBroker {
     config.storage.wal_file = ByteCount::mib(4);
     config.groups.offsets_partitions = 4;
     config.transactions.state_partitions = 4;
+    config.shares.state_partitions = 4;
     change(&mut config);
     let broker = Broker::open(config, disk, None).await.unwrap();
     TestBroker { broker, _dir: dir }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 
 use serde_json::{Value, json};
-use weir_client::admin::{Admin, GroupDescription, Isolation, OffsetQuery};
+use weir_client::admin::{Admin, GroupDescription, Isolation, OffsetQuery, SHARE};
 
 use super::output::{Format, OutputArgs, print_list, print_value, table, write_all};
 use super::{CliError, Context, note, reset};
@@ -98,9 +98,15 @@ async fn describe(admin: &Admin, groups: &[String], format: Format, out: &mut dy
     Ok(())
 }
 
-/// One line per partition that the group committed or reads.
+/// One line per partition that the group committed or reads. A share group commits nothing: what counts is from where on it has
+/// work to do, and one of the members that share a partition is named.
 async fn partitions(admin: &Admin, group: &GroupDescription) -> Result<Vec<Value>, CliError> {
-    let committed = admin.group_offsets(&group.id).await?;
+    let committed: BTreeMap<_, i64> = match &*group.protocol_type {
+        SHARE => admin.share_group_offsets(&group.id).await?,
+        _ => {
+            admin.group_offsets(&group.id).await?.into_iter().map(|(key, committed)| (key, committed.offset)).collect()
+        }
+    };
     let mut readers = BTreeMap::new();
     for member in &group.members {
         for (topic, ids) in &member.assignment {
@@ -118,7 +124,7 @@ async fn partitions(admin: &Admin, group: &GroupDescription) -> Result<Vec<Value
         }
     };
     let lines = keys.iter().map(|key| {
-        let offset = committed.get(key).map(|committed| committed.offset);
+        let offset = committed.get(key).copied();
         let end = ends.get(key).and_then(|listed| listed.offset);
         let reader = readers.get(key);
         json!({

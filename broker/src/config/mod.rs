@@ -16,6 +16,7 @@ pub(crate) mod values;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::time::Duration;
 
 use thiserror::Error;
 
@@ -27,8 +28,8 @@ pub use listeners::{AddressList, HostPort, Listener, NamedAddress};
 pub use load::{LoadError, Overrides, load, variable};
 pub use security::{HTTP, ListenerSecurity, REGISTRY, SaslSettings};
 pub use settings::{
-    GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, SecuritySettings, StorageSettings,
-    TieringSettings, TopicsSettings, TransactionSettings,
+    GroupSettings, MemorySettings, NetSettings, NodeSettings, ObserveSettings, SecuritySettings, ShareSettings,
+    StorageSettings, TieringSettings, TopicsSettings, TransactionSettings,
 };
 pub use values::{
     ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap,
@@ -132,6 +133,8 @@ pub struct Config {
     pub tiering: TieringSettings,
     /// Consumer groups.
     pub groups: GroupSettings,
+    /// Share groups.
+    pub shares: ShareSettings,
     /// Transactions.
     pub transactions: TransactionSettings,
     /// Who may do what.
@@ -159,6 +162,7 @@ impl Config {
             self.topics.infos(),
             self.tiering.infos(),
             self.groups.infos(),
+            self.shares.infos(),
             self.transactions.infos(),
             self.authorization.infos(),
             self.observe.infos(),
@@ -177,6 +181,7 @@ impl Config {
             .or_else(|| self.topics.set(key, text))
             .or_else(|| self.tiering.set(key, text))
             .or_else(|| self.groups.set(key, text))
+            .or_else(|| self.shares.set(key, text))
             .or_else(|| self.transactions.set(key, text))
             .or_else(|| self.authorization.set(key, text))
             .or_else(|| self.observe.set(key, text));
@@ -247,10 +252,15 @@ impl Config {
             return unsound("wal.throttle.bytes", problem, "Use more than wal.max.bytes, or 0 for twice that");
         }
         let partitions = 1..=crate::topics::PARTITIONS_MAX;
-        let counts = [self.topics.num_partitions, self.groups.offsets_partitions, self.transactions.state_partitions];
+        let counts = [
+            self.topics.num_partitions,
+            self.groups.offsets_partitions,
+            self.transactions.state_partitions,
+            self.shares.state_partitions,
+        ];
         if !counts.iter().all(|count| partitions.contains(count)) {
             let fix = format!(
-                "Use 1 to {}, for offsets.topic.num.partitions and transaction.state.log.num.partitions too",
+                "Use 1 to {}, for offsets.topic.num.partitions, transaction.state.log.num.partitions and share.coordinator.state.topic.num.partitions too",
                 crate::topics::PARTITIONS_MAX
             );
             return unsound("num.partitions", "out of bounds", &fix);
@@ -278,7 +288,52 @@ impl Config {
             let fix = "Keep it below group.consumer.session.timeout.ms";
             return unsound("group.consumer.heartbeat.interval.ms", "members would be out before they heartbeat", fix);
         }
+        self.check_share_groups()?;
         self.listeners().map(|_| ())
+    }
+
+    fn check_share_groups(&self) -> Result<(), ConfigProblem> {
+        let shares = &self.shares;
+        let unsound =
+            |key, problem: &str, fix: String| Err(ConfigProblem::Unsound { key, problem: problem.to_owned(), fix });
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let bounded = [
+            (
+                "group.share.session.timeout.ms",
+                [shares.session_timeout, shares.min_session_timeout, shares.max_session_timeout].map(millis),
+            ),
+            (
+                "group.share.heartbeat.interval.ms",
+                [shares.heartbeat_interval, shares.min_heartbeat_interval, shares.max_heartbeat_interval].map(millis),
+            ),
+            (
+                "group.share.record.lock.duration.ms",
+                [shares.lock_duration, shares.min_lock_duration, shares.max_lock_duration].map(millis),
+            ),
+            (
+                "group.share.delivery.count.limit",
+                [shares.delivery_limit, shares.min_delivery_limit, shares.max_delivery_limit].map(i64::from),
+            ),
+            (
+                "group.share.partition.max.record.locks",
+                [shares.record_locks, shares.min_record_locks, shares.max_record_locks].map(i64::from),
+            ),
+        ];
+        for (key, [value, min, max]) in bounded {
+            if !(min..=max).contains(&value) || min <= 0 {
+                let name = key.trim_start_matches("group.share.");
+                let fix = format!("Keep it from group.share.min.{name} to group.share.max.{name}, and all above 0");
+                return unsound(key, "out of its own bounds", fix);
+            }
+        }
+        if shares.session_timeout <= shares.heartbeat_interval {
+            let fix = "Keep it below group.share.session.timeout.ms".to_owned();
+            return unsound("group.share.heartbeat.interval.ms", "members would be out before they heartbeat", fix);
+        }
+        if shares.max_size == 0 {
+            return unsound("group.share.max.size", "groups of nobody", "Use 1 or more".to_owned());
+        }
+        Ok(())
     }
 
     /// The listeners with what is advertised for them.

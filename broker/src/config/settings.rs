@@ -253,6 +253,51 @@ settings! {
 }
 
 settings! {
+    "Share groups",
+    /// Groups whose members share partitions (KIP-932): Kafka used as a queue.
+    ShareSettings {
+        /// Most members of one share group.
+        "group.share.max.size" => max_size: usize = 200;
+        /// A member of a share group that is silent for so long is out; groups can have their own.
+        "group.share.session.timeout.ms" => session_timeout: Duration = Duration::from_secs(45);
+        /// Shortest session timeout that can be set for a share group.
+        "group.share.min.session.timeout.ms" => min_session_timeout: Duration = Duration::from_secs(45);
+        /// Longest session timeout that can be set for a share group.
+        "group.share.max.session.timeout.ms" => max_session_timeout: Duration = Duration::from_secs(60);
+        /// How often members of share groups heartbeat at the least; groups can have their own.
+        "group.share.heartbeat.interval.ms" => heartbeat_interval: Duration = Duration::from_secs(5);
+        /// Shortest heartbeat interval that can be set for a share group.
+        "group.share.min.heartbeat.interval.ms" => min_heartbeat_interval: Duration = Duration::from_secs(5);
+        /// Longest heartbeat interval that can be set for a share group.
+        "group.share.max.heartbeat.interval.ms" => max_heartbeat_interval: Duration = Duration::from_secs(15);
+        /// For how long a member has a record before others may have it; groups can have their own.
+        "group.share.record.lock.duration.ms" => lock_duration: Duration = Duration::from_secs(30);
+        /// Shortest duration of locks that can be set for a share group.
+        "group.share.min.record.lock.duration.ms" => min_lock_duration: Duration = Duration::from_secs(15);
+        /// Longest duration of locks that can be set for a share group.
+        "group.share.max.record.lock.duration.ms" => max_lock_duration: Duration = Duration::from_secs(60);
+        /// A record that was delivered so often and not accepted is given up; groups can have their own.
+        "group.share.delivery.count.limit" => delivery_limit: i32 = 5;
+        /// Smallest limit of deliveries that can be set for a share group.
+        "group.share.min.delivery.count.limit" => min_delivery_limit: i32 = 2;
+        /// Largest limit of deliveries that can be set for a share group.
+        "group.share.max.delivery.count.limit" => max_delivery_limit: i32 = 10;
+        /// Most records of a partition that a share group has in flight; groups can have their own.
+        "group.share.partition.max.record.locks" => record_locks: i32 = 2_000;
+        /// Smallest number of records in flight that can be set for a share group.
+        "group.share.min.partition.max.record.locks" => min_record_locks: i32 = 100;
+        /// Largest number of records in flight that can be set for a share group.
+        "group.share.max.partition.max.record.locks" => max_record_locks: i32 = 10_000;
+        /// Most share sessions, which is members of share groups that read, of the broker.
+        "group.share.max.share.sessions" => sessions_max: usize = 2_000;
+        /// Partitions of `__share_group_state`; fixed once the topic exists.
+        "share.coordinator.state.topic.num.partitions" => state_partitions: i32 = 50;
+        /// Segment size of `__share_group_state`.
+        "share.coordinator.state.topic.segment.bytes" => state_segment: ByteCount = ByteCount::mib(100);
+    }
+}
+
+settings! {
     "Transactions",
     /// The coordinator of transactional producers.
     TransactionSettings {

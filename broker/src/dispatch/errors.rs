@@ -88,5 +88,16 @@ errors! {
     ListConfigResourcesResponse { error_code; }
     ConsumerGroupHeartbeatResponse { error_code; }
     ConsumerGroupDescribeResponse { groups.error_code; }
+    ShareGroupHeartbeatResponse { error_code; }
+    ShareGroupDescribeResponse { groups.error_code; }
+    ShareFetchResponse {
+        error_code;
+        responses.partitions.error_code;
+        responses.partitions.acknowledge_error_code;
+    }
+    ShareAcknowledgeResponse { error_code; responses.partitions.error_code; }
+    DescribeShareGroupOffsetsResponse { groups.error_code; }
+    AlterShareGroupOffsetsResponse { error_code; responses.partitions.error_code; }
+    DeleteShareGroupOffsetsResponse { error_code; responses.error_code; }
     DescribeTopicPartitionsResponse { topics.error_code; topics.partitions.error_code; }
 }

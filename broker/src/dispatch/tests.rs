@@ -71,6 +71,11 @@ fn default_request(api: ApiKey, version: i16) -> BytesMut {
         ListTransactions => ListTransactionsRequest, SaslHandshake => SaslHandshakeRequest,
         SaslAuthenticate => SaslAuthenticateRequest, DescribeUserScramCredentials => DescribeUserScramCredentialsRequest,
         AlterUserScramCredentials => AlterUserScramCredentialsRequest,
+        ShareGroupHeartbeat => ShareGroupHeartbeatRequest, ShareGroupDescribe => ShareGroupDescribeRequest,
+        ShareFetch => ShareFetchRequest, ShareAcknowledge => ShareAcknowledgeRequest,
+        DescribeShareGroupOffsets => DescribeShareGroupOffsetsRequest,
+        AlterShareGroupOffsets => AlterShareGroupOffsetsRequest,
+        DeleteShareGroupOffsets => DeleteShareGroupOffsetsRequest,
     );
     frame
 }

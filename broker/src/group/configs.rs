@@ -1,6 +1,7 @@
-//! Settings of single groups (the GROUP config resource): how often members heartbeat and when they count as dead.
+//! Settings of single groups (the GROUP config resource): how often members heartbeat and when they count as dead, and how a
+//! share group reads.
 //!
-//! Kept in the metadata store, one entry a group; read by the coordinator with every heartbeat, so a change holds at once.
+//! Kept in the metadata store, one entry a group; read with every heartbeat and fetch, so a change holds at once.
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
@@ -10,14 +11,20 @@ use weir_storage::meta::{MetaError, MetadataStore, Write};
 
 use super::consumer::Timing;
 
+pub mod share;
+
+pub use share::{Bound, Isolation, ShareBounds, ShareConfig, ShareReset};
+
 const PREFIX: &str = "group-config/";
 
 /// One setting of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GroupConfigDef {
     pub name: &'static str,
-    /// The broker's setting that it overrides.
-    pub broker_synonym: &'static str,
+    /// The broker's setting that it overrides; `None`: the broker has none, `default` holds.
+    pub broker_synonym: Option<&'static str>,
+    pub default: &'static str,
+    pub is_number: bool,
     pub documentation: &'static str,
 }
 
@@ -25,18 +32,61 @@ pub const SESSION_TIMEOUT: &str = "consumer.session.timeout.ms";
 pub const HEARTBEAT_INTERVAL: &str = "consumer.heartbeat.interval.ms";
 
 /// Every setting that a group can have.
-pub const TABLE: [GroupConfigDef; 2] = [
-    GroupConfigDef {
-        name: HEARTBEAT_INTERVAL,
-        broker_synonym: "group.consumer.heartbeat.interval.ms",
-        documentation: "How often members of the consumer protocol heartbeat; once set, the broker asks for no other interval.",
-    },
-    GroupConfigDef {
-        name: SESSION_TIMEOUT,
-        broker_synonym: "group.consumer.session.timeout.ms",
-        documentation: "A member of the consumer protocol that is silent for so long is out of its group.",
-    },
+pub const TABLE: [GroupConfigDef; 9] = [
+    number(
+        HEARTBEAT_INTERVAL,
+        "group.consumer.heartbeat.interval.ms",
+        "How often members of the consumer protocol heartbeat; once set, the broker asks for no other interval.",
+    ),
+    number(
+        SESSION_TIMEOUT,
+        "group.consumer.session.timeout.ms",
+        "A member of the consumer protocol that is silent for so long is out of its group.",
+    ),
+    text(
+        share::AUTO_OFFSET_RESET,
+        "latest",
+        "Where a share group begins to read a partition: `earliest`, `latest`, or `by_duration:` and an ISO 8601 duration, which is so long ago.",
+    ),
+    number(
+        share::DELIVERY_COUNT_LIMIT,
+        "group.share.delivery.count.limit",
+        "A record of a share group that was delivered so often and not accepted is given up.",
+    ),
+    number(
+        share::HEARTBEAT_INTERVAL,
+        "group.share.heartbeat.interval.ms",
+        "How often members of a share group heartbeat; once set, the broker asks for no other interval.",
+    ),
+    text(
+        share::ISOLATION_LEVEL,
+        "read_uncommitted",
+        "Whether a share group gets records of transactions that are open or were aborted (`read_uncommitted`) or not (`read_committed`).",
+    ),
+    number(
+        share::MAX_RECORD_LOCKS,
+        "group.share.partition.max.record.locks",
+        "Most records of a partition that a share group has in flight.",
+    ),
+    number(
+        share::LOCK_DURATION,
+        "group.share.record.lock.duration.ms",
+        "For how long a member of a share group has a record before others may have it.",
+    ),
+    number(
+        share::SESSION_TIMEOUT,
+        "group.share.session.timeout.ms",
+        "A member of a share group that is silent for so long is out of its group.",
+    ),
 ];
+
+const fn number(name: &'static str, synonym: &'static str, documentation: &'static str) -> GroupConfigDef {
+    GroupConfigDef { name, broker_synonym: Some(synonym), default: "", is_number: true, documentation }
+}
+
+const fn text(name: &'static str, default: &'static str, documentation: &'static str) -> GroupConfigDef {
+    GroupConfigDef { name, broker_synonym: None, default, is_number: false, documentation }
+}
 
 /// Defaults and bounds, from the broker's configuration; milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +99,7 @@ pub struct TimingBounds {
     pub heartbeat_interval_max_ms: i32,
     /// Whether the broker may ask for shorter intervals than these; see [`Timing::interval`].
     pub prompt: bool,
+    pub share: ShareBounds,
 }
 
 impl Default for TimingBounds {
@@ -61,6 +112,7 @@ impl Default for TimingBounds {
             heartbeat_interval_min_ms: 5_000,
             heartbeat_interval_max_ms: 15_000,
             prompt: true,
+            share: ShareBounds::default(),
         }
     }
 }
@@ -68,18 +120,20 @@ impl Default for TimingBounds {
 /// Why a group's configs are not changed.
 #[derive(Debug, Error)]
 pub enum GroupConfigError {
-    #[error("groups have no config `{name}`; they have consumer.session.timeout.ms and consumer.heartbeat.interval.ms")]
+    #[error("groups have no config `{name}`; they have {}", TABLE.map(|def| def.name).join(", "))]
     Unknown { name: String },
     #[error("config `{name}` needs a value")]
     NoValue { name: String },
     #[error("config `{name}` is not a list: give it a value instead of adding to it or taking from it")]
     NotAList { name: String },
-    #[error("`{value}` for {name}: it must be a number of milliseconds from {min} to {max} (`{setting}`)")]
+    #[error("`{value}` for {name}: it must be a number from {min} to {max} (`{setting}`)")]
     Invalid { name: &'static str, value: String, min: i32, max: i32, setting: &'static str },
+    #[error("`{value}` for {name}: it must be {allowed}")]
+    InvalidText { name: &'static str, value: String, allowed: &'static str },
     #[error(
-        "consumer.session.timeout.ms ({session_ms}) must be greater than consumer.heartbeat.interval.ms ({interval_ms})"
+        "{kind}.session.timeout.ms ({session_ms}) must be greater than {kind}.heartbeat.interval.ms ({interval_ms})"
     )]
-    SessionTooShort { session_ms: i32, interval_ms: i32 },
+    SessionTooShort { kind: &'static str, session_ms: i32, interval_ms: i32 },
     #[error("a group needs a name")]
     NoName,
     #[error(transparent)]
@@ -168,6 +222,13 @@ impl GroupConfigs {
         }
     }
 
+    /// What holds for a share group.
+    pub fn share(&self, group: &str) -> ShareConfig {
+        let by_group = self.by_group.load();
+        let bounds = self.bounds();
+        share::config(by_group.get(group), &bounds.share, bounds.prompt)
+    }
+
     /// Replaces what is set for a group by what `change` makes of it, durably; with `validate_only` says whether it could.
     pub async fn alter(
         &self,
@@ -226,9 +287,9 @@ impl GroupConfigs {
             bounds.heartbeat_interval_ms,
         )?;
         if session_ms <= interval_ms {
-            return Err(GroupConfigError::SessionTooShort { session_ms, interval_ms });
+            return Err(GroupConfigError::SessionTooShort { kind: "consumer", session_ms, interval_ms });
         }
-        Ok(())
+        share::validate(overrides, &bounds.share)
     }
 }
 

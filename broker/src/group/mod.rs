@@ -1,6 +1,7 @@
 //! Consumer groups of both protocols, and committed offsets.
 //!
-//! [`state`] is one group of the classic protocol as a pure state machine, [`consumer`] one of the newer protocol (KIP-848);
+//! [`state`] is one group of the classic protocol as a pure state machine, [`consumer`] one of the newer protocol (KIP-848),
+//! [`share`] one whose members share partitions (KIP-932);
 //! [`records`] are their records in `__consumer_offsets`, in Kafka's format; [`configs`] the settings of single groups;
 //! [`coordinator`] joins them with the log, the clock and the waiting clients. Nothing here knows the wire.
 //!
@@ -13,6 +14,7 @@ mod log;
 pub mod offsets;
 pub mod pending;
 pub mod records;
+pub mod share;
 pub mod state;
 
 pub use configs::{GroupConfigError, GroupConfigs};

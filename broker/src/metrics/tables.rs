@@ -27,6 +27,22 @@ pub mod requests {
     }
 }
 
+/// Share groups: Kafka used as a queue.
+pub mod shares {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "Share groups";
+        /// Records that members of share groups acquired, each delivery counted.
+        RECORDS_ACQUIRED = "weir_share_records_acquired_total", Kind::Counter, Count, [];
+        /// Records that members acknowledged, by what they said of them.
+        RECORDS_ACKNOWLEDGED = "weir_share_records_acknowledged_total", Kind::Counter, Count, ["type"];
+        /// Records that came back because the session of their member ended.
+        RECORDS_RETURNED = "weir_share_records_returned_total", Kind::Counter, Count, [];
+        /// Records that came back because their member did not acknowledge them in time.
+        LOCKS_EXPIRED = "weir_share_locks_expired_total", Kind::Counter, Count, [];
+    }
+}
+
 /// Fetches that carry columns and predicates.
 pub mod scans {
     use crate::metrics::declare::{Kind, metrics_table};
@@ -278,6 +294,7 @@ pub mod process {
 pub const SUBSYSTEMS: &[crate::metrics::Subsystem] = &[
     requests::TABLE,
     scans::TABLE,
+    shares::TABLE,
     security::TABLE,
     connections::TABLE,
     groups::TABLE,

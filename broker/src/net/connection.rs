@@ -208,6 +208,7 @@ async fn serve<R, W>(
         writer.abort();
     }
     let _ = writer.await; // a panic in a handler ends this connection only, and was reported by the panic hook
+    broker.end_share_sessions(connection.id);
 }
 
 /// Logs why a connection ends; true if the client broke the protocol.

@@ -1,5 +1,5 @@
 //! Topics as group coordinators need them: names, ids and partition counts at one moment.
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use weir_protocol::ids::TopicId;
 
@@ -31,6 +31,24 @@ impl TopicImage {
     /// `None`: deleted, or never there.
     pub fn name_of(&self, id: TopicId) -> Option<&str> {
         self.names.get(&id).map(String::as_str)
+    }
+
+    /// A number that changes when any of these topics does: FNV-1a over names, ids and partition counts.
+    pub fn hash_of(&self, names: BTreeSet<&str>) -> i64 {
+        let mut hash: u64 = 0;
+        for name in names {
+            let Some((id, partitions)) = self.get(name) else { continue };
+            if hash == 0 {
+                hash = 0xcbf2_9ce4_8422_2325;
+            }
+            // The length keeps two names from running into each other.
+            let length = name.len() as u32;
+            let parts = [&length.to_be_bytes()[..], name.as_bytes(), id.0.as_bytes(), &partitions.to_be_bytes()];
+            for byte in parts.into_iter().flatten() {
+                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+            }
+        }
+        hash as i64
     }
 
     /// In order.

@@ -158,6 +158,7 @@ async fn world(settings: &[(&str, &str)], bindings: &[AclBinding]) -> World {
         ("wal.file.bytes", "4 MiB"),
         ("offsets.topic.num.partitions", "1"),
         ("transaction.state.log.num.partitions", "1"),
+        ("share.coordinator.state.topic.num.partitions", "1"),
         ("group.initial.rebalance.delay.ms", "0"),
     ];
     for (key, value) in fixed.iter().chain(settings) {
@@ -165,7 +166,7 @@ async fn world(settings: &[(&str, &str)], bindings: &[AclBinding]) -> World {
     }
     let disk = Arc::new(OsDisk::open(dir.path()).unwrap());
     let broker = Broker::open(config, disk, None).await.unwrap();
-    while !(broker.groups.is_ready() && broker.transactions.is_ready()) {
+    while !(broker.groups.is_ready() && broker.transactions.is_ready() && broker.shares.is_ready()) {
         tokio::time::sleep(std::time::Duration::from_millis(5)).await;
     }
     let mut topics = Vec::new();

@@ -4,15 +4,18 @@ use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryDat
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
 use kafka_protocol::messages::alter_partition_reassignments_request::{ReassignablePartition, ReassignableTopic};
 use kafka_protocol::messages::alter_replica_log_dirs_request::{AlterReplicaLogDir, AlterReplicaLogDirTopic};
+use kafka_protocol::messages::alter_share_group_offsets_request::AlterShareGroupOffsetsRequestTopic;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::create_partitions_request::CreatePartitionsTopic;
 use kafka_protocol::messages::create_topics_request::CreatableTopic;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
 use kafka_protocol::messages::delete_records_request::{DeleteRecordsPartition, DeleteRecordsTopic};
+use kafka_protocol::messages::delete_share_group_offsets_request::DeleteShareGroupOffsetsRequestTopic;
 use kafka_protocol::messages::delete_topics_request::DeleteTopicState;
 use kafka_protocol::messages::describe_configs_request::DescribeConfigsResource;
 use kafka_protocol::messages::describe_producers_request::TopicRequest as ProducersTopic;
 use kafka_protocol::messages::describe_quorum_request::{PartitionData as QuorumPartition, TopicData as QuorumTopic};
+use kafka_protocol::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
 use kafka_protocol::messages::describe_topic_partitions_request::TopicRequest;
 use kafka_protocol::messages::elect_leaders_request::TopicPartitions;
 use kafka_protocol::messages::incremental_alter_configs_request::AlterConfigsResource as IncrementalResource;
@@ -25,6 +28,8 @@ use kafka_protocol::messages::offset_fetch_request::{
     OffsetFetchRequestGroup, OffsetFetchRequestTopic, OffsetFetchRequestTopics,
 };
 use kafka_protocol::messages::offset_for_leader_epoch_request::{OffsetForLeaderPartition, OffsetForLeaderTopic};
+use kafka_protocol::messages::share_acknowledge_request::{AcknowledgePartition, AcknowledgeTopic};
+use kafka_protocol::messages::share_fetch_request::{FetchPartition as SharePartition, FetchTopic as ShareTopic};
 use kafka_protocol::messages::txn_offset_commit_request::{
     TxnOffsetCommitRequestPartition, TxnOffsetCommitRequestTopic,
 };
@@ -72,6 +77,13 @@ pub async fn outcome(caller: &Caller<'_>, api: &str, what: &str) -> Outcome {
         | "DeleteGroups"
         | "ConsumerGroupHeartbeat"
         | "ConsumerGroupDescribe" => groups(caller, api, what).await,
+        "ShareGroupHeartbeat"
+        | "ShareGroupDescribe"
+        | "ShareFetch"
+        | "ShareAcknowledge"
+        | "DescribeShareGroupOffsets"
+        | "AlterShareGroupOffsets"
+        | "DeleteShareGroupOffsets" => shares(caller, api, what, topic).await,
         "InitProducerId"
         | "AddPartitionsToTxn"
         | "AddOffsetsToTxn"
@@ -326,6 +338,60 @@ async fn groups(caller: &Caller<'_>, api: &str, what: &str) -> Outcome {
             Outcome::of(caller.call(1, request).await.groups.iter().map(|group| group.error_code))
         }
     }
+}
+
+async fn shares(caller: &Caller<'_>, api: &str, what: &str, topic: &Topic) -> Outcome {
+    let name = topic_name(if what.ends_with("other") { "other" } else { "t" });
+    match api {
+        "ShareGroupHeartbeat" => {
+            let request = ShareGroupHeartbeatRequest::default().with_group_id(g()).with_member_id(s("nobody"));
+            let request = request.with_member_epoch(7).with_subscribed_topic_names(Some(vec![name]));
+            Outcome::of([caller.call(1, request).await.error_code])
+        }
+        "ShareGroupDescribe" => {
+            let request = ShareGroupDescribeRequest::default().with_group_ids(vec![g()]);
+            Outcome::of(caller.call(1, request).await.groups.iter().map(|group| group.error_code))
+        }
+        "ShareFetch" => {
+            let topic = ShareTopic::default().with_topic_id(topic.id).with_partitions(vec![SharePartition::default()]);
+            let answer = caller.call(1, share_fetch(vec![topic])).await;
+            let partitions = answer.responses.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+            Outcome::of(std::iter::once(answer.error_code).chain(partitions))
+        }
+        "ShareAcknowledge" => {
+            caller.call(1, share_fetch(Vec::new())).await;
+            let partitions = vec![AcknowledgePartition::default()];
+            let topic = AcknowledgeTopic::default().with_topic_id(topic.id).with_partitions(partitions);
+            let request = ShareAcknowledgeRequest::default().with_group_id(Some(g())).with_member_id(Some(s("m")));
+            let answer = caller.call(1, request.with_share_session_epoch(1).with_topics(vec![topic])).await;
+            let partitions = answer.responses.iter().flat_map(|t| &t.partitions).map(|p| p.error_code);
+            Outcome::of(std::iter::once(answer.error_code).chain(partitions))
+        }
+        "DescribeShareGroupOffsets" => {
+            let group = DescribeShareGroupOffsetsRequestGroup::default().with_group_id(g()).with_topics(None);
+            let answer = caller.call(0, DescribeShareGroupOffsetsRequest::default().with_groups(vec![group])).await;
+            Outcome::of(answer.groups.iter().map(|group| group.error_code))
+        }
+        "AlterShareGroupOffsets" => {
+            let topic = AlterShareGroupOffsetsRequestTopic::default().with_topic_name(name);
+            let request = AlterShareGroupOffsetsRequest::default().with_group_id(g()).with_topics(vec![topic]);
+            Outcome::of([caller.call(0, request).await.error_code])
+        }
+        _ => {
+            let topic = DeleteShareGroupOffsetsRequestTopic::default().with_topic_name(name);
+            let request = DeleteShareGroupOffsetsRequest::default().with_group_id(g()).with_topics(vec![topic]);
+            Outcome::of([caller.call(0, request).await.error_code])
+        }
+    }
+}
+
+/// Opens a share session.
+fn share_fetch(topics: Vec<ShareTopic>) -> ShareFetchRequest {
+    ShareFetchRequest::default()
+        .with_group_id(Some(g()))
+        .with_member_id(Some(s("m")))
+        .with_max_records(10)
+        .with_topics(topics)
 }
 
 async fn transactions(caller: &Caller<'_>, api: &str, what: &str, topic: &Topic) -> Outcome {

@@ -232,6 +232,7 @@ impl TestBroker {
             ("wal.file.bytes", "4 MiB"),
             ("offsets.topic.num.partitions", "3"),
             ("transaction.state.log.num.partitions", "3"),
+            ("share.coordinator.state.topic.num.partitions", "3"),
             ("group.initial.rebalance.delay.ms", "0"),
         ]
         .iter()

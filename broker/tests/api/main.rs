@@ -13,6 +13,7 @@ mod harness;
 mod produce_fetch;
 mod quotas;
 mod sessions;
+mod shares;
 mod stop;
 mod sweep;
 mod transactions;

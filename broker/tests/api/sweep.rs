@@ -68,6 +68,13 @@ async fn every_version_of_every_api_answers_an_empty_request() {
     sweep(&broker, ListConfigResourcesRequest::default(), done).await;
     sweep(&broker, ConsumerGroupHeartbeatRequest::default(), done).await;
     sweep(&broker, ConsumerGroupDescribeRequest::default(), done).await;
+    sweep(&broker, ShareGroupHeartbeatRequest::default(), done).await;
+    sweep(&broker, ShareGroupDescribeRequest::default(), done).await;
+    sweep(&broker, ShareFetchRequest::default(), done).await;
+    sweep(&broker, ShareAcknowledgeRequest::default(), done).await;
+    sweep(&broker, DescribeShareGroupOffsetsRequest::default(), done).await;
+    sweep(&broker, AlterShareGroupOffsetsRequest::default(), done).await;
+    sweep(&broker, DeleteShareGroupOffsetsRequest::default(), done).await;
     sweep(&broker, DescribeTopicPartitionsRequest::default(), done).await;
     sweep(&broker, AlterReplicaLogDirsRequest::default(), done).await;
     sweep(&broker, ElectLeadersRequest::default(), done).await;

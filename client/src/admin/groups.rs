@@ -1,12 +1,14 @@
-//! Listing, describing and deleting consumer groups.
+//! Listing, describing and deleting groups.
 
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
 use kafka_protocol::messages::consumer_protocol_assignment::ConsumerProtocolAssignment;
 use kafka_protocol::messages::describe_groups_response::DescribedGroupMember;
+use kafka_protocol::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
 use kafka_protocol::messages::{
-    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, GroupId, ListGroupsRequest,
+    ConsumerGroupDescribeRequest, DeleteGroupsRequest, DescribeGroupsRequest, DescribeShareGroupOffsetsRequest,
+    GroupId, ListGroupsRequest, ShareGroupDescribeRequest,
 };
 
 use super::{Admin, wire_text};
@@ -23,7 +25,7 @@ pub struct GroupListing {
     pub protocol_type: String,
     /// `Stable`, `Empty`, ...; none from brokers before ListGroups v4.
     pub state: Option<String>,
-    /// `classic` or `consumer`; none from brokers before ListGroups v5.
+    /// `classic`, `consumer` or `share`; none from brokers before ListGroups v5.
     pub kind: Option<String>,
 }
 
@@ -49,7 +51,7 @@ pub struct GroupDescription {
     pub id: String,
     /// `Stable`, `Empty`, `PreparingRebalance`, `CompletingRebalance`, `Dead`.
     pub state: String,
-    /// `consumer` for consumer groups.
+    /// `consumer` for consumer groups, [`SHARE`] for share groups.
     pub protocol_type: String,
     /// The assignor in use.
     pub protocol: String,
@@ -58,6 +60,9 @@ pub struct GroupDescription {
     /// Its members.
     pub members: Vec<GroupMember>,
 }
+
+/// The protocol type of share groups (KIP-932): their members share partitions.
+pub const SHARE: &str = "share";
 
 impl Admin {
     /// All groups of all brokers, sorted by name.
@@ -107,6 +112,9 @@ impl Admin {
         if missing && let Ok(Some(newer)) = self.describe_consumer_group(group, coordinator).await {
             return Ok(newer);
         }
+        if missing && let Ok(Some(share)) = self.describe_share_group(group, coordinator).await {
+            return Ok(share);
+        }
         connection.check::<DescribeGroupsRequest>(&subject, found.error_code, found.error_message.as_deref())?;
         let is_consumer = &*found.protocol_type == protocol::PROTOCOL_TYPE;
         Ok(GroupDescription {
@@ -150,6 +158,67 @@ impl Admin {
             coordinator,
             members: members.collect(),
         }))
+    }
+
+    /// A share group (KIP-932); `None` if there is no such group of that kind.
+    async fn describe_share_group(&self, group: &str, coordinator: i32) -> Result<Option<GroupDescription>> {
+        let (response, _) = self
+            .client
+            .call_coordinator(
+                group,
+                |_| ShareGroupDescribeRequest::default().with_group_ids(vec![GroupId(wire_text(group))]),
+                |response| response.groups.first().map_or(0, |group| group.error_code),
+            )
+            .await?;
+        let Some(found) = response.groups.into_iter().find(|group| group.error_code == 0) else { return Ok(None) };
+        let members = found.members.into_iter().map(|member| GroupMember {
+            id: member.member_id.to_string(),
+            instance_id: None,
+            client_id: member.client_id.to_string(),
+            host: member.client_host.to_string(),
+            assignment: member
+                .assignment
+                .topic_partitions
+                .into_iter()
+                .map(|topic| (topic.topic_name.to_string(), topic.partitions))
+                .collect(),
+        });
+        Ok(Some(GroupDescription {
+            id: found.group_id.to_string(),
+            state: found.group_state.to_string(),
+            protocol_type: SHARE.to_owned(),
+            protocol: found.assignor_name.to_string(),
+            coordinator,
+            members: members.collect(),
+        }))
+    }
+
+    /// From where on a share group has work to do, by topic and partition. Partitions that it has not begun to read are left
+    /// out.
+    pub async fn share_group_offsets(&self, group: &str) -> Result<BTreeMap<(String, i32), i64>> {
+        let (response, connection) = self
+            .client
+            .call_coordinator(
+                group,
+                |_| {
+                    let all = DescribeShareGroupOffsetsRequestGroup::default().with_topics(None);
+                    let all = all.with_group_id(GroupId(wire_text(group)));
+                    DescribeShareGroupOffsetsRequest::default().with_groups(vec![all])
+                },
+                |response| response.groups.first().map_or(0, |group| group.error_code),
+            )
+            .await?;
+        let mut offsets = BTreeMap::new();
+        for found in response.groups {
+            let subject = format!("share group `{group}`");
+            let message = found.error_message.as_deref();
+            connection.check::<DescribeShareGroupOffsetsRequest>(&subject, found.error_code, message)?;
+            for topic in found.topics {
+                let begun = topic.partitions.iter().filter(|partition| partition.start_offset >= 0);
+                offsets.extend(begun.map(|p| ((topic.topic_name.to_string(), p.partition_index), p.start_offset)));
+            }
+        }
+        Ok(offsets)
     }
 
     /// Deletes a group and its offsets. It must have no members.

@@ -13,7 +13,7 @@ mod users;
 
 pub use brokers::{ClusterDescription, LogDir, PartitionSize};
 pub use configs::{ConfigChange, ConfigEntry, ConfigResource, ConfigSource, ResourceKind};
-pub use groups::{GroupDescription, GroupListing, GroupMember};
+pub use groups::{GroupDescription, GroupListing, GroupMember, SHARE};
 pub use offsets::{CommittedOffset, Isolation, ListedOffset, OffsetQuery, PartitionOffset};
 pub(crate) use offsets::{check_commit, commit_topics, first_commit_error};
 pub use topics::{CreatedTopic, NewTopic};

@@ -175,6 +175,8 @@ fn default_requests_of_every_version_pass() {
         AlterClientQuotasRequest AlterReplicaLogDirsRequest ElectLeadersRequest AlterPartitionReassignmentsRequest
         ListPartitionReassignmentsRequest DescribeQuorumRequest UpdateFeaturesRequest ListConfigResourcesRequest
         DescribeTopicPartitionsRequest ConsumerGroupHeartbeatRequest ConsumerGroupDescribeRequest
+        ShareGroupHeartbeatRequest ShareGroupDescribeRequest ShareFetchRequest ShareAcknowledgeRequest
+        DescribeShareGroupOffsetsRequest AlterShareGroupOffsetsRequest DeleteShareGroupOffsetsRequest
     };
     keys.sort_unstable();
     let listed: Vec<i16> = tables::all().map(|api| api.key).collect();

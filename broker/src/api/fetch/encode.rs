@@ -71,13 +71,19 @@ fn estimate(answer: &FetchAnswer) -> usize {
     16 + partitions + names
 }
 
-struct Parts {
+/// Writes a body in Kafka's encoding, around bytes that are not copied.
+pub(crate) struct Parts {
     version: i16,
-    buf: BytesMut,
+    pub(crate) buf: BytesMut,
     parts: Vec<Bytes>,
 }
 
 impl Parts {
+    /// In the compact encoding.
+    pub(crate) fn flexible_body(capacity: usize) -> Self {
+        Parts::new(FLEXIBLE, capacity)
+    }
+
     fn new(version: i16, capacity: usize) -> Self {
         Parts { version, buf: BytesMut::with_capacity(capacity), parts: Vec::new() }
     }
@@ -86,7 +92,7 @@ impl Parts {
         self.version >= FLEXIBLE
     }
 
-    fn varint(&mut self, mut value: u32) {
+    pub(crate) fn varint(&mut self, mut value: u32) {
         while value >= 0x80 {
             self.buf.put_u8(value as u8 | 0x80);
             value >>= 7;
@@ -94,7 +100,7 @@ impl Parts {
         self.buf.put_u8(value as u8);
     }
 
-    fn array_len(&mut self, len: usize) {
+    pub(crate) fn array_len(&mut self, len: usize) {
         if self.flexible() {
             self.varint(len as u32 + 1);
         } else {
@@ -102,7 +108,7 @@ impl Parts {
         }
     }
 
-    fn no_tags(&mut self) {
+    pub(crate) fn no_tags(&mut self) {
         if self.flexible() {
             self.buf.put_u8(0);
         }
@@ -153,7 +159,7 @@ impl Parts {
         }
     }
 
-    fn records(&mut self, chunks: Vec<Bytes>) {
+    pub(crate) fn records(&mut self, chunks: Vec<Bytes>) {
         let len: usize = chunks.iter().map(Bytes::len).sum();
         if self.flexible() {
             self.varint(len as u32 + 1);
@@ -214,7 +220,7 @@ impl Parts {
         self.buf.put_slice(&endpoint.buf);
     }
 
-    fn finish(mut self) -> Vec<Bytes> {
+    pub(crate) fn finish(mut self) -> Vec<Bytes> {
         if !self.buf.is_empty() {
             self.parts.push(self.buf.freeze());
         }

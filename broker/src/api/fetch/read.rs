@@ -235,7 +235,7 @@ fn holds_zstd(chunks: &[Bytes]) -> bool {
 }
 
 /// Looks at the header of each batch. A header may be a chunk of its own, with the body in the next ones.
-pub(super) fn each_header(chunks: &[Bytes], mut look: impl FnMut(&BatchHeader)) {
+pub(crate) fn each_header(chunks: &[Bytes], mut look: impl FnMut(&BatchHeader)) {
     let mut body_left = 0usize;
     for chunk in chunks {
         let mut at = body_left.min(chunk.len());

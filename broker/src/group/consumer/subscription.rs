@@ -94,23 +94,9 @@ impl ConsumerGroup {
         self.names_of(member).filter_map(|name| topics.get(name)).map(|(id, _)| id).collect()
     }
 
-    /// A number that changes when the group has a reason to assign anew: FNV-1a over names, ids and partition counts.
+    /// A number that changes when the group has a reason to assign anew.
     pub(super) fn hash_of_topics(&self, topics: &TopicImage) -> i64 {
-        let names: BTreeSet<&str> = self.members.values().flat_map(|m| self.names_of(m)).collect();
-        let mut hash: u64 = 0;
-        for name in names {
-            let Some((id, partitions)) = topics.get(name) else { continue };
-            if hash == 0 {
-                hash = 0xcbf2_9ce4_8422_2325;
-            }
-            // The length keeps two names from running into each other.
-            let length = name.len() as u32;
-            let parts = [&length.to_be_bytes()[..], name.as_bytes(), id.0.as_bytes(), &partitions.to_be_bytes()];
-            for byte in parts.into_iter().flatten() {
-                hash = (hash ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
-            }
-        }
-        hash as i64
+        topics.hash_of(self.members.values().flat_map(|m| self.names_of(m)).collect())
     }
 
     /// Computes the target assignment of the group's epoch.

@@ -7,6 +7,7 @@ use super::commits::offset_key;
 use super::room::{Cell, Kind};
 use super::{Coordinator, LogRecord};
 use crate::group::consumer::{Member, TopicPartition};
+use crate::group::share::ASSIGNOR;
 use crate::group::state::{GroupError, Phase};
 use crate::topics::TopicImage;
 
@@ -15,6 +16,7 @@ use crate::topics::TopicImage;
 pub enum GroupType {
     Classic,
     Consumer,
+    Share,
 }
 
 impl GroupType {
@@ -23,6 +25,7 @@ impl GroupType {
         match self {
             GroupType::Classic => "classic",
             GroupType::Consumer => "consumer",
+            GroupType::Share => "share",
         }
     }
 }
@@ -132,6 +135,16 @@ fn describe(cell: &Cell) -> GroupDescription {
                 state: group.state().name(),
                 protocol_type: "consumer".to_owned(),
                 protocol_name: group.assignor().name().to_owned(),
+                members: Vec::new(),
+            };
+        }
+        Kind::Share(group) => {
+            return GroupDescription {
+                group: cell.name.clone(),
+                group_type: GroupType::Share,
+                state: group.state(),
+                protocol_type: "share".to_owned(),
+                protocol_name: ASSIGNOR.to_owned(),
                 members: Vec::new(),
             };
         }

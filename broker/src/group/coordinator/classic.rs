@@ -1,4 +1,4 @@
-//! What members of the classic protocol ask for, in groups of either kind.
+//! What members of the classic protocol ask for, in groups of any kind.
 use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
@@ -34,6 +34,9 @@ impl Coordinator {
                 }
                 entry.become_classic(&cell.name, Group::new(limits.clone(), now));
             }
+            if matches!(entry.kind, Kind::Share(_)) {
+                return Err(GroupError::InconsistentGroupProtocol);
+            }
             if let Kind::Classic(group) = &mut entry.kind {
                 entry.joins.insert(token, reply);
                 group.join(now, token, request, effects);
@@ -58,6 +61,7 @@ impl Coordinator {
                 group.sync(now, token, request, effects);
                 Ok(Answer::Later)
             }
+            Kind::Share(_) => Err(GroupError::UnknownMemberId),
         });
         match step.await? {
             Answer::Now(synced) => Ok(synced),
@@ -76,6 +80,7 @@ impl Coordinator {
         self.inner.with(&cell, |now, entry, _| match &mut entry.kind {
             Kind::Classic(group) => group.heartbeat(now, member_id, instance_id, generation),
             Kind::Consumer(group) => group.classic_heartbeat(now, member_id, instance_id, generation),
+            Kind::Share(_) => Err(GroupError::UnknownMemberId),
         })
     }
 
@@ -85,6 +90,7 @@ impl Coordinator {
         let step = self.inner.durably(&cell, |now, entry, effects| match &mut entry.kind {
             Kind::Classic(group) => Ok(group.leave(now, members, effects)),
             Kind::Consumer(group) => Ok(group.classic_leave(now, members)),
+            Kind::Share(_) => Err(GroupError::UnknownMemberId),
         });
         step.await
     }

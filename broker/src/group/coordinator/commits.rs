@@ -85,10 +85,14 @@ impl Coordinator {
             let entry = cell.entry.lock();
             let refused = |topic: &str| match &entry.kind {
                 Kind::Consumer(group) => group.is_subscribed_to(topic),
+                Kind::Share(_) => false,
                 Kind::Classic(group) => {
                     group.members().any(|m| subscribed_topics(&group.subscription(m)).iter().any(|t| t == topic))
                 }
             };
+            if matches!(entry.kind, Kind::Share(_)) {
+                return Err(GroupError::GroupIdNotFound);
+            }
             if let Kind::Classic(group) = &entry.kind {
                 match group.phase() {
                     Phase::Dead => return Err(GroupError::GroupIdNotFound),
@@ -189,6 +193,7 @@ impl Entry {
         match &mut self.kind {
             Kind::Classic(group) => group.check_commit(now, member_id, instance_id.as_deref(), *generation),
             Kind::Consumer(group) => group.check_commit(member_id, generation.0, known(topics, partitions)),
+            Kind::Share(_) => Err(GroupError::GroupIdNotFound),
         }
     }
 
@@ -205,6 +210,7 @@ impl Entry {
             Kind::Classic(group) => {
                 group.check_transactional_commit(now, member_id, instance_id.as_deref(), *generation)
             }
+            Kind::Share(_) => Err(GroupError::GroupIdNotFound),
             Kind::Consumer(_) if generation.0 == -1 && member_id.is_empty() && instance_id.is_none() => Ok(()),
             Kind::Consumer(group) => {
                 let verdict = group.check_commit(member_id, generation.0, known(topics, partitions));
@@ -221,7 +227,7 @@ impl Coordinator {
         let Some(cell) = self.find(group)? else { return Ok(()) };
         let entry = cell.entry.lock();
         let newer = match &entry.kind {
-            Kind::Classic(_) => false,
+            Kind::Classic(_) | Kind::Share(_) => false,
             Kind::Consumer(group) => group.members().any(|m| m.id == member_id && m.classic.is_none()),
         };
         if newer { Err(GroupError::UnsupportedVersion { since: 9 }) } else { Ok(()) }
@@ -233,6 +239,7 @@ impl Coordinator {
         let entry = cell.entry.lock();
         match &entry.kind {
             Kind::Classic(_) => Ok(()),
+            Kind::Share(_) => Err(GroupError::GroupIdNotFound),
             Kind::Consumer(group) => group.check_fetch(member_id, epoch),
         }
     }

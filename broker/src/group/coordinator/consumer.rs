@@ -43,7 +43,7 @@ impl Coordinator {
     }
 
     /// A group that was made for a request that failed has never been.
-    fn forget_unused(&self, cell: &Arc<Cell>) {
+    pub(super) fn forget_unused(&self, cell: &Arc<Cell>) {
         let mut groups = self.inner.groups.write();
         let entry = cell.entry.lock();
         let unused =
@@ -66,6 +66,7 @@ impl Inner {
         let Now { at, topics, timing } = world;
         let classic = match &mut entry.kind {
             Kind::Consumer(group) => return group.heartbeat(*at, topics, *timing, request),
+            Kind::Share(_) => return Err(GroupError::OtherGroupType { wanted: "consumer" }),
             Kind::Classic(_) if request.epoch != MemberEpoch::Join => {
                 return Err(GroupError::OtherGroupType { wanted: "consumer" });
             }

@@ -17,7 +17,7 @@ impl Inner {
                 let empty_since = entry.kind.empty_since();
                 let expired = entry.offsets.expired(now, empty_since, self.settings().offsets_retention_ms);
                 let left = entry.offsets.iter().count() - expired.len();
-                let idle = empty_since.is_some_and(|at| now.0 - at.0 > 60_000);
+                let idle = entry.kind.ends_by_itself() && empty_since.is_some_and(|at| now.0 - at.0 > 60_000);
                 (expired, idle && left == 0)
             };
             if !expired.is_empty() {
@@ -79,14 +79,17 @@ pub(super) async fn tick_loop(inner: Weak<Inner>) {
                 entry.scheduled = None;
                 match &mut entry.kind {
                     Kind::Classic(group) => group.tick(now, effects),
-                    Kind::Consumer(group) => {
-                        for member in group.tick(now) {
-                            tracing::info!(group = cell.name, member, "member is out: it let a deadline pass");
-                        }
-                    }
+                    Kind::Consumer(group) => out(&cell.name, group.tick(now)),
+                    Kind::Share(group) => out(&cell.name, group.tick(now)),
                 }
             });
         }
+    }
+}
+
+fn out(group: &str, members: Vec<String>) {
+    for member in members {
+        tracing::info!(group, member, "member is out: it let a deadline pass");
     }
 }
 

@@ -9,6 +9,7 @@ use super::{LogEntry, now};
 use crate::group::consumer::{ConsumerGroup, StoredConsumerGroup};
 use crate::group::offsets::Offsets;
 use crate::group::records::{self, Key};
+use crate::group::share::{ShareGroup, StoredShareGroup};
 use crate::group::state::{Group, StoredGroup};
 
 impl Inner {
@@ -16,6 +17,7 @@ impl Inner {
         let mut damaged = 0;
         let mut groups: HashMap<String, Option<StoredGroup>> = HashMap::new();
         let mut newer: HashMap<String, StoredConsumerGroup> = HashMap::new();
+        let mut shares: HashMap<String, StoredShareGroup> = HashMap::new();
         let mut offsets: HashMap<String, Offsets> = HashMap::new();
         let mut visit = |entry: LogEntry| {
             let (at, key, value, transaction_of) = match entry {
@@ -45,6 +47,11 @@ impl Inner {
                         newer.entry(group).or_default().apply(key, value);
                     })
                 }
+                Ok(Key::Share { group, key }) => {
+                    value.map(|bytes| records::share::decode_value(&key, bytes)).transpose().map(|value| {
+                        shares.entry(group).or_default().apply(key, value);
+                    })
+                }
                 Ok(Key::Other { .. }) => Ok(()),
                 Err(error) => Err(error),
             };
@@ -68,6 +75,14 @@ impl Inner {
                 groups.remove(&name);
                 let offsets = offsets.remove(&name).unwrap_or_default();
                 cells.push((name, Kind::Consumer(group), offsets, true));
+            }
+        }
+        for (name, stored) in shares {
+            let session_timeout_ms = self.configs.share(&name).timing.session_timeout_ms;
+            if let Some(group) = ShareGroup::restore(settings.share_max_size, stored, session_timeout_ms, now) {
+                groups.remove(&name);
+                let offsets = offsets.remove(&name).unwrap_or_default();
+                cells.push((name, Kind::Share(group), offsets, true));
             }
         }
         for (name, stored) in groups {

@@ -25,12 +25,14 @@ mod consumer;
 mod expiry;
 mod load;
 mod room;
+mod share;
 #[cfg(test)]
 mod tests;
 mod transactions;
 
 pub use admin::{ConsumerDescription, GroupDescription, GroupType, MemberDescription};
 pub use commits::Committer;
+pub use share::{ShareDescription, ShareGroupNow};
 pub use transactions::TransactionalCommit;
 
 /// Settings of all groups.
@@ -38,6 +40,8 @@ pub use transactions::TransactionalCommit;
 pub struct GroupSettings {
     pub limits: GroupLimits,
     pub consumer: ConsumerLimits,
+    /// Most members of a share group.
+    pub share_max_size: usize,
     pub offsets_retention_ms: i64,
     pub offset_metadata_max_bytes: usize,
     /// How often expired offsets are looked for.
@@ -49,6 +53,7 @@ impl Default for GroupSettings {
         GroupSettings {
             limits: GroupLimits::default(),
             consumer: ConsumerLimits::default(),
+            share_max_size: 200,
             offsets_retention_ms: 7 * 24 * 3600 * 1000,
             offset_metadata_max_bytes: 4096,
             expiry_interval: Duration::from_secs(600),

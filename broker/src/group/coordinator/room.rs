@@ -15,13 +15,15 @@ use crate::group::configs::GroupConfigs;
 use crate::group::consumer::{ConsumerGroup, RecordKey};
 use crate::group::offsets::Offsets;
 use crate::group::records::{self, Key};
+use crate::group::share::ShareGroup;
 use crate::group::state::{Effect, Group, GroupError, GroupLimits, Joined, Synced, Token};
 use crate::topics::TopicImage;
 
-/// A group of either protocol.
+/// A group of any protocol.
 pub(super) enum Kind {
     Classic(Group),
     Consumer(ConsumerGroup),
+    Share(ShareGroup),
 }
 
 impl Kind {
@@ -29,6 +31,7 @@ impl Kind {
         match self {
             Kind::Classic(group) => group.next_deadline(),
             Kind::Consumer(group) => group.next_deadline(),
+            Kind::Share(group) => group.next_deadline(),
         }
     }
 
@@ -37,6 +40,43 @@ impl Kind {
         match self {
             Kind::Classic(group) => group.empty_since().filter(|_| !group.has_pending()),
             Kind::Consumer(group) => group.empty_since(),
+            Kind::Share(group) => group.empty_since(),
+        }
+    }
+
+    /// Whether it is forgotten once it is empty and has no offsets. A share group is not: what it has done with its partitions
+    /// is kept elsewhere, until the group is deleted.
+    pub(super) fn ends_by_itself(&self) -> bool {
+        !matches!(self, Kind::Share(_))
+    }
+
+    /// Keys of records that changed.
+    fn take_dirty(&mut self) -> Vec<RecordKey> {
+        match self {
+            Kind::Classic(_) => Vec::new(),
+            Kind::Consumer(group) => group.take_dirty(),
+            Kind::Share(group) => group.take_dirty(),
+        }
+    }
+
+    /// These could not be written.
+    fn put_back(&mut self, keys: Vec<RecordKey>) {
+        match self {
+            Kind::Classic(_) => {}
+            Kind::Consumer(group) => group.put_back(keys),
+            Kind::Share(group) => group.put_back(keys),
+        }
+    }
+
+    /// What a record of the newer protocols has to say.
+    fn record(&self, name: &str, key: &RecordKey) -> Option<LogRecord> {
+        match self {
+            Kind::Classic(_) => None,
+            Kind::Consumer(group) => Some(consumer_record(name, group, key)),
+            Kind::Share(group) => {
+                let value = group.record(key).map(|value| records::share::encode_value(&value));
+                Some((records::share::encode_key(name, key), value))
+            }
         }
     }
 }
@@ -118,15 +158,19 @@ impl Entry {
             return Vec::new();
         }
         let mut keys = vec![records::encode_key(&Key::Group { group: name.to_owned() })];
-        if let Kind::Consumer(group) = &self.kind {
-            keys.extend(group.all_keys().iter().map(|key| records::consumer::encode_key(name, key)));
+        match &self.kind {
+            Kind::Classic(_) => {}
+            Kind::Consumer(group) => {
+                keys.extend(group.all_keys().iter().map(|key| records::consumer::encode_key(name, key)));
+            }
+            Kind::Share(group) => keys.extend(group.all_keys().iter().map(|key| records::share::encode_key(name, key))),
         }
         keys.into_iter().map(|key| (key, None)).collect()
     }
 
     /// The group is gone: every later call is told so.
     pub(super) fn kill(&mut self, limits: &GroupLimits, now: Timestamp, effects: &mut Vec<Effect>) {
-        if matches!(self.kind, Kind::Consumer(_)) {
+        if !matches!(self.kind, Kind::Classic(_)) {
             self.kind = Kind::Classic(Group::new(limits.clone(), now));
         }
         if let Kind::Classic(group) = &mut self.kind {
@@ -183,20 +227,14 @@ impl Entry {
 
     /// Queues what changed; the receiver learns when all that this state depends on is durable (true) or failed. None: it is.
     fn flush(&mut self, name: &str, wanted: bool) -> Option<oneshot::Receiver<bool>> {
-        let keys = match &mut self.kind {
-            Kind::Classic(_) => Vec::new(),
-            Kind::Consumer(group) => group.take_dirty(),
-        };
+        let keys = self.kind.take_dirty();
         let changed = !keys.is_empty() || !self.farewell.is_empty();
-        let is_consumer = matches!(self.kind, Kind::Consumer(_));
-        let depends = wanted && is_consumer && (self.writing || !self.queue.is_empty());
+        let is_newer = !matches!(self.kind, Kind::Classic(_));
+        let depends = wanted && is_newer && (self.writing || !self.queue.is_empty());
         if !changed && !depends {
             return None;
         }
-        let records = match &self.kind {
-            Kind::Classic(_) => Vec::new(),
-            Kind::Consumer(group) => keys.iter().map(|key| consumer_record(name, group, key)).collect(),
-        };
+        let records: Vec<LogRecord> = keys.iter().filter_map(|key| self.kind.record(name, key)).collect();
         self.has_record |= !records.is_empty();
         let (sender, receiver) = oneshot::channel();
         let done = if wanted { Done::Waiter(sender) } else { Done::Nobody };
@@ -245,6 +283,7 @@ impl Inner {
             match &mut cell.entry.lock().kind {
                 Kind::Classic(group) => group.set_limits(settings.limits.clone()),
                 Kind::Consumer(group) => group.set_limits(settings.consumer.clone()),
+                Kind::Share(group) => group.set_max_size(settings.share_max_size),
             }
         }
     }
@@ -356,9 +395,7 @@ async fn write_loop(inner: Arc<Inner>, cell: Arc<Cell>) {
             for write in writes {
                 if !written {
                     entry.farewell.splice(..0, write.farewell);
-                    if let Kind::Consumer(group) = &mut entry.kind {
-                        group.put_back(write.keys);
-                    }
+                    entry.kind.put_back(write.keys);
                 }
                 match write.done {
                     Done::Nobody => {}

@@ -93,7 +93,7 @@ pub fn encode_value(value: &RecordValue) -> Bytes {
     out.finish()
 }
 
-fn put_target(out: &mut FlexWriter, partitions: &BTreeSet<TopicPartition>) {
+pub(super) fn put_target(out: &mut FlexWriter, partitions: &BTreeSet<TopicPartition>) {
     let mut topics: BTreeMap<TopicId, Vec<i32>> = BTreeMap::new();
     partitions.iter().for_each(|(topic, partition)| topics.entry(*topic).or_default().push(*partition));
     out.array(topics.len());
@@ -166,16 +166,7 @@ pub fn decode_value(key: &RecordKey, bytes: Bytes) -> Result<RecordValue, Record
         }
         RecordKey::Member(_) => return Ok(RecordValue::Member(member(&mut reader)?)),
         RecordKey::TargetEpoch => RecordValue::TargetEpoch(reader.i32()?),
-        RecordKey::Target(_) => {
-            let topics = reader.array(|r| {
-                let topic = TopicId(Uuid::from_bytes(r.uuid()?));
-                let partitions = r.array(FlexReader::i32)?;
-                r.tags()?;
-                Ok((topic, partitions))
-            })?;
-            let flat = topics.into_iter().flat_map(|(topic, list)| list.into_iter().map(move |p| (topic, p)));
-            RecordValue::Target(flat.collect())
-        }
+        RecordKey::Target(_) => RecordValue::Target(target(&mut reader)?),
         RecordKey::Current(_) => {
             let (epoch, previous_epoch, state) = (reader.i32()?, reader.i32()?, reader.i8()?);
             let (assigned, revoking) = (owned(&mut reader, epoch)?, owned(&mut reader, epoch)?);
@@ -189,6 +180,17 @@ pub fn decode_value(key: &RecordKey, bytes: Bytes) -> Result<RecordValue, Record
     };
     reader.tags()?;
     Ok(value)
+}
+
+/// Partitions by topic, as [`put_target`] writes them.
+pub(super) fn target(reader: &mut FlexReader) -> Result<BTreeSet<TopicPartition>, RecordFormatError> {
+    let topics = reader.array(|r| {
+        let topic = TopicId(Uuid::from_bytes(r.uuid()?));
+        let partitions = r.array(FlexReader::i32)?;
+        r.tags()?;
+        Ok((topic, partitions))
+    })?;
+    Ok(topics.into_iter().flat_map(|(topic, list)| list.into_iter().map(move |p| (topic, p))).collect())
 }
 
 /// Partitions with the epochs since which they are owned; records before Kafka 4.3 do not tell, then it is the member's.

@@ -10,30 +10,30 @@ const TAGS_MAX: u32 = 64;
 
 /// Tagged fields: number and bytes.
 #[derive(Debug, Default)]
-pub(super) struct Tags(BTreeMap<u32, Bytes>);
+pub(crate) struct Tags(BTreeMap<u32, Bytes>);
 
 impl Tags {
-    pub(super) fn add(&mut self, tag: u32, bytes: Bytes) {
+    pub(crate) fn add(&mut self, tag: u32, bytes: Bytes) {
         self.0.insert(tag, bytes);
     }
 }
 
-pub(super) struct FlexWriter(BytesMut);
+pub(crate) struct FlexWriter(BytesMut);
 
 impl FlexWriter {
     /// A value, which begins with its version.
-    pub(super) fn new(version: i16) -> FlexWriter {
+    pub(crate) fn new(version: i16) -> FlexWriter {
         let mut writer = FlexWriter::bare();
         writer.0.put_i16(version);
         writer
     }
 
     /// A part of a value.
-    pub(super) fn bare() -> FlexWriter {
+    pub(crate) fn bare() -> FlexWriter {
         FlexWriter(BytesMut::new())
     }
 
-    pub(super) fn finish(self) -> Bytes {
+    pub(crate) fn finish(self) -> Bytes {
         self.0.freeze()
     }
 
@@ -45,48 +45,52 @@ impl FlexWriter {
         self.0.put_u8(value as u8);
     }
 
-    pub(super) fn i8(&mut self, value: i8) {
+    pub(crate) fn i8(&mut self, value: i8) {
         self.0.put_i8(value);
     }
 
-    pub(super) fn i32(&mut self, value: i32) {
+    pub(crate) fn i16(&mut self, value: i16) {
+        self.0.put_i16(value);
+    }
+
+    pub(crate) fn i32(&mut self, value: i32) {
         self.0.put_i32(value);
     }
 
-    pub(super) fn i64(&mut self, value: i64) {
+    pub(crate) fn i64(&mut self, value: i64) {
         self.0.put_i64(value);
     }
 
-    pub(super) fn uuid(&mut self, bytes: [u8; 16]) {
+    pub(crate) fn uuid(&mut self, bytes: [u8; 16]) {
         self.0.put_slice(&bytes);
     }
 
     /// The length of an array, before its elements.
-    pub(super) fn array(&mut self, length: usize) {
+    pub(crate) fn array(&mut self, length: usize) {
         self.varint(length as u32 + 1);
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) {
         self.varint(bytes.len() as u32 + 1);
         self.0.put_slice(bytes);
     }
 
-    pub(super) fn string(&mut self, text: &str) {
+    pub(crate) fn string(&mut self, text: &str) {
         self.bytes(text.as_bytes());
     }
 
-    pub(super) fn nullable_string(&mut self, text: Option<&str>) {
+    pub(crate) fn nullable_string(&mut self, text: Option<&str>) {
         match text {
             Some(text) => self.string(text),
             None => self.varint(0),
         }
     }
 
-    pub(super) fn no_tags(&mut self) {
+    pub(crate) fn no_tags(&mut self) {
         self.varint(0);
     }
 
-    pub(super) fn tags(&mut self, tags: Tags) {
+    pub(crate) fn tags(&mut self, tags: Tags) {
         self.varint(tags.0.len() as u32);
         for (tag, bytes) in tags.0 {
             self.varint(tag);
@@ -96,18 +100,18 @@ impl FlexWriter {
     }
 }
 
-pub(super) struct FlexReader(Bytes);
+pub(crate) struct FlexReader(Bytes);
 
 impl FlexReader {
     /// A value whose version must be at most this one.
-    pub(super) fn versioned(bytes: Bytes, newest: i16) -> Result<FlexReader, RecordFormatError> {
+    pub(crate) fn versioned(bytes: Bytes, newest: i16) -> Result<FlexReader, RecordFormatError> {
         let mut reader = FlexReader(bytes);
         reader.need(2)?;
         let version = reader.0.get_i16();
         if (0..=newest).contains(&version) { Ok(reader) } else { Err(RecordFormatError::UnknownVersion(version)) }
     }
 
-    pub(super) fn bare(bytes: Bytes) -> FlexReader {
+    pub(crate) fn bare(bytes: Bytes) -> FlexReader {
         FlexReader(bytes)
     }
 
@@ -138,45 +142,50 @@ impl FlexReader {
         Ok(self.0.split_to(n))
     }
 
-    pub(super) fn i8(&mut self) -> Result<i8, RecordFormatError> {
+    pub(crate) fn i8(&mut self) -> Result<i8, RecordFormatError> {
         self.need(1)?;
         Ok(self.0.get_i8())
     }
 
-    pub(super) fn i32(&mut self) -> Result<i32, RecordFormatError> {
+    pub(crate) fn i16(&mut self) -> Result<i16, RecordFormatError> {
+        self.need(2)?;
+        Ok(self.0.get_i16())
+    }
+
+    pub(crate) fn i32(&mut self) -> Result<i32, RecordFormatError> {
         self.need(4)?;
         Ok(self.0.get_i32())
     }
 
-    pub(super) fn i64(&mut self) -> Result<i64, RecordFormatError> {
+    pub(crate) fn i64(&mut self) -> Result<i64, RecordFormatError> {
         self.need(8)?;
         Ok(self.0.get_i64())
     }
 
-    pub(super) fn uuid(&mut self) -> Result<[u8; 16], RecordFormatError> {
+    pub(crate) fn uuid(&mut self) -> Result<[u8; 16], RecordFormatError> {
         self.need(16)?;
         let mut bytes = [0; 16];
         self.0.copy_to_slice(&mut bytes);
         Ok(bytes)
     }
 
-    pub(super) fn bytes(&mut self) -> Result<Bytes, RecordFormatError> {
+    pub(crate) fn bytes(&mut self) -> Result<Bytes, RecordFormatError> {
         let length = self.length()?.ok_or(RecordFormatError::Length(-1))?;
         self.take(length)
     }
 
-    pub(super) fn nullable_string(&mut self) -> Result<Option<String>, RecordFormatError> {
+    pub(crate) fn nullable_string(&mut self) -> Result<Option<String>, RecordFormatError> {
         let Some(length) = self.length()? else { return Ok(None) };
         let bytes = self.take(length)?;
         String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| RecordFormatError::NotUtf8)
     }
 
-    pub(super) fn string(&mut self) -> Result<String, RecordFormatError> {
+    pub(crate) fn string(&mut self) -> Result<String, RecordFormatError> {
         self.nullable_string()?.ok_or(RecordFormatError::Length(-1))
     }
 
     /// Nothing is reserved for what the length claims: each element has to be there.
-    pub(super) fn array<T>(
+    pub(crate) fn array<T>(
         &mut self,
         mut element: impl FnMut(&mut FlexReader) -> Result<T, RecordFormatError>,
     ) -> Result<Vec<T>, RecordFormatError> {
@@ -188,7 +197,7 @@ impl FlexReader {
         Ok(found)
     }
 
-    pub(super) fn tags(&mut self) -> Result<BTreeMap<u32, Bytes>, RecordFormatError> {
+    pub(crate) fn tags(&mut self) -> Result<BTreeMap<u32, Bytes>, RecordFormatError> {
         let count = self.varint()?;
         if count > TAGS_MAX {
             return Err(RecordFormatError::Length(count as i32));

@@ -1,5 +1,5 @@
 //! Records of `__consumer_offsets`, in Kafka's format (its `OffsetCommitKey/Value` and `GroupMetadataKey/Value` schemas; those of
-//! the newer groups are in [`consumer`]).
+//! the newer groups are in [`consumer`] and [`share`]).
 //!
 //! Written: OffsetCommitKey 1, OffsetCommitValue 3, GroupMetadataKey 2, GroupMetadataValue 3. Read: all versions up to these.
 //! What does not decode is an error that the reader counts and passes over; nothing is allocated that the bytes do not back.
@@ -12,7 +12,8 @@ use super::offsets::CommittedOffset;
 use super::state::{StoredGroup, StoredMember};
 
 pub mod consumer;
-mod flexible;
+pub(crate) mod flexible;
+pub mod share;
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Key {
@@ -26,6 +27,11 @@ pub enum Key {
     },
     /// A record of a group of the consumer protocol.
     Consumer {
+        group: String,
+        key: RecordKey,
+    },
+    /// A record of a share group.
+    Share {
         group: String,
         key: RecordKey,
     },
@@ -52,16 +58,20 @@ pub(crate) struct Reader {
 }
 
 impl Reader {
+    pub(crate) fn new(bytes: Bytes) -> Reader {
+        Reader { bytes }
+    }
+
     fn need(&self, n: usize) -> Result<(), RecordFormatError> {
         if self.bytes.remaining() < n { Err(RecordFormatError::Truncated) } else { Ok(()) }
     }
 
-    fn i16(&mut self) -> Result<i16, RecordFormatError> {
+    pub(crate) fn i16(&mut self) -> Result<i16, RecordFormatError> {
         self.need(2)?;
         Ok(self.bytes.get_i16())
     }
 
-    fn i32(&mut self) -> Result<i32, RecordFormatError> {
+    pub(crate) fn i32(&mut self) -> Result<i32, RecordFormatError> {
         self.need(4)?;
         Ok(self.bytes.get_i32())
     }
@@ -71,7 +81,7 @@ impl Reader {
         Ok(self.bytes.get_i64())
     }
 
-    fn take(&mut self, n: i32) -> Result<Bytes, RecordFormatError> {
+    pub(crate) fn take(&mut self, n: i32) -> Result<Bytes, RecordFormatError> {
         let n = usize::try_from(n).map_err(|_| RecordFormatError::Length(n))?;
         self.need(n)?;
         Ok(self.bytes.split_to(n))
@@ -86,7 +96,7 @@ impl Reader {
         String::from_utf8(bytes.to_vec()).map(Some).map_err(|_| RecordFormatError::NotUtf8)
     }
 
-    fn string(&mut self) -> Result<String, RecordFormatError> {
+    pub(crate) fn string(&mut self) -> Result<String, RecordFormatError> {
         self.nullable_string()?.ok_or(RecordFormatError::Length(-1))
     }
 
@@ -96,7 +106,7 @@ impl Reader {
     }
 }
 
-fn put_string(out: &mut BytesMut, text: &str) {
+pub(crate) fn put_string(out: &mut BytesMut, text: &str) {
     // Names longer than this are refused where requests come in.
     let length = text.len().min(i16::MAX as usize);
     out.put_i16(length as i16);
@@ -129,6 +139,7 @@ pub fn encode_key(key: &Key) -> Bytes {
             put_string(&mut out, group);
         }
         Key::Consumer { group, key } => return consumer::encode_key(group, key),
+        Key::Share { group, key } => return share::encode_key(group, key),
         Key::Other { version } => out.put_i16(*version),
     }
     out.freeze()
@@ -145,6 +156,10 @@ pub fn decode_key(bytes: Bytes) -> Result<Key, RecordFormatError> {
         kind if consumer::is_consumer_kind(kind) => {
             let (group, key) = consumer::decode_key(kind, &mut reader)?;
             Key::Consumer { group, key }
+        }
+        kind if share::is_share_kind(kind) => {
+            let (group, key) = share::decode_key(kind, &mut reader)?;
+            Key::Share { group, key }
         }
         version => Key::Other { version },
     })

@@ -12,6 +12,7 @@
 //! know nothing of it, except Fetch, whose sessions remember what was asked.
 mod cluster;
 mod groups;
+mod shares;
 mod topics;
 mod transactions;
 

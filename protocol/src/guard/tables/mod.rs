@@ -6,11 +6,12 @@ mod admin;
 mod data;
 mod groups;
 mod security;
+mod share;
 mod transactions;
 
 use super::shape::Api;
 
-const FAMILIES: [&[Api]; 5] = [data::APIS, groups::APIS, transactions::APIS, admin::APIS, security::APIS];
+const FAMILIES: [&[Api]; 6] = [data::APIS, groups::APIS, share::APIS, transactions::APIS, admin::APIS, security::APIS];
 
 /// API keys are small; the table is direct so that the lookup costs nothing per request.
 const KEYS: usize = 128;

@@ -105,10 +105,15 @@ final class GroupChecks {
     }
 
     private static Process startMember(String bootstrap, String group, String topic) throws Exception {
-        List<String> command = List.of(
+        return process("group-member", bootstrap, group, topic);
+    }
+
+    /** A part of this program in a process of its own. */
+    static Process process(String... arguments) throws Exception {
+        List<String> command = new ArrayList<>(List.of(
                 Path.of(System.getProperty("java.home"), "bin", "java").toString(), "-Xmx128m", "-XX:+UseSerialGC",
-                "-XX:TieredStopAtLevel=1", "-cp", System.getProperty("java.class.path"), "dev.weir.compat.Main",
-                "group-member", bootstrap, group, topic);
+                "-XX:TieredStopAtLevel=1", "-cp", System.getProperty("java.class.path"), "dev.weir.compat.Main"));
+        command.addAll(List.of(arguments));
         return new ProcessBuilder(command).redirectError(ProcessBuilder.Redirect.DISCARD).start();
     }
 

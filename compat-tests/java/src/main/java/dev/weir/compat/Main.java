@@ -20,6 +20,10 @@ public final class Main {
             GroupMember.main(java.util.Arrays.copyOfRange(args, 1, args.length));
             return;
         }
+        if (args.length > 0 && args[0].equals("share-member")) {
+            ShareMember.main(java.util.Arrays.copyOfRange(args, 1, args.length));
+            return;
+        }
         if (args.length == 2 && args[0].equals("--secured")) {
             Secured.main(args[1]);
         }
@@ -42,6 +46,7 @@ public final class Main {
         GroupChecks.register(checks);
         GroupOfTwenty.register(checks);
         ConsumerGroupChecks.register(checks);
+        ShareGroupChecks.register(checks);
         TransactionChecks.register(checks);
         ProduceChecks.register(checks);
         ConsumeChecks.register(checks);
