@@ -60,7 +60,7 @@ pub enum SettingsError {
     #[error("`weir.lake.path` is `{path}`: {reason}")]
     Path { path: String, reason: String },
     #[error(transparent)]
-    Roots(#[from] RootsError),
+    Roots(Box<RootsError>),
     #[error(
         "`weir.lake.namespace` is `{namespace}`; it must have 1 to 128 of the characters a-z, A-Z, 0-9, `_` and `-`"
     )]
@@ -69,6 +69,12 @@ pub enum SettingsError {
     Freshness { text: String },
     #[error("`weir.lake.partition.by`: {0}")]
     Partitioning(#[from] PartitionSpecError),
+}
+
+impl From<RootsError> for SettingsError {
+    fn from(error: RootsError) -> SettingsError {
+        SettingsError::Roots(Box::new(error))
+    }
 }
 
 /// How a topic is tiered.

@@ -89,39 +89,52 @@ async fn offsets_without_rows_are_committed_too() {
 }
 
 /// Every operation on the store, one after the other, goes wrong in each way; the process dies or goes on.
-#[tokio::test]
-async fn whatever_step_fails_or_crashes_every_row_is_there_once() {
-    for format in TestFormat::ALL {
-        for fault in [Fault::FailBefore, Fault::FailAfter, Fault::CrashBefore, Fault::CrashAfter] {
-            for by in ["", "__partition"] {
-                let mut step = 0;
-                loop {
-                    let (log, store) = (TestLog::new(PARTITIONS), FaultyStore::default());
-                    log.append(0, 60);
-                    log.append(1, 20);
-                    store.arm(step, fault);
-                    let mut rounds = writer(format, &log, &store, by);
-                    let first = tier(&mut rounds).await;
-                    let what = format!("{format:?} {fault:?} at step {step} by `{by}`: {first:?}");
-                    if !store.has_struck() {
-                        assert!(step > 10, "{what}: the steps were really walked through");
-                        break;
-                    }
-                    if matches!(fault, Fault::CrashBefore | Fault::CrashAfter) {
-                        store.restart();
-                        rounds = writer(format, &log, &store, by);
-                    }
-                    // More arrived meanwhile, so that a round that is repeated would choose other ranges.
-                    log.append(0, 30);
-                    log.append(1, 1);
-                    tier(&mut rounds).await.unwrap_or_else(|error| panic!("{what}: {error}"));
-                    expect_exact(format, &log, &store, &what).await;
-                    assert_eq!(rounds.record().unwrap().rows, 111, "{what}");
-                    step += 1;
+async fn fail_and_crash_at_every_step(format: TestFormat) {
+    for fault in [Fault::FailBefore, Fault::FailAfter, Fault::CrashBefore, Fault::CrashAfter] {
+        for by in ["", "__partition"] {
+            let mut step = 0;
+            loop {
+                let (log, store) = (TestLog::new(PARTITIONS), FaultyStore::default());
+                log.append(0, 60);
+                log.append(1, 20);
+                store.arm(step, fault);
+                let mut rounds = writer(format, &log, &store, by);
+                let first = tier(&mut rounds).await;
+                let what = format!("{format:?} {fault:?} at step {step} by `{by}`: {first:?}");
+                if !store.has_struck() {
+                    assert!(step > 10, "{what}: the steps were really walked through");
+                    break;
                 }
+                if matches!(fault, Fault::CrashBefore | Fault::CrashAfter) {
+                    store.restart();
+                    rounds = writer(format, &log, &store, by);
+                }
+                // More arrived meanwhile, so that a round that is repeated would choose other ranges.
+                log.append(0, 30);
+                log.append(1, 1);
+                tier(&mut rounds).await.unwrap_or_else(|error| panic!("{what}: {error}"));
+                expect_exact(format, &log, &store, &what).await;
+                assert_eq!(rounds.record().unwrap().rows, 111, "{what}");
+                step += 1;
             }
         }
     }
+}
+
+// A test for each, so that they share the cores.
+#[tokio::test]
+async fn whatever_step_fails_or_crashes_every_row_is_there_once_in_parquet() {
+    fail_and_crash_at_every_step(TestFormat::Parquet).await;
+}
+
+#[tokio::test]
+async fn whatever_step_fails_or_crashes_every_row_is_there_once_in_iceberg() {
+    fail_and_crash_at_every_step(TestFormat::Iceberg).await;
+}
+
+#[tokio::test]
+async fn whatever_step_fails_or_crashes_every_row_is_there_once_in_paimon() {
+    fail_and_crash_at_every_step(TestFormat::Paimon).await;
 }
 
 /// A writer stops at each step and sleeps while another one takes over and goes far ahead; then it wakes up.

@@ -1,33 +1,24 @@
 //! Manifests and manifest lists: which files a snapshot has. The schemas of these Avro files are those that Paimon's Java writers
 //! give them, so that every reader takes them.
 use apache_avro::types::Value as Avro;
-use arrow_schema::{DataType, SchemaRef, TimeUnit};
-use serde_json::{Value, json};
+use arrow_schema::{DataType, SchemaRef};
 
 use super::binary_row::{self, Cell, CellType};
+use super::records;
 use super::schema::{partition_keys, partition_types};
+use super::stats::{Stats, cells_of};
 use crate::columns::field_id;
 use crate::partitioning::{PartitionSpec, PartitionValue};
 use crate::target::RoundFile;
 use crate::target::avro::{AvroSchema, Damaged, field, none, number, read_as_written, record, some, text};
-use crate::target::figures::{Bounds, ColumnFigures};
+use crate::target::figures::ColumnFigures;
 
 /// Of the records, since ever.
 const VERSION: i32 = 2;
-/// Longest texts that are kept as least and greatest.
-const BOUND_LEN: usize = 64;
 /// Partition of a folder for what has no name of its own.
 const DEFAULT_PARTITION: &str = "__DEFAULT_PARTITION__";
 /// Longest value of a partition that is part of a folder's name.
 const NAME_BYTES_MAX: usize = 100;
-
-/// Least and greatest values and counts of nulls, by column: `_MIN_VALUES`, `_MAX_VALUES`, `_NULL_COUNTS`.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Stats {
-    pub min: Vec<Cell>,
-    pub max: Vec<Cell>,
-    pub nulls: Vec<Option<i64>>,
-}
 
 /// What a list says of a manifest.
 #[derive(Debug, Clone, PartialEq)]
@@ -63,76 +54,6 @@ pub struct ManifestWriter {
     partitions: Vec<CellType>,
 }
 
-fn field_of(name: &str, avro_type: Value) -> Value {
-    json!({ "name": name, "type": avro_type })
-}
-
-fn optional(name: &str, avro_type: Value) -> Value {
-    json!({ "name": name, "type": ["null", avro_type], "default": null })
-}
-
-fn stats_schema(name: &str) -> Value {
-    let counts = json!({ "type": "array", "items": ["null", "long"] });
-    let fields = [
-        field_of("_MIN_VALUES", json!("bytes")),
-        field_of("_MAX_VALUES", json!("bytes")),
-        optional("_NULL_COUNTS", counts),
-    ];
-    json!({ "type": "record", "name": name, "fields": fields })
-}
-
-fn file_schema() -> Value {
-    let strings = || json!({ "type": "array", "items": "string" });
-    let fields = [
-        field_of("_FILE_NAME", json!("string")),
-        field_of("_FILE_SIZE", json!("long")),
-        field_of("_ROW_COUNT", json!("long")),
-        field_of("_MIN_KEY", json!("bytes")),
-        field_of("_MAX_KEY", json!("bytes")),
-        field_of("_KEY_STATS", stats_schema("record__FILE__KEY_STATS")),
-        field_of("_VALUE_STATS", stats_schema("record__FILE__VALUE_STATS")),
-        field_of("_MIN_SEQUENCE_NUMBER", json!("long")),
-        field_of("_MAX_SEQUENCE_NUMBER", json!("long")),
-        field_of("_SCHEMA_ID", json!("long")),
-        field_of("_LEVEL", json!("int")),
-        field_of("_EXTRA_FILES", strings()),
-        optional("_CREATION_TIME", json!({ "type": "long", "logicalType": "timestamp-millis" })),
-        optional("_DELETE_ROW_COUNT", json!("long")),
-        optional("_EMBEDDED_FILE_INDEX", json!("bytes")),
-        optional("_FILE_SOURCE", json!("int")),
-        optional("_VALUE_STATS_COLS", strings()),
-        optional("_EXTERNAL_PATH", json!("string")),
-        optional("_FIRST_ROW_ID", json!("long")),
-        optional("_WRITE_COLS", strings()),
-    ];
-    json!({ "type": "record", "name": "record__FILE", "fields": fields })
-}
-
-fn entry_schema() -> Value {
-    let fields = [
-        field_of("_VERSION", json!("int")),
-        field_of("_KIND", json!("int")),
-        field_of("_PARTITION", json!("bytes")),
-        field_of("_BUCKET", json!("int")),
-        field_of("_TOTAL_BUCKETS", json!("int")),
-        field_of("_FILE", file_schema()),
-    ];
-    json!({ "type": "record", "name": "record", "namespace": "org.apache.paimon.avro.generated", "fields": fields })
-}
-
-fn list_schema() -> Value {
-    let fields = [
-        field_of("_VERSION", json!("int")),
-        field_of("_FILE_NAME", json!("string")),
-        field_of("_FILE_SIZE", json!("long")),
-        field_of("_NUM_ADDED_FILES", json!("long")),
-        field_of("_NUM_DELETED_FILES", json!("long")),
-        field_of("_PARTITION_STATS", stats_schema("record__PARTITION_STATS")),
-        field_of("_SCHEMA_ID", json!("long")),
-    ];
-    json!({ "type": "record", "name": "record", "namespace": "org.apache.paimon.avro.generated", "fields": fields })
-}
-
 impl ManifestWriter {
     /// `source`: the topic's columns; `files`: those of data files.
     ///
@@ -144,8 +65,8 @@ impl ManifestWriter {
         files: &SchemaRef,
     ) -> Result<ManifestWriter, apache_avro::Error> {
         Ok(ManifestWriter {
-            entries: AvroSchema::parse(&entry_schema())?,
-            list: AvroSchema::parse(&list_schema())?,
+            entries: AvroSchema::parse(&records::entry())?,
+            list: AvroSchema::parse(&records::list())?,
             spec: spec.clone(),
             source: source.clone(),
             files: files.clone(),
@@ -406,88 +327,6 @@ pub fn read_list(bytes: &[u8]) -> Result<Vec<ManifestMeta>, Damaged> {
     read_as_written(bytes)?.iter().map(meta).collect()
 }
 
-impl Stats {
-    fn of(columns: impl Iterator<Item = (Option<Cell>, Option<Cell>, Option<i64>)>) -> Stats {
-        let mut stats = Stats::default();
-        for (min, max, nulls) in columns {
-            stats.min.push(min.unwrap_or(Cell::Null));
-            stats.max.push(max.unwrap_or(Cell::Null));
-            stats.nulls.push(nulls);
-        }
-        stats
-    }
-
-    /// As manifests and lists have it.
-    pub fn record(&self) -> Avro {
-        let count = |nulls: &Option<i64>| nulls.map_or_else(none, |nulls| some(Avro::Long(nulls)));
-        record(vec![
-            ("_MIN_VALUES", Avro::Bytes(binary_row::stored(&self.min))),
-            ("_MAX_VALUES", Avro::Bytes(binary_row::stored(&self.max))),
-            ("_NULL_COUNTS", some(Avro::Array(self.nulls.iter().map(count).collect()))),
-        ])
-    }
-
-    fn read(stats: &Avro, types: &[CellType]) -> Option<Stats> {
-        let cells = |name: &str| match field(stats, name) {
-            Some(Avro::Bytes(bytes)) => binary_row::read(bytes, types),
-            _ => None,
-        };
-        let nulls = match field(stats, "_NULL_COUNTS") {
-            Some(Avro::Array(counts)) => counts.iter().map(long).collect(),
-            _ => vec![None; types.len()],
-        };
-        Some(Stats { min: cells("_MIN_VALUES")?, max: cells("_MAX_VALUES")?, nulls })
-    }
-
-    /// A record that somebody wrote, as we write it.
-    fn checked(stats: Option<&Avro>) -> Option<Avro> {
-        let stats = stats?;
-        let bytes = |name: &str| field(stats, name).filter(|value| matches!(value, Avro::Bytes(_))).cloned();
-        let counts = match field(stats, "_NULL_COUNTS") {
-            Some(Avro::Array(counts)) => {
-                let count = |value| long(value).map_or_else(none, |count| some(Avro::Long(count)));
-                some(Avro::Array(counts.iter().map(count).collect()))
-            }
-            _ => none(),
-        };
-        Some(record(vec![
-            ("_MIN_VALUES", bytes("_MIN_VALUES")?),
-            ("_MAX_VALUES", bytes("_MAX_VALUES")?),
-            ("_NULL_COUNTS", counts),
-        ]))
-    }
-}
-
-fn long(value: &Avro) -> Option<i64> {
-    match value {
-        Avro::Union(_, inner) => long(inner),
-        Avro::Long(value) => Some(*value),
-        _ => None,
-    }
-}
-
-/// Bounds of a file's column as cells, where readers can use them.
-fn cells_of(bounds: &Bounds, data_type: &DataType) -> Option<(Cell, Cell)> {
-    let fine = |micros: i64| Cell::Fine(micros.div_euclid(1_000), micros.rem_euclid(1_000) as i32 * 1_000);
-    Some(match (bounds, data_type) {
-        (Bounds::Int(min, max), DataType::Int8) => (Cell::TinyInt(*min as i8), Cell::TinyInt(*max as i8)),
-        (Bounds::Int(min, max), DataType::Int16) => (Cell::SmallInt(*min as i16), Cell::SmallInt(*max as i16)),
-        (Bounds::Int(min, max), DataType::Int32 | DataType::Date32 | DataType::Time32(_)) => {
-            (Cell::Int(*min), Cell::Int(*max))
-        }
-        (Bounds::Long(min, max), DataType::Int64 | DataType::Timestamp(TimeUnit::Millisecond, _)) => {
-            (Cell::Long(*min), Cell::Long(*max))
-        }
-        (Bounds::Long(min, max), DataType::Timestamp(TimeUnit::Microsecond, _)) => (fine(*min), fine(*max)),
-        // Long ones are cut by the writer of the file; what is cut may be no text any more.
-        (Bounds::Bytes(min, max), DataType::Utf8) if min.len() < BOUND_LEN && max.len() < BOUND_LEN => {
-            let text = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok().then(|| Cell::Bytes(bytes.to_vec()));
-            (text(min)?, text(max)?)
-        }
-        _ => return None,
-    })
-}
-
 /// A part of a folder's name, escaped as Paimon does it. A text that is too long for one keeps its beginning and gets a hash; its
 /// files are found by their full path.
 fn escaped(text: &str) -> String {
@@ -506,67 +345,4 @@ fn escaped(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::columns::untyped;
-
-    fn writer(by: &str) -> ManifestWriter {
-        let spec: PartitionSpec = by.parse().unwrap();
-        let files = super::super::schema::file_schema(&untyped(), &spec).unwrap();
-        ManifestWriter::new(&spec, &untyped(), &files).unwrap()
-    }
-
-    fn meta(name: &str, stats: &Stats) -> ManifestMeta {
-        ManifestMeta { name: name.to_owned(), size: 1, added: 2, deleted: 3, schema_id: 4, partitions: stats.record() }
-    }
-
-    #[test]
-    fn folders_are_named_as_paimon_names_them() {
-        let writer = writer("day(__timestamp), __partition");
-        let folder = |values: &[PartitionValue]| writer.folder(values);
-        let (day, one) = (PartitionValue::Int(15_706), PartitionValue::Int(1));
-        assert_eq!(folder(&[day, one]), ("__timestamp_day=2013-01-01/__partition=1/bucket-0".to_owned(), true));
-        assert_eq!(
-            folder(&[PartitionValue::Null, PartitionValue::Int(2)]).0,
-            format!("__timestamp_day={DEFAULT_PARTITION}/__partition=2/bucket-0")
-        );
-        assert_eq!((escaped("a b.c"), escaped("50%/day")), ("a b.c".to_owned(), "50%25%2Fday".to_owned()));
-        let long = escaped(&"ü".repeat(400));
-        assert!(long.len() < 140 && long.contains('~'), "{long}");
-        assert_eq!(escaped("ü"), "ü");
-    }
-
-    #[test]
-    fn partitions_are_rows_with_years_as_numbers_and_days_as_texts() {
-        let cells = writer("year(__timestamp), month(__timestamp), __partition").partition(&[
-            PartitionValue::Int(43),
-            PartitionValue::Int(43 * 12),
-            PartitionValue::Int(7),
-        ]);
-        assert_eq!(cells, [Cell::Int(2013), Cell::Bytes(b"2013-01".to_vec()), Cell::Int(7)]);
-    }
-
-    #[test]
-    fn a_list_is_read_as_it_was_written() {
-        let writer = writer("__partition");
-        let stats = Stats { min: vec![Cell::Int(1)], max: vec![Cell::Int(5)], nulls: vec![Some(0)] };
-        let metas = [meta("manifest-a", &stats), meta("manifest-b", &Stats { nulls: vec![None], ..stats.clone() })];
-        let bytes = writer.list(&metas).unwrap();
-        assert_eq!(read_list(&bytes).unwrap(), metas);
-        let bytes = writer.list(&[meta("../manifest", &stats)]).unwrap();
-        assert!(read_list(&bytes).is_err(), "a name is no path");
-        let merged = writer.merged_stats(metas.iter()).unwrap();
-        assert_eq!((merged.min, merged.max, merged.nulls), (vec![Cell::Int(1)], vec![Cell::Int(5)], vec![None]));
-    }
-
-    #[test]
-    fn bounds_are_cells_of_the_columns_type() {
-        let millis = DataType::Timestamp(TimeUnit::Millisecond, None);
-        let micros = DataType::Timestamp(TimeUnit::Microsecond, None);
-        assert_eq!(cells_of(&Bounds::Long(-1, 5), &millis), Some((Cell::Long(-1), Cell::Long(5))));
-        assert_eq!(cells_of(&Bounds::Long(-1, 1_001), &micros), Some((Cell::Fine(-1, 999_000), Cell::Fine(1, 1_000))));
-        assert_eq!(cells_of(&Bounds::Int(-1, 5), &DataType::Int8), Some((Cell::TinyInt(-1), Cell::TinyInt(5))));
-        assert_eq!(cells_of(&Bounds::Bytes(vec![b'a'], vec![b'z'; 64]), &DataType::Utf8), None, "perhaps cut");
-        assert_eq!(cells_of(&Bounds::Bytes(vec![1], vec![2]), &DataType::Binary), None);
-    }
-}
+mod tests;

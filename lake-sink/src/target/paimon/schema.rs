@@ -278,15 +278,23 @@ fn type_name(value: &Value) -> String {
     value.as_str().map_or_else(|| value.to_string(), str::to_owned)
 }
 
-/// Whether rows of files with the type `from` can be read as `to`. What is within rows, lists and maps stays as it is.
+/// Whether rows of files with the type `from` can be read as `to`.
 fn may_become(from: &Value, to: &Value) -> bool {
-    let (Some(from), Some(to)) = (from.as_str(), to.as_str()) else {
-        return from == to || nullable_now(from, to);
-    };
-    let plain = |name: &str| name.strip_suffix(" NOT NULL").unwrap_or(name).to_owned();
-    if to.ends_with(" NOT NULL") && !from.ends_with(" NOT NULL") {
+    match (from.as_str(), to.as_str()) {
+        (Some(from), Some(to)) => plain_may_become(from, to),
+        _ => nested_may_become(from, to),
+    }
+}
+
+fn is_required(name: &str) -> bool {
+    name.ends_with(" NOT NULL")
+}
+
+fn plain_may_become(from: &str, to: &str) -> bool {
+    if is_required(to) && !is_required(from) {
         return false;
     }
+    let plain = |name: &str| name.strip_suffix(" NOT NULL").unwrap_or(name).to_owned();
     let (from, to) = (plain(from), plain(to));
     let integers = ["TINYINT", "SMALLINT", "INT", "BIGINT"];
     let width = |name: &str| integers.iter().position(|integer| *integer == name);
@@ -303,15 +311,28 @@ fn may_become(from: &Value, to: &Value) -> bool {
     }
 }
 
-/// Whether they differ in nothing but that the second may be null.
-fn nullable_now(from: &Value, to: &Value) -> bool {
+/// Of rows, lists and maps: members of rows may come and go, as columns do; what stays keeps its type.
+fn nested_may_become(from: &Value, to: &Value) -> bool {
     let (Some(name), Some(wanted)) = (from["type"].as_str(), to["type"].as_str()) else { return false };
-    let mut from = from.clone();
-    from["type"] = json!(name.strip_suffix(" NOT NULL").unwrap_or(name));
-    if from.get("nullable").is_some() {
-        from["nullable"] = json!(true);
+    let kind = |name: &str| name.split(' ').next().unwrap_or_default().to_owned();
+    if kind(name) != kind(wanted) || (is_required(wanted) && !is_required(name)) {
+        return false;
     }
-    !wanted.ends_with(" NOT NULL") && from == *to
+    let same = |from: &Value, to: &Value| from == to || (!from.is_string() && nested_may_become(from, to));
+    match kind(name).as_str() {
+        "ARRAY" => same(&from["element"], &to["element"]),
+        "MAP" => from["key"] == to["key"] && same(&from["value"], &to["value"]),
+        "ROW" => {
+            let list = |value: &Value| value["fields"].as_array().cloned().unwrap_or_default();
+            let before = list(from);
+            list(to).iter().all(|new| match before.iter().find(|old| old["id"] == new["id"]) {
+                Some(old) => old["name"] == new["name"] && same(&old["type"], &new["type"]),
+                // Files that do not have it read as nulls.
+                None => !new["type"].as_str().or_else(|| new["type"]["type"].as_str()).is_some_and(is_required),
+            })
+        }
+        _ => false,
+    }
 }
 
 fn decimal(name: &str) -> Option<(i32, i32)> {

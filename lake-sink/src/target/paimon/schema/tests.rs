@@ -78,6 +78,14 @@ fn columns_come_go_and_change_as_files_of_older_schemas_can_be_read() {
         assert!(matches!(result, Err(SchemaError::Change { .. })), "{from} -> {to}");
     }
     assert!(evolve(&one(1, "a", Int32, true), &one(1, "a", Int32, false)).is_err(), "nullable to NOT NULL");
+    let row = |members: &[(&str, DataType, i32)]| {
+        let members = members.iter().map(|(name, t, id)| with_id(Field::new(*name, t.clone(), true), *id));
+        one(1, "a", DataType::Struct(members.collect()), true)
+    };
+    let before = row(&[("x", Int32, 2), ("y", Utf8, 3)]);
+    assert!(evolve(&before, &row(&[("x", Int32, 2), ("z", Int64, 4)])).unwrap().is_some(), "members come and go");
+    assert!(evolve(&before, &row(&[("x", Int64, 2)])).is_err(), "and keep their types");
+    assert!(evolve(&before, &row(&[("w", Int32, 2)])).is_err(), "and their names");
     let same = one(1, "a", Int32, true);
     assert_eq!(evolve(&same, &same), Ok(None));
     let next = evolve(&one(9, "gone", Int32, true), &same).unwrap().unwrap();
