@@ -11,7 +11,6 @@ use kafka_protocol::messages::alter_share_group_offsets_response::{
 use kafka_protocol::messages::{AlterShareGroupOffsetsRequest, ApiKey};
 use thiserror::Error;
 
-use super::describe_share_group_offsets::check_exists;
 use super::lookup::{self, LookupError};
 use super::{Versions, wire};
 use crate::broker::Broker;
@@ -44,7 +43,9 @@ impl KafkaError for AlterError {
 
 /// Sets partition by partition.
 pub async fn handle(broker: &Broker, request: AlterShareGroupOffsetsRequest) -> AlterShareGroupOffsetsResponse {
-    if let Err(error) = check_empty(broker, &request.group_id) {
+    // As in Kafka: topics that are none are answered so whatever the group is.
+    let any = request.topics.iter().any(|topic| broker.topics.get(&topic.topic_name).is_some());
+    if any && let Err(error) = check_empty(broker, &request.group_id) {
         return AlterShareGroupOffsetsResponse::default()
             .with_error_code(error.wire_code())
             .with_error_message(Some(wire(error.to_string())));
@@ -58,9 +59,11 @@ pub async fn handle(broker: &Broker, request: AlterShareGroupOffsetsRequest) -> 
 
 /// A share group that nobody reads for.
 pub(super) fn check_empty(broker: &Broker, group: &str) -> Result<(), GroupError> {
-    match check_exists(broker, group)? {
+    match broker.groups.share_group(group)? {
+        ShareGroupNow::Unknown => Err(GroupError::GroupIdNotFound),
+        ShareGroupNow::OtherType => Err(GroupError::OtherGroupType { wanted: "share" }),
         ShareGroupNow::Active => Err(GroupError::NonEmptyGroup),
-        _ => Ok(()),
+        ShareGroupNow::Empty => Ok(()),
     }
 }
 

@@ -1,7 +1,7 @@
 //! DescribeShareGroupOffsets (key 90): from where on share groups have work to do.
 //!
-//! Version 0. KIP-932. Errors per group: GROUP_ID_NOT_FOUND (a group of another type, or none), COORDINATOR_LOAD_IN_PROGRESS;
-//! per partition: UNKNOWN_TOPIC_OR_PARTITION. A partition that the group has not begun to read has the start offset -1.
+//! Version 0. KIP-932. Errors per group: COORDINATOR_LOAD_IN_PROGRESS; per partition: UNKNOWN_TOPIC_OR_PARTITION. A partition that
+//! the group has not begun to read has the start offset -1, and a group that is none has not begun to read anything, as in Kafka.
 use std::collections::BTreeMap;
 
 use kafka_protocol::messages::describe_share_group_offsets_request::DescribeShareGroupOffsetsRequestGroup;
@@ -16,7 +16,6 @@ use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
 use crate::group::GroupError;
-use crate::group::coordinator::ShareGroupNow;
 use crate::share::{ShareError, ShareKey, ShareOffsets};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeShareGroupOffsets, 0, 0);
@@ -35,17 +34,7 @@ pub fn handle(broker: &Broker, request: DescribeShareGroupOffsetsRequest) -> Des
     DescribeShareGroupOffsetsResponse::default().with_groups(groups.collect())
 }
 
-/// The share group of this name, with or without members.
-pub(super) fn check_exists(broker: &Broker, group: &str) -> Result<ShareGroupNow, GroupError> {
-    match broker.groups.share_group(group)? {
-        ShareGroupNow::Unknown => Err(GroupError::GroupIdNotFound),
-        ShareGroupNow::OtherType => Err(GroupError::OtherGroupType { wanted: "share" }),
-        found => Ok(found),
-    }
-}
-
 fn describe(broker: &Broker, group: DescribeShareGroupOffsetsRequestGroup) -> Result<Group, GroupError> {
-    check_exists(broker, &group.group_id)?;
     let loading = |_: ShareError| GroupError::CoordinatorLoadInProgress;
     let topics = match group.topics {
         None => all_of(broker, &group.group_id).map_err(loading)?,

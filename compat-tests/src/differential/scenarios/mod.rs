@@ -12,6 +12,7 @@ mod produce;
 mod producers;
 mod replicas;
 mod sessions;
+mod shares;
 mod topics;
 mod transactions;
 mod txn_offsets;
@@ -84,6 +85,8 @@ scenarios![
     membership::member_errors,
     membership::two_members,
     membership::static_members,
+    shares::share_heartbeat_errors,
+    shares::share_group_life,
     consumer_groups::consumer_heartbeat_errors,
     consumer_groups::consumer_group_life,
     consumer_groups::consumer_static_members,
