@@ -1,4 +1,6 @@
 //! Event tables, and random events against a model that has one entry for each offset.
+//!
+//! Seen failing: with acknowledged records stored as available ones (the random events, and what comes back of what is stored).
 use std::collections::BTreeMap;
 use std::sync::Arc;
 

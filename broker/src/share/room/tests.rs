@@ -1,4 +1,6 @@
 //! The room over a log in memory: what is answered is stored, what is stored comes back, who waits is woken.
+//!
+//! Seen failing: with acknowledged records stored as available ones (the restart).
 use async_trait::async_trait;
 use bytes::Bytes;
 use uuid::Uuid;
