@@ -26,6 +26,7 @@ use crate::api::produce::columns::ColumnarProduceError;
 use crate::api::produce::validate::ValidateError;
 use crate::dynamic_config::{DynamicConfigError, NotDynamic};
 use crate::group::{GroupConfigError, GroupError};
+use crate::loggers::LoggerError;
 use crate::quota::QuotaError;
 use crate::security::UserError;
 use crate::security::acl::{AclError, AclStoreError};
@@ -455,6 +456,16 @@ impl KafkaError for DescribeConfigsError {
     }
 }
 
+impl KafkaError for LoggerError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            LoggerError::Unknown { .. } | LoggerError::NoLevel { .. } => ErrorCode::InvalidConfig,
+            LoggerError::RootStays | LoggerError::OnlySetOrDelete => ErrorCode::InvalidRequest,
+            LoggerError::Refused { .. } => ErrorCode::UnknownServerError,
+        }
+    }
+}
+
 impl KafkaError for DynamicConfigError {
     fn error_code(&self) -> ErrorCode {
         match self {
@@ -485,6 +496,7 @@ impl KafkaError for AlterConfigsError {
             AlterConfigsError::Config(error) => error.error_code(),
             AlterConfigsError::Topic(error) => error.error_code(),
             AlterConfigsError::Group(error) => error.error_code(),
+            AlterConfigsError::Logger(error) => error.error_code(),
         }
     }
 }

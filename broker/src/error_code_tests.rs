@@ -398,7 +398,7 @@ fn topics_configs_and_the_rest() {
             &ResourceError::InvalidTopic { name: text() },
             &ResourceError::OtherBroker { name: text(), this: 1 },
             &ResourceError::NoTopicName,
-            &ResourceError::NoConfigs { kind: 8 },
+            &ResourceError::NoConfigs { kind: 16 },
         ],
     );
     got += &lines(
@@ -406,6 +406,16 @@ fn topics_configs_and_the_rest() {
         vec![
             &AlterConfigsError::UnknownOperation { operation: 9 },
             &AlterConfigsError::Config(TopicConfigError::NoValue { name: text() }),
+        ],
+    );
+    got += &lines(
+        "Logger",
+        vec![
+            &LoggerError::Unknown { name: text() },
+            &LoggerError::NoLevel { value: text() },
+            &LoggerError::RootStays,
+            &LoggerError::OnlySetOrDelete,
+            &LoggerError::Refused { reason: text() },
         ],
     );
     got += &lines(
@@ -467,6 +477,11 @@ Resource::NoTopicName 42 InvalidRequest final
 Resource::NoConfigs 42 InvalidRequest final
 AlterConfigs::UnknownOperation 42 InvalidRequest final
 AlterConfigs::Config 42 InvalidRequest final
+Logger::Unknown 40 InvalidConfig final
+Logger::NoLevel 40 InvalidConfig final
+Logger::RootStays 42 InvalidRequest final
+Logger::OnlySetOrDelete 42 InvalidRequest final
+Logger::Refused -1 UnknownServerError final
 DynamicConfig::NotDynamic 40 InvalidConfig final
 DynamicConfig::Defaults 42 InvalidRequest final
 DynamicConfig::NoValue 42 InvalidRequest final

@@ -11,6 +11,7 @@ pub mod group;
 pub mod http;
 pub mod lake;
 pub mod limits;
+pub mod loggers;
 pub mod metrics;
 pub mod net;
 pub mod producer_ids;

@@ -9,6 +9,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 use weir::cli;
 use weir::config::{Config, ConfigCommand, HTTP, LogFormat, REGISTRY, ServeArgs};
+use weir::loggers;
 use weir::security::tls::dev::TlsCommand;
 use weir::server::Server;
 
@@ -120,13 +121,22 @@ fn serve(flags: &ServeArgs, started: Instant) -> anyhow::Result<ExitCode> {
 fn start_logging(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.observe.log_level)
         .with_context(|| format!("setting `logging.level`: `{}` is no level", config.observe.log_level))?;
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder =
+        tracing_subscriber::fmt().with_env_filter(filter).with_filter_reloading().with_writer(std::io::stderr);
+    let directives = &config.observe.log_level;
     match config.observe.log_format {
         LogFormat::Text => {
-            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
-            builder.with_ansi(colours).init();
+            let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+            let levels = builder.reload_handle();
+            loggers::install(directives, move |filter| levels.reload(filter).map_err(|error| error.to_string()));
+            builder.init();
         }
-        LogFormat::Json => builder.json().init(),
+        LogFormat::Json => {
+            let builder = builder.json();
+            let levels = builder.reload_handle();
+            loggers::install(directives, move |filter| levels.reload(filter).map_err(|error| error.to_string()));
+            builder.init();
+        }
     }
     Ok(())
 }

@@ -9,6 +9,7 @@ use crate::dynamic_config::{BrokerOverrides, Dynamic, DynamicConfigError, Dynami
 use crate::error_code::{KafkaError, NONE};
 use crate::group::GroupConfigError;
 use crate::group::configs::GroupOverrides;
+use crate::loggers::{self, LevelChange, LoggerError};
 use crate::topic_config::{ConfigKind, TopicConfigError, TopicConfigs, items};
 use crate::topics::TopicError;
 
@@ -27,6 +28,8 @@ pub enum AlterConfigsError {
     Topic(#[from] TopicError),
     #[error(transparent)]
     Group(#[from] GroupConfigError),
+    #[error(transparent)]
+    Logger(#[from] LoggerError),
 }
 
 /// What a request asks for.
@@ -138,6 +141,20 @@ impl Change {
     }
 }
 
+impl Change {
+    /// What becomes of levels of loggers.
+    pub fn of_loggers(self) -> Result<Vec<LevelChange>, LoggerError> {
+        let Change::Alter(changes) = self else { return Err(LoggerError::OnlySetOrDelete) };
+        let change = |change: SingleChange| match (change.operation, change.value) {
+            (Operation::Set, Some(level)) => Ok(LevelChange { logger: change.name, level: Some(level) }),
+            (Operation::Set, None) => Err(LoggerError::NoLevel { value: "null".to_owned() }),
+            (Operation::Delete, _) => Ok(LevelChange { logger: change.name, level: None }),
+            (Operation::Append | Operation::Subtract, _) => Err(LoggerError::OnlySetOrDelete),
+        };
+        changes.into_iter().map(change).collect()
+    }
+}
+
 /// A list to add to or to take from: what is set, or else the default, as in Kafka.
 fn list_of(name: &str, definition: Dynamic, set: &BrokerOverrides) -> Result<Vec<String>, DynamicConfigError> {
     match definition {
@@ -196,6 +213,7 @@ async fn alter(
         Resource::Topic(topic) => apply(broker, &topic, validate_only, change?).await,
         Resource::Broker => alter_broker(broker, Level::Broker, change?, validate_only).await,
         Resource::AllBrokers => alter_broker(broker, Level::Cluster, change?, validate_only).await,
+        Resource::Loggers => Ok(alter_loggers(&change?.of_loggers()?, validate_only)?),
         Resource::Group(group) => {
             let change = change?;
             broker.group_configs.alter(&group, validate_only, |current| change.of_group(current)).await?;
@@ -205,6 +223,16 @@ async fn alter(
             Ok(())
         }
     }
+}
+
+/// Logged at a level that is seldom off, so that the log tells why it became quiet.
+fn alter_loggers(changes: &[LevelChange], validate_only: bool) -> Result<(), LoggerError> {
+    let reason = || "logging has not begun".to_owned();
+    let loggers = loggers::installed().ok_or_else(|| LoggerError::Refused { reason: reason() })?;
+    if !validate_only {
+        tracing::warn!(?changes, "levels of loggers are changed");
+    }
+    loggers.alter(changes, validate_only)
 }
 
 /// A resource that is in the request twice: which of the two would win?

@@ -1,4 +1,4 @@
-//! What a config request is about: topics and this broker have configs, other kinds of resources do not.
+//! What a config request is about: topics, groups, this broker and its loggers have configs, other kinds of resources do not.
 use thiserror::Error;
 
 use crate::topics;
@@ -11,6 +11,8 @@ pub enum Resource {
     Broker,
     /// The defaults of all brokers (an empty broker name).
     AllBrokers,
+    /// The loggers of this broker.
+    Loggers,
     /// A group of consumers, whether it exists or not.
     Group(String),
 }
@@ -24,7 +26,7 @@ pub enum ResourceError {
     NoTopicName,
     #[error("this is broker {this}; `{name}` is another one, or none")]
     OtherBroker { name: String, this: i32 },
-    #[error("resources of type {kind} have no configs here; topics (2), brokers (4) and groups (32) do")]
+    #[error("resources of type {kind} have no configs here; topics (2), brokers (4), loggers of brokers (8) and groups (32) do")]
     NoConfigs { kind: i8 },
     #[error("a group needs a name")]
     NamelessGroup,
@@ -36,6 +38,7 @@ pub enum ResourceError {
 
 pub const TOPIC: i8 = 2;
 pub const BROKER: i8 = 4;
+pub const BROKER_LOGGER: i8 = 8;
 pub const GROUP: i8 = 32;
 
 /// Reads type and name as they are on the wire.
@@ -46,7 +49,8 @@ pub fn resource(kind: i8, name: &str, this: i32) -> Result<Resource, ResourceErr
         TOPIC => Err(ResourceError::InvalidTopic { name: name.to_owned() }),
         BROKER if name.is_empty() => Ok(Resource::AllBrokers),
         BROKER if name == this.to_string() => Ok(Resource::Broker),
-        BROKER => Err(ResourceError::OtherBroker { name: name.to_owned(), this }),
+        BROKER_LOGGER if name == this.to_string() => Ok(Resource::Loggers),
+        BROKER | BROKER_LOGGER => Err(ResourceError::OtherBroker { name: name.to_owned(), this }),
         GROUP if name.is_empty() => Err(ResourceError::NamelessGroup),
         GROUP => Ok(Resource::Group(name.to_owned())),
         kind => Err(ResourceError::NoConfigs { kind }),
@@ -70,7 +74,9 @@ mod tests {
         assert_eq!(resource(BROKER, "", 1), Ok(Resource::AllBrokers));
         assert!(matches!(resource(BROKER, "2", 1), Err(ResourceError::OtherBroker { .. })));
         assert!(matches!(resource(TOPIC, "a b", 1), Err(ResourceError::InvalidTopic { .. })));
-        assert_eq!(resource(8, "1", 1), Err(ResourceError::NoConfigs { kind: 8 }));
+        assert_eq!(resource(BROKER_LOGGER, "1", 1), Ok(Resource::Loggers));
+        assert!(matches!(resource(BROKER_LOGGER, "", 1), Err(ResourceError::OtherBroker { .. })));
+        assert_eq!(resource(16, "1", 1), Err(ResourceError::NoConfigs { kind: 16 }));
     }
 
     #[test]

@@ -1,6 +1,6 @@
-//! DescribeConfigs (key 32): the configs of topics, groups and of this broker, with where each value comes from.
+//! DescribeConfigs (key 32): the configs of topics, groups, this broker and its loggers, with where each value comes from.
 //!
-//! Versions 1-4. KIP-133, KIP-226 (sources and synonyms), KIP-569 (types and documentation, 3). Errors per resource:
+//! Versions 1-4. KIP-133, KIP-226 (sources and synonyms), KIP-412 (loggers), KIP-569 (types and documentation, 3). Errors per resource:
 //! UNKNOWN_TOPIC_OR_PARTITION, INVALID_TOPIC_EXCEPTION, INVALID_REQUEST (another broker, a kind without configs).
 use std::collections::HashSet;
 
@@ -19,6 +19,7 @@ use crate::config::{Config, SettingInfo};
 use crate::dynamic_config::{ACCEPTED, DynamicConfigs, Level};
 use crate::error_code::KafkaError;
 use crate::group::configs::{self, GroupConfigDef};
+use crate::loggers::{self, Loggers};
 use crate::topic_config::{ConfigKind, DescribedConfig, TABLE, TopicConfigDef};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeConfigs, 1, 4);
@@ -37,6 +38,8 @@ pub enum Source {
     /// From the broker's configuration file, environment or flags.
     StaticBroker = 4,
     Default = 5,
+    /// Set for a logger of this process.
+    Logger = 6,
 }
 
 /// Where the value of a topic config comes from.
@@ -123,6 +126,7 @@ fn entries(broker: &Broker, wanted: &DescribeConfigsResource) -> Result<Vec<Entr
         }
         Resource::Broker => broker_entries(&broker.dynamic),
         Resource::AllBrokers => all_brokers_entries(&broker.dynamic),
+        Resource::Loggers => loggers::installed().map(logger_entries).unwrap_or_default(),
         Resource::Group(name) => group_entries(broker, &name),
     };
     // An empty list means every config here: kafka-python and some consoles send it where they mean null.
@@ -178,6 +182,18 @@ fn group_entries(broker: &Broker, group: &str) -> Vec<Entry> {
         }
     };
     configs::TABLE.iter().map(entry).collect()
+}
+
+fn logger_entries(loggers: &Loggers) -> Vec<Entry> {
+    let entry = |(name, level): (String, &str)| Entry {
+        value: level.to_owned(),
+        read_only: false,
+        kind: ConfigKind::String,
+        documentation: "The level at which this module and those below it log.".to_owned(),
+        chain: vec![(name.clone(), level.to_owned(), Source::Logger)],
+        name,
+    };
+    loggers.describe().into_iter().map(entry).collect()
 }
 
 fn wire_value(infos: &[SettingInfo], name: &str) -> Option<String> {

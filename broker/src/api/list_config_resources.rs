@@ -4,17 +4,14 @@
 use kafka_protocol::messages::list_config_resources_response::{ConfigResource, ListConfigResourcesResponse};
 use kafka_protocol::messages::{ApiKey, ListConfigResourcesRequest};
 
+use super::config_resource::{BROKER, BROKER_LOGGER, GROUP, TOPIC};
 use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::ErrorCode;
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::ListConfigResources, 0, 1);
 
-const TOPIC: i8 = 2;
-const BROKER: i8 = 4;
-const BROKER_LOGGER: i8 = 8;
 const CLIENT_METRICS: i8 = 16;
-const GROUP: i8 = 32;
 
 /// Groups are listed if something is set for them. Client metrics subscriptions do not exist here: an empty list, not an error.
 pub fn handle(broker: &Broker, version: i16, request: &ListConfigResourcesRequest) -> ListConfigResourcesResponse {

@@ -16,6 +16,8 @@ pub enum ResourceKind {
     Topic,
     /// A broker, by id; all of them without one.
     Broker,
+    /// The loggers of a broker, by its id.
+    BrokerLogger,
     /// A consumer group, by name.
     Group,
 }
@@ -25,6 +27,7 @@ impl ResourceKind {
         match self {
             Self::Topic => 2,
             Self::Broker => 4,
+            Self::BrokerLogger => 8,
             Self::Group => 32,
         }
     }
@@ -55,11 +58,17 @@ impl ConfigResource {
         Self { kind: ResourceKind::Broker, name: String::new() }
     }
 
+    /// The loggers of a broker, whose values are levels.
+    pub fn loggers_of(id: i32) -> Self {
+        Self { kind: ResourceKind::BrokerLogger, name: id.to_string() }
+    }
+
     fn subject(&self) -> String {
         match self.kind {
             ResourceKind::Topic => format!("topic `{}`", self.name),
             ResourceKind::Broker if self.name.is_empty() => "all brokers".to_owned(),
             ResourceKind::Broker => format!("broker {}", self.name),
+            ResourceKind::BrokerLogger => format!("the loggers of broker {}", self.name),
             ResourceKind::Group => format!("group `{}`", self.name),
         }
     }
@@ -78,6 +87,8 @@ pub enum ConfigSource {
     StaticBroker,
     /// Nobody set it.
     Default,
+    /// Set for a logger.
+    DynamicBrokerLogger,
     /// Another source, by its wire number.
     Other(i8),
 }
@@ -90,6 +101,7 @@ impl ConfigSource {
             3 => Self::DynamicDefaultBroker,
             4 => Self::StaticBroker,
             5 => Self::Default,
+            6 => Self::DynamicBrokerLogger,
             other => Self::Other(other),
         }
     }
@@ -102,6 +114,7 @@ impl ConfigSource {
             Self::DynamicDefaultBroker => "DYNAMIC_DEFAULT_BROKER_CONFIG",
             Self::StaticBroker => "STATIC_BROKER_CONFIG",
             Self::Default => "DEFAULT_CONFIG",
+            Self::DynamicBrokerLogger => "DYNAMIC_BROKER_LOGGER_CONFIG",
             Self::Other(_) => "UNKNOWN",
         }
     }
@@ -214,7 +227,7 @@ impl Admin {
     /// A broker answers only for its own configuration; topics and groups anybody can.
     async fn connection_for(&self, resource: &ConfigResource) -> Result<Connection> {
         match (resource.kind, resource.name.parse()) {
-            (ResourceKind::Broker, Ok(id)) => self.client.broker(id).await,
+            (ResourceKind::Broker | ResourceKind::BrokerLogger, Ok(id)) => self.client.broker(id).await,
             _ => self.client.controller().await,
         }
     }

@@ -16,6 +16,9 @@ pub(super) struct ConfigArgs {
     /// Only this broker, instead of all brokers
     #[arg(long, global = true, value_name = "ID")]
     broker: Option<i32>,
+    /// The levels of its loggers (FATAL, ERROR, WARN, INFO, DEBUG, TRACE) instead of its settings; forgotten when it stops
+    #[arg(long, global = true)]
+    loggers: bool,
     #[command(subcommand)]
     command: ConfigCommand,
 }
@@ -44,12 +47,24 @@ enum ConfigCommand {
 }
 
 pub(super) async fn run(admin: &Admin, args: ConfigArgs, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
-    let resource = args.broker.map_or_else(ConfigResource::all_brokers, ConfigResource::broker);
+    let resource = match (args.broker, args.loggers) {
+        (Some(id), true) => ConfigResource::loggers_of(id),
+        (None, true) => {
+            return Err(CliError::Invalid {
+                setting: "--loggers",
+                value: "true".to_owned(),
+                reason: "says not whose loggers: each broker has its own".to_owned(),
+                fix: "add --broker ID; `weir cluster info` lists the brokers".to_owned(),
+            });
+        }
+        (Some(id), false) => ConfigResource::broker(id),
+        (None, false) => ConfigResource::all_brokers(),
+    };
     match args.command {
         ConfigCommand::List { all } => {
             let configs = admin.describe_configs(&resource, false).await?;
             let at_run_time = [ConfigSource::DynamicBroker, ConfigSource::DynamicDefaultBroker];
-            let shown = configs.iter().filter(|config| all || at_run_time.contains(&config.source));
+            let shown = configs.iter().filter(|config| all || args.loggers || at_run_time.contains(&config.source));
             let items: Vec<_> = shown.map(config_json).collect();
             print_list(out, format, &[("name", "SETTING"), ("value", "VALUE"), ("source", "SOURCE")], &items)
         }
