@@ -5,12 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 
-/// CPU seconds (user and system) and peak memory of a process.
+/// CPU seconds (user and system), memory and bytes written of a process.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Usage {
     pub cpu_seconds: f64,
     pub peak_rss_mib: f64,
     pub rss_mib: f64,
+    /// Bytes that it made the kernel write to disk, sooner or later.
+    pub written_bytes: u64,
 }
 
 /// Reads `/proc`.
@@ -24,7 +26,14 @@ pub fn usage(pid: u32) -> Result<Usage> {
         let line = status.lines().find(|l| l.starts_with(name));
         line.and_then(|l| l.split_whitespace().nth(1)).and_then(|v| v.parse::<f64>().ok()).unwrap_or(0.0) / 1024.0
     };
-    Ok(Usage { cpu_seconds: ticks as f64 / 100.0, peak_rss_mib: mib("VmHWM:"), rss_mib: mib("VmRSS:") })
+    let io = std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let written = io.lines().find_map(|line| line.strip_prefix("write_bytes: ")).and_then(|v| v.trim().parse().ok());
+    Ok(Usage {
+        cpu_seconds: ticks as f64 / 100.0,
+        peak_rss_mib: mib("VmHWM:"),
+        rss_mib: mib("VmRSS:"),
+        written_bytes: written.unwrap_or(0),
+    })
 }
 
 /// A running broker. Killed when dropped.

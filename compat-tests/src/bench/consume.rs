@@ -1,10 +1,13 @@
 //! Consume: from the tail, and cold.
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 
 use super::produce::{Load, drive};
-use super::{Durable, Figure, Options, Row, Subject, in_turn, subject};
+use super::{Durable, Figure, Options, PARTITIONS, Row, Subject, in_turn, subject};
 use crate::server::usage;
 use crate::wire::{Connection, fetch_request, fetch_response, whole_batches};
 
@@ -35,6 +38,43 @@ fn read_to(address: &str, topic: &str, mut positions: Vec<(i32, i64)>, ends: &[i
         positions.rotate_left(1);
     }
     Ok(bytes)
+}
+
+/// A consumer that reads a topic from the start, over and over, at a rate.
+pub struct Beside {
+    stop: Arc<AtomicBool>,
+    reader: JoinHandle<Result<u64>>,
+}
+
+impl Beside {
+    pub fn start(address: &str, topic: &'static str, bytes_a_second: u64) -> Result<Beside> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (address, told) = (address.to_owned(), stop.clone());
+        let reader = std::thread::spawn(move || {
+            let mut connection = Connection::open(&address)?;
+            let ends: Vec<i64> =
+                (0..PARTITIONS).map(|p| connection.list_offset(topic, p, -1)).collect::<Result<_>>()?;
+            let (started, mut bytes) = (Instant::now(), 0);
+            while !told.load(Ordering::Relaxed) {
+                // A few MiB at a time, from anywhere: what is behind the reader is as cold as what is before it.
+                for (p, end) in (0..PARTITIONS).zip(&ends) {
+                    let step = end / 64;
+                    let at = (bytes >> 20) as i64 % 64 * step;
+                    bytes += read_to(&address, topic, vec![(p, at)], &[at + step.min(2_000)], Duration::from_secs(60))?;
+                    let due = Duration::from_secs_f64(bytes as f64 / bytes_a_second as f64);
+                    std::thread::sleep(due.saturating_sub(started.elapsed()).min(Duration::from_secs(1)));
+                }
+            }
+            Ok(bytes)
+        });
+        Ok(Beside { stop, reader })
+    }
+
+    /// Returns the bytes that were read.
+    pub fn stop(self) -> Result<u64> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.reader.join().map_err(|_| anyhow::anyhow!("the reader panicked"))?
+    }
 }
 
 fn ends(subject: &Subject, load: &Load) -> Result<Vec<i64>> {

@@ -72,6 +72,18 @@ pub const BENCHES: &[Bench] = &[
         run: produce::latency,
     },
     Bench {
+        name: "produce-latency-busy",
+        about: "the same during merges and a consumer that reads 100 MiB/s of old data",
+        limit: "as produce-latency; reader and producer share the generator's core, reads and merges the broker's",
+        run: produce::latency_busy,
+    },
+    Bench {
+        name: "produce-sustained",
+        about: "produce-os for 75 times as long (10 minutes), 256 MiB a partition retained; bytes written to disk for each byte",
+        limit: "as produce-os; every byte is written to the WAL and by a merge",
+        run: produce::sustained,
+    },
+    Bench {
         name: "transactions",
         about: "transactions of 960 records of 1 KiB, two producers, 6 partitions, both brokers OS-buffered",
         limit: "as produce-os, and for each transaction three more round trips, a decision and a marker in each partition",
@@ -180,6 +192,8 @@ pub fn subject(options: &Options, kafka: bool, durable: Durable) -> Result<Subje
         if durable == Durable::Fsync {
             properties.push("log.flush.interval.messages=1");
         }
+        // Weir looks every second; five minutes of Kafka's would not fit the disk in long runs.
+        properties.push("log.retention.check.interval.ms=5000");
         start_kafka(&folder.path.join("data"), free_port()?, Some(BROKER_CPU), &properties)?
     } else {
         let durability = if durable == Durable::Fsync { "fsync" } else { "os" };

@@ -6,6 +6,7 @@ use anyhow::{Result, ensure};
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::BatchBuilder;
 
+use super::consume::Beside;
 use super::{Durable, Figure, Options, PARTITIONS, RECORD_BYTES, Row, Subject, in_turn, subject};
 use crate::server::{Usage, usage};
 use crate::wire::{Connection, produce_request, produce_response, receive};
@@ -84,8 +85,13 @@ pub struct Produced {
 
 /// Sends as fast as the window allows.
 pub fn drive(subject: &Subject, load: &Load, duration: Duration) -> Result<Produced> {
+    drive_with(subject, load, duration, &[])
+}
+
+/// The same, with settings of the topic.
+pub fn drive_with(subject: &Subject, load: &Load, duration: Duration, configs: &[(&str, &str)]) -> Result<Produced> {
     let address = subject.server.address.clone();
-    Connection::open(&address)?.create_topic(load.topic, load.partitions, &[])?;
+    Connection::open(&address)?.create_topic(load.topic, load.partitions, configs)?;
     std::thread::sleep(Duration::from_millis(500));
     let requests = std::sync::Arc::new(load.requests()?);
     warm_up(&address, &requests)?;
@@ -103,7 +109,11 @@ pub fn drive(subject: &Subject, load: &Load, duration: Duration) -> Result<Produ
     }
     let seconds = started.elapsed().as_secs_f64();
     let (after, own_after) = (subject.server.usage()?, usage(std::process::id())?);
-    let broker = Usage { cpu_seconds: after.cpu_seconds - before.cpu_seconds, ..after };
+    let broker = Usage {
+        cpu_seconds: after.cpu_seconds - before.cpu_seconds,
+        written_bytes: after.written_bytes - before.written_bytes,
+        ..after
+    };
     let generator_share = (own_after.cpu_seconds - own_before.cpu_seconds) / seconds;
     Ok(Produced { records: sent * load.records_per_request(), seconds, broker, generator_share })
 }
@@ -179,8 +189,34 @@ pub fn fsync_many(options: &Options) -> Result<Vec<Row>> {
     throughput(options, Durable::Fsync, &load)
 }
 
+/// 75 times as long as the others (10 minutes by default), so that merges and retention have their part.
+pub fn sustained(options: &Options) -> Result<Vec<Row>> {
+    let load = Load::batches_16k();
+    let configs = [("retention.bytes", "268435456"), ("segment.bytes", "67108864")];
+    in_turn(options, |kafka, _| {
+        let subject = subject(options, kafka, Durable::Os)?;
+        let produced = drive_with(&subject, &load, Duration::from_secs(options.seconds * 75), &configs)?;
+        let mut all = figures(&produced, load.record_bytes);
+        let ingested = produced.records as f64 * load.record_bytes as f64;
+        all.push(Figure::new("write amplification", "bytes/byte", produced.broker.written_bytes as f64 / ingested));
+        Ok(all)
+    })
+}
+
 /// Fixed rate: half of what Kafka reaches here, measured first.
 pub fn latency(options: &Options) -> Result<Vec<Row>> {
+    latencies(options, None)
+}
+
+/// The same while somebody reads from the start, and the merges of what was written before go on.
+pub fn latency_busy(options: &Options) -> Result<Vec<Row>> {
+    latencies(options, Some(COLD_READ_BYTES))
+}
+
+/// What the reader beside the producer takes in a second.
+const COLD_READ_BYTES: u64 = 100 << 20;
+
+fn latencies(options: &Options, read_beside: Option<u64>) -> Result<Vec<Row>> {
     let load = Load::batches_16k();
     let peak = {
         let subject = subject(options, options.with_kafka, Durable::Os)?;
@@ -191,7 +227,17 @@ pub fn latency(options: &Options) -> Result<Vec<Row>> {
     println!("rate: {per_second:.0} requests/s of {} records", load.records_per_request());
     in_turn(options, |kafka, _| {
         let subject = subject(options, kafka, Durable::Os)?;
+        let beside = match read_beside {
+            None => None,
+            Some(rate) => {
+                drive(&subject, &Load { topic: "old", ..Load::batches_16k() }, Duration::from_secs(options.seconds))?;
+                Some(Beside::start(&subject.server.address, "old", rate)?)
+            }
+        };
         let mut latencies = at_rate(&subject, &load, per_second, Duration::from_secs(options.seconds * 2))?;
+        if let Some(beside) = beside {
+            println!("{}: {} MiB read beside", subject.server.name, beside.stop()? >> 20);
+        }
         latencies.sort_unstable();
         let at = |q: f64| latencies[((latencies.len() - 1) as f64 * q) as usize] as f64 / 1000.0;
         Ok(vec![

@@ -104,9 +104,7 @@ impl ReadAt for Source {
     }
 
     fn read_at(&self, offset: u64, length: usize) -> std::io::Result<Bytes> {
-        let mut buffer = vec![0; length];
-        self.file.read_at(offset, &mut buffer)?;
-        Ok(Bytes::from(buffer))
+        self.file.read_vec(offset, length).map(Bytes::from)
     }
 }
 

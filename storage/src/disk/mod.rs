@@ -47,6 +47,12 @@ pub trait DiskFile: Send + Sync {
     fn write_at(&self, position: u64, buffers: &[&[u8]]) -> io::Result<()>;
     /// Fills the buffer, or fails with `UnexpectedEof`.
     fn read_at(&self, position: u64, buffer: &mut [u8]) -> io::Result<()>;
+    /// So many bytes from `position` on, in a buffer of their own, or `UnexpectedEof`.
+    fn read_vec(&self, position: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = vec![0; length];
+        self.read_at(position, &mut buffer)?;
+        Ok(buffer)
+    }
     fn len(&self) -> io::Result<u64>;
     fn is_empty(&self) -> io::Result<bool> {
         Ok(self.len()? == 0)

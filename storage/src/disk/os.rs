@@ -132,6 +132,22 @@ impl DiskFile for OsFile {
         self.0.read_exact_at(buffer, position)
     }
 
+    /// Reads into memory that nobody wrote zeros to before.
+    fn read_vec(&self, mut position: u64, length: usize) -> io::Result<Vec<u8>> {
+        let mut buffer = Vec::with_capacity(length);
+        while buffer.len() < length {
+            // The capacity may be larger than was asked for.
+            match rustix::io::pread(&self.0, rustix::buffer::spare_capacity(&mut buffer), position) {
+                Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+                Ok(read) => position += read as u64,
+                Err(rustix::io::Errno::INTR) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        buffer.truncate(length);
+        Ok(buffer)
+    }
+
     fn len(&self) -> io::Result<u64> {
         Ok(self.0.metadata()?.len())
     }

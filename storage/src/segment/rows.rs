@@ -8,7 +8,7 @@ use weir_protocol::ids::{Offset, Timestamp};
 use weir_protocol::records::batch::{BatchHeader, verify_crc};
 
 use super::index::{FILE_MAGIC, INDEX_INTERVAL_BYTES, IndexEntry, SectionFooter, encode_footer};
-use super::store::SegmentFile;
+use super::store::{Section, SegmentFile};
 use crate::disk::DiskFile;
 use crate::log::PartitionKey;
 
@@ -153,10 +153,10 @@ pub enum SectionRead {
     Stop,
 }
 
-/// Reads one partition's section. Blocking IO; every batch returned was verified (SEG-2).
+/// Reads one partition's section. Blocking IO; every batch returned was verified when it was first read (SEG-2).
 pub struct SectionReader {
     file: Arc<SegmentFile>,
-    section: Arc<SectionFooter>,
+    section: Arc<Section>,
 }
 
 impl SectionReader {
@@ -166,7 +166,7 @@ impl SectionReader {
     }
 
     pub fn footer(&self) -> &SectionFooter {
-        &self.section
+        &self.section.footer
     }
 
     /// Whole batches from the one that holds `offset` (or the next after it) up to `max_bytes`, at least one if
@@ -191,12 +191,12 @@ impl SectionReader {
         at_least_one: bool,
         admit: &mut dyn FnMut(usize) -> bool,
     ) -> Result<SectionRead, SegmentError> {
-        if offset >= self.section.next_offset || self.section.index.is_empty() {
+        if offset >= self.footer().next_offset || self.footer().index.is_empty() {
             return Ok(SectionRead::NothingLeft);
         }
-        let first = self.section.index.partition_point(|e| e.base_offset <= offset).saturating_sub(1);
+        let first = self.footer().index.partition_point(|e| e.base_offset <= offset).saturating_sub(1);
         // An offset in a gap after the last batch of its interval is answered from the next one.
-        for interval in first..self.section.index.len() {
+        for interval in first..self.footer().index.len() {
             let Some((start, bytes)) = self.read_intervals(interval, max_bytes, admit)? else {
                 return Ok(SectionRead::Stop);
             };
@@ -208,7 +208,8 @@ impl SectionReader {
         Ok(SectionRead::NothingLeft)
     }
 
-    /// Reads and verifies whole index intervals from `first` on, as many as fit `max_bytes` and at least one.
+    /// Reads whole index intervals from `first` on, as many as fit `max_bytes` and at least one, and verifies those that were not
+    /// yet. What changes in a file that was read is for the device and the kernel to notice.
     /// None if memory for them is refused.
     fn read_intervals(
         &self,
@@ -216,8 +217,8 @@ impl SectionReader {
         max_bytes: usize,
         admit: &mut dyn FnMut(usize) -> bool,
     ) -> Result<Option<(u64, Bytes)>, SegmentError> {
-        let index = &self.section.index;
-        let interval_end = |i: usize| index.get(i + 1).map_or(self.section.length, |e| e.position);
+        let index = &self.footer().index;
+        let interval_end = |i: usize| index.get(i + 1).map_or(self.footer().length, |e| e.position);
         let start = index[first].position;
         let mut last = first;
         while last + 1 < index.len() && interval_end(last + 1) - start <= max_bytes as u64 + INDEX_INTERVAL_BYTES {
@@ -227,14 +228,14 @@ impl SectionReader {
         if !admit(length) {
             return Ok(None);
         }
-        let mut buf = vec![0; length];
-        self.file
-            .file
-            .read_at(self.section.position + start, &mut buf)
-            .map_err(|source| SegmentError::Io { source })?;
+        let buf = self.file.file.read_vec(self.footer().position + start, length);
+        let buf = buf.map_err(|source| SegmentError::Io { source })?;
         for (i, entry) in index.iter().enumerate().take(last + 1).skip(first) {
-            let range = (entry.position - start) as usize..(interval_end(i) - start) as usize;
-            self.verify_interval(&buf[range], entry)?;
+            if !self.section.is_verified(i) {
+                let range = (entry.position - start) as usize..(interval_end(i) - start) as usize;
+                self.verify_interval(&buf[range], entry)?;
+                self.section.set_verified(i);
+            }
         }
         Ok(Some((start, Bytes::from(buf))))
     }
@@ -258,7 +259,7 @@ impl SectionReader {
         Ok(())
     }
 
-    /// Cuts verified bytes to what was asked for.
+    /// Cuts bytes to what was asked for.
     fn trim(
         &self,
         bytes: &Bytes,
@@ -273,6 +274,11 @@ impl SectionReader {
         while at < bytes.len() {
             let header = self.parse(&bytes[at..], start + at as u64)?;
             let next_at = at + header.total_len();
+            if next_at > bytes.len() {
+                // Verified once, and read otherwise now.
+                let detail = "the batch is longer than its index interval".to_owned();
+                return Err(self.damaged(start + at as u64, detail));
+            }
             if header.base_offset >= end {
                 break;
             }
@@ -296,8 +302,8 @@ impl SectionReader {
 
     /// The index position from which a batch whose max timestamp is >= `timestamp` can be found by reading on.
     pub fn seek_timestamp(&self, timestamp: Timestamp) -> Option<Offset> {
-        let at = self.section.index.partition_point(|e| e.max_timestamp < timestamp);
-        self.section.index.get(at).map(|e| e.base_offset)
+        let at = self.footer().index.partition_point(|e| e.max_timestamp < timestamp);
+        self.footer().index.get(at).map(|e| e.base_offset)
     }
 
     fn parse(&self, buf: &[u8], position: u64) -> Result<BatchHeader, SegmentError> {
@@ -305,6 +311,6 @@ impl SectionReader {
     }
 
     fn damaged(&self, position: u64, detail: String) -> SegmentError {
-        SegmentError::Batch { position: self.section.position + position, detail }
+        SegmentError::Batch { position: self.footer().position + position, detail }
     }
 }

@@ -2,6 +2,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 
@@ -20,11 +21,34 @@ pub struct SegmentFile {
     pub id: u64,
     pub name: String,
     pub(super) file: Arc<dyn DiskFile>,
-    sections: BTreeMap<PartitionKey, Arc<SectionFooter>>,
+    sections: BTreeMap<PartitionKey, Arc<Section>>,
+}
+
+/// One partition's part of an opened file.
+pub(super) struct Section {
+    pub footer: SectionFooter,
+    /// A bit for each index interval.
+    verified: Box<[AtomicU64]>,
+}
+
+impl Section {
+    fn new(footer: SectionFooter) -> Section {
+        let words = footer.index.len().div_ceil(64);
+        Section { footer, verified: (0..words).map(|_| AtomicU64::new(0)).collect() }
+    }
+
+    /// Whether this interval was read and verified since the file was opened (SEG-2).
+    pub fn is_verified(&self, interval: usize) -> bool {
+        self.verified[interval / 64].load(Ordering::Relaxed) & (1 << (interval % 64)) != 0
+    }
+
+    pub fn set_verified(&self, interval: usize) {
+        self.verified[interval / 64].fetch_or(1 << (interval % 64), Ordering::Relaxed);
+    }
 }
 
 impl SegmentFile {
-    pub fn section(&self, key: &PartitionKey) -> Option<Arc<SectionFooter>> {
+    pub(super) fn section(&self, key: &PartitionKey) -> Option<Arc<Section>> {
         self.sections.get(key).cloned()
     }
 }
@@ -127,10 +151,9 @@ impl LocalSegments {
         file.read_at(len - TRAILER_LEN as u64, &mut trailer).map_err(io_error)?;
         let (footer_len, crc) = decode_trailer(&trailer, len)?;
         let data_end = len - TRAILER_LEN as u64 - footer_len;
-        let mut footer = vec![0; footer_len as usize];
-        file.read_at(data_end, &mut footer).map_err(io_error)?;
+        let footer = file.read_vec(data_end, footer_len as usize).map_err(io_error)?;
         let sections = decode_footer(&footer, crc, data_end)?;
-        let sections = sections.into_iter().map(|s| (s.key, Arc::new(s))).collect();
+        let sections = sections.into_iter().map(|s| (s.key, Arc::new(Section::new(s)))).collect();
         Ok(SegmentFile { id, name, file, sections })
     }
 }
