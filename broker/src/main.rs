@@ -121,18 +121,19 @@ fn serve(flags: &ServeArgs, started: Instant) -> anyhow::Result<ExitCode> {
 fn start_logging(config: &Config) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.observe.log_level)
         .with_context(|| format!("setting `logging.level`: `{}` is no level", config.observe.log_level))?;
-    let builder =
-        tracing_subscriber::fmt().with_env_filter(filter).with_filter_reloading().with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let directives = &config.observe.log_level;
+    // The handle knows the kind of subscriber, so it is made when all else is decided.
     match config.observe.log_format {
         LogFormat::Text => {
-            let builder = builder.with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()));
+            let colours = std::io::IsTerminal::is_terminal(&std::io::stderr());
+            let builder = builder.with_ansi(colours).with_filter_reloading();
             let levels = builder.reload_handle();
             loggers::install(directives, move |filter| levels.reload(filter).map_err(|error| error.to_string()));
             builder.init();
         }
         LogFormat::Json => {
-            let builder = builder.json();
+            let builder = builder.json().with_filter_reloading();
             let levels = builder.reload_handle();
             loggers::install(directives, move |filter| levels.reload(filter).map_err(|error| error.to_string()));
             builder.init();

@@ -1,5 +1,6 @@
 //! Compression of single buffers as Arrow IPC has it: int64 uncompressed length, or -1 and the bytes as they are.
 
+use std::cell::RefCell;
 use std::io::{Read, Write};
 
 use arrow_buffer::Buffer;
@@ -167,6 +168,11 @@ fn bounded(value: u64, max: u64) -> Result<usize> {
 /// LZ4 cannot do better than 1:255, so a claim beyond that reserves nothing.
 const LZ4_RATIO_MAX: usize = 255;
 
+thread_local! {
+    /// Making a context takes as long as opening a small buffer. It needs no window: all of a buffer is opened at once.
+    static ZSTD: RefCell<Option<zstd::bulk::Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
 fn decompress(codec: Codec, stored: &[u8], length: usize) -> Result<Vec<u8>> {
     match codec {
         Codec::None => Ok(stored.to_vec()),
@@ -182,7 +188,14 @@ fn decompress(codec: Codec, stored: &[u8], length: usize) -> Result<Vec<u8>> {
             if !matches!(content, Ok(Some(size)) if size == length as u64) {
                 return zstd_stream(codec, stored, length);
             }
-            zstd::bulk::decompress(stored, length).map_err(|e| codec.failed(e))
+            let opened = ZSTD.with(|kept| -> std::io::Result<Vec<u8>> {
+                let mut kept = kept.borrow_mut();
+                match &mut *kept {
+                    Some(context) => context.decompress(stored, length),
+                    None => kept.insert(zstd::bulk::Decompressor::new()?).decompress(stored, length),
+                }
+            });
+            opened.map_err(|e| codec.failed(e))
         }
     }
 }

@@ -1,8 +1,8 @@
 //! One dictionary per column and segment: built while rows come in, given up as soon as it does not pay.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use ahash::AHashMap;
 use arrow_array::cast::AsArray;
 use arrow_array::{Array, ArrayRef, Int16Array, StringArray};
 
@@ -16,7 +16,7 @@ const PAYS_PERCENT: usize = 70;
 /// Distinct values of a string column so far.
 #[derive(Debug, Default)]
 pub(crate) struct DictionaryBuilder {
-    keys: HashMap<Box<str>, i16>,
+    keys: AHashMap<Box<str>, i16>,
     values: Vec<Box<str>>,
     value_bytes: usize,
     rows: usize,

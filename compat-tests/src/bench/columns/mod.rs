@@ -82,25 +82,22 @@ fn load(subject: &Subject, topic: &str, dataset: &Dataset, rows: u64, configs: &
 }
 
 /// A broker whose WAL is small, so that nearly all rows are merged soon.
-fn weir(options: &Options) -> Result<Subject> {
+const SMALL_WAL: [&str; 3] = ["wal.file.bytes=1MiB", "wal.max.bytes=4MiB", "merge.partition.bytes=4MiB"];
+
+/// A broker whose WAL is filled several times during a run, in files and merges of a usual size.
+const MEDIUM_WAL: [&str; 2] = ["wal.file.bytes=16MiB", "wal.max.bytes=64MiB"];
+
+fn weir(options: &Options, settings: &[&str]) -> Result<Subject> {
     let folder = tempfolder::Folder::new()?;
-    let extra = [
-        "--durability",
-        "os",
-        "--set",
-        "wal.file.bytes=1MiB",
-        "--set",
-        "wal.max.bytes=4MiB",
-        "--set",
-        "merge.partition.bytes=4MiB",
-    ];
+    let mut extra = vec!["--durability", "os"];
+    extra.extend(settings.iter().flat_map(|setting| ["--set", setting]));
     let server = start_weir(&options.weir, &folder.path.join("data"), free_port()?, Some(BROKER_CPU), &extra)?;
     Ok(Subject { server, folder })
 }
 
 impl Pair {
     fn new(options: &Options, dataset: Dataset, rows: u64) -> Result<Pair> {
-        let weir = weir(options)?;
+        let weir = weir(options, &SMALL_WAL)?;
         let ddl = dataset.ddl();
         let configs = [("weir.table.schema", ddl.as_str()), ("weir.layout", "column"), ("retention.ms", "-1")];
         let loaded = load(&weir, TOPIC, &dataset, rows, &configs)?;
@@ -277,7 +274,7 @@ pub fn produce(options: &Options) -> Result<Vec<Row>> {
     let configs = [("weir.table.schema", ddl.as_str()), ("weir.layout", "column")];
     for _ in 0..options.rounds {
         for (configs, figures) in [(&configs[..], &mut typed), (&[][..], &mut untyped)] {
-            let subject = weir(options)?;
+            let subject = weir(options, &MEDIUM_WAL)?;
             let loaded = load(&subject, TOPIC, &dataset, rows, configs)?;
             let gigabytes = loaded.json_bytes as f64 / 1e9;
             figures.push(vec![

@@ -1,9 +1,11 @@
 //! Zstandard, one or more frames.
 
-use std::io::Write;
+use std::cell::RefCell;
 
-use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
-use zstd::zstd_safe::get_frame_content_size;
+use zstd::bulk::Compressor;
+use zstd::zstd_safe::{
+    DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, SafeResult, get_error_name, get_frame_content_size,
+};
 
 use super::{CompressError, Output};
 use crate::records::Compression;
@@ -13,11 +15,37 @@ const MAX_WINDOW_LOG: u32 = 27;
 /// The window of level 19. Smaller limits would refuse ordinary frames.
 const MIN_WINDOW_LOG: u32 = 23;
 
-pub(super) fn decompress(input: &[u8], mut output: Output) -> Result<Vec<u8>, CompressError> {
-    let mut decoder = Decoder::new().map_err(malformed)?;
+/// A context that grew beyond this is not kept: a frame with a large window made it large.
+const KEPT_CONTEXT_BYTES: usize = 1 << 20;
+/// Contexts of higher levels are too large to keep one on each thread.
+const KEPT_LEVEL_MAX: i32 = 9;
+
+thread_local! {
+    /// Making a context takes as long as decompressing a small batch.
+    static DECOMPRESSOR: RefCell<Option<DCtx<'static>>> = const { RefCell::new(None) };
+    /// With its level.
+    static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
+}
+
+pub(super) fn decompress(input: &[u8], output: Output) -> Result<Vec<u8>, CompressError> {
+    let kept = DECOMPRESSOR.with(|kept| kept.borrow_mut().take());
+    let mut context = kept.or_else(DCtx::try_create).ok_or_else(|| malformed("no memory for a context"))?;
+    let result = decompress_with(&mut context, input, output);
+    // After an error too: the session is begun anew.
+    if context.sizeof() <= KEPT_CONTEXT_BYTES && context.reset(ResetDirective::SessionAndParameters).is_ok() {
+        DECOMPRESSOR.with(|kept| *kept.borrow_mut() = Some(context));
+    }
+    result
+}
+
+fn succeeded(result: SafeResult) -> Result<usize, CompressError> {
+    result.map_err(|code| malformed(get_error_name(code)))
+}
+
+fn decompress_with(context: &mut DCtx<'static>, input: &[u8], mut output: Output) -> Result<Vec<u8>, CompressError> {
     // The window buffer is reserved for what the frame header claims, so it gets a limit too.
     let window_log = output.limit.next_power_of_two().ilog2().clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG);
-    decoder.set_parameter(DParameter::WindowLogMax(window_log)).map_err(malformed)?;
+    succeeded(context.set_parameter(DParameter::WindowLogMax(window_log)))?;
     let claimed = get_frame_content_size(input).ok().flatten().and_then(|size| usize::try_from(size).ok());
     let first = match claimed {
         // Not trusted beyond 1 MiB: a few bytes can claim anything.
@@ -31,7 +59,7 @@ pub(super) fn decompress(input: &[u8], mut output: Output) -> Result<Vec<u8>, Co
         let consumed = source.pos();
         let hint = {
             let mut target = OutBuffer::around_pos(&mut output.bytes, written);
-            decoder.run(&mut source, &mut target).map_err(malformed)?
+            succeeded(context.decompress_stream(&mut target, &mut source))?
         };
         output.check(output.bytes.len())?;
         let done_reading = source.pos() == input.len();
@@ -58,12 +86,18 @@ fn grow(output: &mut Output) -> Result<(), CompressError> {
 
 pub(super) fn compress(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {
     let failed = |e: std::io::Error| CompressError::Encoder { codec: Compression::Zstd, reason: e.to_string() };
-    let mut encoder =
-        zstd::stream::write::Encoder::new(out, level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL)).map_err(failed)?;
-    // The size in the frame lets readers allocate once.
-    encoder.set_pledged_src_size(Some(input.len() as u64)).map_err(failed)?;
-    encoder.write_all(input).map_err(failed)?;
-    encoder.finish().map_err(failed)?;
+    let level = level.unwrap_or(zstd::DEFAULT_COMPRESSION_LEVEL);
+    let kept = COMPRESSOR.with(|kept| kept.borrow_mut().take()).filter(|(of, _)| *of == level);
+    let mut compressor = match kept {
+        Some((_, compressor)) => compressor,
+        None => Compressor::new(level).map_err(failed)?,
+    };
+    // The frame says its size, which lets readers allocate once.
+    let frame = compressor.compress(input).map_err(failed)?;
+    out.extend_from_slice(&frame);
+    if level <= KEPT_LEVEL_MAX {
+        COMPRESSOR.with(|kept| *kept.borrow_mut() = Some((level, compressor)));
+    }
     Ok(())
 }
 
