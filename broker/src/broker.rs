@@ -91,7 +91,8 @@ pub struct Identity {
 }
 
 const CLUSTER_ID_KEY: &[u8] = b"cluster/id";
-const INCARNATION_KEY: &[u8] = b"cluster/incarnation";
+/// Where the last incarnation is.
+pub const INCARNATION_KEY: &[u8] = b"cluster/incarnation";
 
 impl Identity {
     /// Reads or makes the cluster id, and makes the next incarnation durable.

@@ -1,10 +1,12 @@
 //! The Weir broker: listeners, one file per Kafka API, groups, configuration, metrics, command line.
 pub mod api;
+pub mod backup;
 pub mod broker;
 pub mod cli;
 pub mod config;
 pub mod dispatch;
 pub mod docs;
+pub mod doctor;
 pub mod dynamic_config;
 pub mod error_code;
 pub mod group;

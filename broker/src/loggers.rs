@@ -41,13 +41,17 @@ type Levels = BTreeMap<String, &'static str>;
 /// Why the level of a logger is not changed.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoggerError {
-    #[error("logger `{name}` does not exist; loggers are `root` and module paths such as `weir::net` or `weir_storage::wal`")]
+    #[error(
+        "logger `{name}` does not exist; loggers are `root` and module paths such as `weir::net` or `weir_storage::wal`"
+    )]
     Unknown { name: String },
     #[error("`{value}` is no level of a logger; the levels are FATAL, ERROR, WARN, INFO, DEBUG and TRACE")]
     NoLevel { value: String },
     #[error("the level of `root` cannot be removed; set it to another one")]
     RootStays,
-    #[error("a logger has one level: it is set or deleted, nothing is appended to it or subtracted from it, and levels are not replaced as a whole")]
+    #[error(
+        "a logger has one level: it is set or deleted, nothing is appended to it or subtracted from it, and levels are not replaced as a whole"
+    )]
     OnlySetOrDelete,
     #[error("the process does not take the levels: {reason}")]
     Refused { reason: String },
@@ -103,7 +107,8 @@ impl Loggers {
     /// Each logger with the level that it logs at, `root` first.
     pub fn describe(&self) -> Vec<(String, &'static str)> {
         let levels = self.levels();
-        let mut names: Vec<&str> = levels.keys().map(String::as_str).chain(KNOWN).filter(|name| *name != ROOT).collect();
+        let mut names: Vec<&str> =
+            levels.keys().map(String::as_str).chain(KNOWN).filter(|name| *name != ROOT).collect();
         names.sort_unstable();
         names.dedup();
         std::iter::once(ROOT).chain(names).map(|name| (name.to_owned(), effective(&levels, name))).collect()

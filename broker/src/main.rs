@@ -1,4 +1,4 @@
-//! The `weir` binary: `serve` (the default), `config`, and the client commands.
+//! The `weir` binary: `serve` (the default), what concerns the machine and the data folder, and the client commands.
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Instant;
@@ -7,8 +7,10 @@ use anyhow::Context;
 use clap::{CommandFactory, Parser, Subcommand};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
+use weir::backup::{BackupArgs, RestoreArgs};
 use weir::cli;
 use weir::config::{Config, ConfigCommand, HTTP, LogFormat, REGISTRY, ServeArgs};
+use weir::doctor::DoctorArgs;
 use weir::loggers;
 use weir::security::tls::dev::TlsCommand;
 use weir::server::Server;
@@ -35,6 +37,12 @@ enum Command {
     /// Check, show and document the configuration of the broker
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Copy everything that is not records into a file, also while the broker runs
+    Backup(Box<BackupArgs>),
+    /// Make such a file the metadata of a data folder that no broker uses
+    Restore(Box<RestoreArgs>),
+    /// Look for what is wrong with this machine and the configuration
+    Doctor(Box<DoctorArgs>),
     /// Certificates for trying TLS out
     #[command(subcommand)]
     Tls(TlsCommand),
@@ -53,6 +61,12 @@ fn main() -> ExitCode {
         )),
         Some(Command::Serve(flags)) => serve(&flags, started),
         Some(Command::Config(command)) => configure(&command),
+        Some(Command::Backup(args)) => args.run().map_err(anyhow::Error::from).and_then(|text| print(&text)),
+        Some(Command::Restore(args)) => args.run().map_err(anyhow::Error::from).and_then(|text| print(&text)),
+        Some(Command::Doctor(args)) => {
+            let (text, sound) = args.run();
+            print(&text).map(|code| if sound { code } else { ExitCode::FAILURE })
+        }
         Some(Command::Tls(command)) => command.run().map_err(anyhow::Error::from).and_then(|text| print(&text)),
         Some(Command::Client(command)) => client(command, globals),
     };
@@ -105,16 +119,25 @@ fn serve(flags: &ServeArgs, started: Instant) -> anyhow::Result<ExitCode> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let server = Server::start(config, Some(metrics), started).await?;
         print(&banner(&server))?;
+        tell_service_manager(&[sd_notify::NotifyState::Ready]);
         server
             .run_until(async {
                 tokio::select! {
                     _ = terminate.recv() => {}
                     _ = interrupt.recv() => {}
                 }
+                tell_service_manager(&[sd_notify::NotifyState::Stopping]);
             })
             .await;
         Ok(ExitCode::SUCCESS)
     })
+}
+
+/// systemd, if it is who started us (`Type=notify`); it waits for this before it starts what depends on us.
+fn tell_service_manager(states: &[sd_notify::NotifyState]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::warn!(%error, "the service manager is not told how it goes");
+    }
 }
 
 /// Logs go to stderr, so that stdout holds the banner and nothing else.

@@ -5,7 +5,8 @@ use tokio::sync::Mutex;
 use weir_protocol::ids::ProducerId;
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 
-const KEY: &[u8] = b"producer-ids/next";
+/// Where the first id is that is not reserved.
+pub const KEY: &[u8] = b"producer-ids/next";
 /// A restart wastes at most so many.
 const BLOCK: i64 = 1000;
 

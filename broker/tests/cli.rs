@@ -163,9 +163,74 @@ fn settings_of_brokers_are_changed_while_they_run() {
 }
 
 #[test]
+fn metadata_is_backed_up_while_the_broker_runs_and_restored_into_another_folder() {
+    let mut broker = Broker::start();
+    broker.ok(&["topic", "create", "kept", "-p", "3"]);
+    broker.produce(&["kept"], "one\n");
+    let file = broker.folder.path().join("weir.backup");
+    let file = file.to_str().unwrap();
+    let data = broker.folder.path().join("data");
+    let other = broker.folder.path().join("other");
+    let (data, other) = (data.to_str().unwrap(), other.to_str().unwrap());
+    let local = |words: &[&str]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_weir")).args(words).output().unwrap();
+        let text = [output.stdout, output.stderr].map(|bytes| String::from_utf8(bytes).unwrap()).concat();
+        (output.status.success(), text)
+    };
+    let (done, told) = local(&["backup", file, "--data-dir", data]);
+    assert!(done && told.contains("topics"), "{told}");
+    assert!(local(&["backup", file, "--data-dir", data]).1.contains("--force"));
+    broker.ok(&["topic", "create", "newer"]);
+
+    let (done, told) = local(&["restore", file, "--data-dir", data, "--replace"]);
+    assert!(!done && told.contains("Stop the broker"), "{told}");
+    assert!(local(&["restore", file, "--data-dir", other]).0);
+    broker.kill();
+    let (done, told) = local(&["restore", file, "--data-dir", data]);
+    assert!(!done && told.contains("--replace"), "{told}");
+    let (done, told) = local(&["restore", file, "--data-dir", data, "--replace"]);
+    assert!(done && told.contains("before-restore"), "{told}");
+    broker.restart();
+    let names = |broker: &Broker| -> Vec<String> {
+        let topics = broker.json(&["topic", "list"]);
+        topics.as_array().unwrap().iter().map(|topic| topic["topic"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!(names(&broker), ["kept"], "made after the backup");
+    assert_eq!(broker.ok(&["consume", "kept", "-o", "start", "-n", "1", "-f", "%v"]), "one");
+    broker.produce(&["kept"], "two\n");
+    assert_eq!(broker.ok(&["consume", "kept", "-e", "-f", "%v\n"]).lines().count(), 2);
+}
+
+#[test]
+fn doctor_finds_a_running_broker_in_order_and_names_what_is_broken() {
+    let broker = Broker::start();
+    let data = broker.folder.path().join("data");
+    let look = |listen: &str| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_weir"))
+            .args(["doctor", "--json", "--registry", "off", "--http", "127.0.0.1:0", "--listen", listen, "--data-dir"])
+            .arg(&data)
+            .output()
+            .unwrap();
+        let lines = String::from_utf8(output.stdout).unwrap();
+        let found: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        (output.status.success(), found)
+    };
+    let (sound, found) = look(&broker.address);
+    assert!(sound, "{found:?}");
+    let listener = found.iter().find(|one| one["check"] == "listener").unwrap();
+    assert!(listener["found"].as_str().unwrap().contains("a broker runs"), "{listener}");
+    let (sound, found) = look("192.0.2.1:9092");
+    assert!(!sound, "{found:?}");
+    let broken: Vec<&Value> = found.iter().filter(|one| one["verdict"] == "broken").collect();
+    assert!(broken.iter().all(|one| !one["fix"].as_str().unwrap().is_empty()), "{broken:?}");
+}
+
+#[test]
 fn levels_of_loggers_are_changed_while_a_broker_runs() {
     let mut broker = Broker::start();
-    let loggers = |words: &[&str]| [&["cluster", "config", "--broker", "1", "--loggers"], words].concat();
+    fn loggers<'a>(words: &[&'a str]) -> Vec<&'a str> {
+        [&["cluster", "config", "--broker", "1", "--loggers"], words].concat()
+    }
     let level = |broker: &Broker, name: &str| -> Value {
         let items = broker.json(&loggers(&["list"]));
         items.as_array().unwrap().iter().find(|item| item["name"] == name).unwrap().clone()

@@ -26,7 +26,9 @@ pub enum ResourceError {
     NoTopicName,
     #[error("this is broker {this}; `{name}` is another one, or none")]
     OtherBroker { name: String, this: i32 },
-    #[error("resources of type {kind} have no configs here; topics (2), brokers (4), loggers of brokers (8) and groups (32) do")]
+    #[error(
+        "resources of type {kind} have no configs here; topics (2), brokers (4), loggers of brokers (8) and groups (32) do"
+    )]
     NoConfigs { kind: i8 },
     #[error("a group needs a name")]
     NamelessGroup,

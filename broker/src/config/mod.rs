@@ -98,7 +98,7 @@ pub enum ConfigProblem {
         /// The broker's name of the setting.
         key: String,
         /// What is wrong.
-        error: TopicConfigError,
+        error: Box<TopicConfigError>,
     },
     /// Values that do not go together, or are out of bounds.
     #[error("setting `{key}`: {problem}. {fix}")]
@@ -205,7 +205,7 @@ impl Config {
         };
         TopicConfigs::default()
             .set(def.name, text)
-            .map_err(|error| ConfigProblem::TopicDefault { key: key.to_owned(), error })?;
+            .map_err(|error| ConfigProblem::TopicDefault { key: key.to_owned(), error: Box::new(error) })?;
         self.topic_defaults.insert(def.name.to_owned(), text.trim().to_owned());
         Ok(())
     }

@@ -19,7 +19,7 @@ use super::{Change, MetaError, Revision, Versioned, Write};
 use crate::disk::{Disk, DiskFile};
 
 pub(super) const META_DIR: &str = "meta";
-const PATH: &str = "meta/meta.log";
+pub(super) const PATH: &str = "meta/meta.log";
 const TEMPORARY: &str = "meta/meta.log.tmp";
 const HEADER_LEN: usize = 16;
 const CHANGE: u8 = 0;
@@ -58,36 +58,9 @@ impl MetaLog {
             return Ok((MetaLog { disk, file, end: 0, broken: false }, 0));
         }
         let file = disk.open(PATH).map_err(io_error)?;
-        let mut buf = vec![0; file.len().map_err(io_error)? as usize];
-        file.read_at(0, &mut buf).map_err(io_error)?;
-        let mut at = 0;
-        let mut last_record = 0;
-        let mut revision = 0;
-        while let Some(record) = record_at(&buf, at) {
-            last_record = at;
-            if record.revision <= revision {
-                return Err(damaged(at, format!("revision {} follows {revision}", record.revision)));
-            }
-            let body = decode_body(record.revision, record.body).map_err(|detail| damaged(at, detail))?;
-            revision = body.last_revision;
-            if body.snapshot {
-                apply(None)?;
-            }
-            for change in body.changes {
-                apply(Some(change))?;
-            }
-            at += HEADER_LEN + record.body.len();
-        }
-        if at == 0 && buf.get(HEADER_LEN).is_some_and(|kind| [OLD_SNAPSHOT, SNAPSHOT].contains(kind)) {
-            // A snapshot is published whole, so this is no torn write.
-            return Err(damaged(0, "the snapshot at the start of the log does not verify".to_owned()));
-        }
+        let buf = file.read_vec(0, file.len().map_err(io_error)? as usize).map_err(io_error)?;
+        let Replayed { end: at, last_record, revision } = replay(&buf, apply)?;
         if at < buf.len() {
-            // Only a torn end may be cut: nothing after it may be whole.
-            let later = (at + 1..buf.len()).find(|p| record_at(&buf, *p).is_some_and(|r| r.revision > revision));
-            if let Some(later) = later {
-                return Err(damaged(at, format!("a later record at byte {later} is whole")));
-            }
             tracing::warn!(position = at, "cutting a torn record off the end of the metadata log");
             file.set_len(at as u64).map_err(io_error)?;
             file.sync_all().map_err(io_error)?;
@@ -142,6 +115,48 @@ impl MetaLog {
     }
 }
 
+/// What a log's bytes have.
+pub(super) struct Replayed {
+    /// Where its whole records end; what follows is a torn one.
+    pub end: usize,
+    /// Where the last of them begins.
+    pub last_record: usize,
+    pub revision: Revision,
+}
+
+/// Feeds every change to `apply`; a snapshot comes as `None` first.
+pub(super) fn replay(
+    buf: &[u8],
+    apply: &mut dyn FnMut(Option<Change>) -> Result<(), MetaError>,
+) -> Result<Replayed, MetaError> {
+    let (mut at, mut last_record, mut revision) = (0, 0, 0);
+    while let Some(record) = record_at(buf, at) {
+        last_record = at;
+        if record.revision <= revision {
+            return Err(damaged(at, format!("revision {} follows {revision}", record.revision)));
+        }
+        let body = decode_body(record.revision, record.body).map_err(|detail| damaged(at, detail))?;
+        revision = body.last_revision;
+        if body.snapshot {
+            apply(None)?;
+        }
+        for change in body.changes {
+            apply(Some(change))?;
+        }
+        at += HEADER_LEN + record.body.len();
+    }
+    if at == 0 && buf.get(HEADER_LEN).is_some_and(|kind| [OLD_SNAPSHOT, SNAPSHOT].contains(kind)) {
+        // A snapshot is published whole, so this is no torn write.
+        return Err(damaged(0, "the snapshot at the start of the log does not verify".to_owned()));
+    }
+    // Only a torn end may be cut: nothing after it may be whole.
+    let later = (at + 1..buf.len()).find(|p| record_at(buf, *p).is_some_and(|r| r.revision > revision));
+    match later {
+        Some(later) => Err(damaged(at, format!("a later record at byte {later} is whole"))),
+        None => Ok(Replayed { end: at, last_record, revision }),
+    }
+}
+
 fn damaged(position: usize, detail: String) -> MetaError {
     MetaError::Damaged { path: PATH.to_owned(), position: position as u64, detail }
 }
@@ -185,7 +200,7 @@ fn encode_group(revision: Revision, transactions: &[&[Write]]) -> Vec<u8> {
     finish(out)
 }
 
-fn encode_snapshot(revision: Revision, rows: &[(Vec<u8>, Versioned)]) -> Vec<u8> {
+pub(super) fn encode_snapshot(revision: Revision, rows: &[(Vec<u8>, Versioned)]) -> Vec<u8> {
     let mut out = begin(revision);
     out.push(SNAPSHOT);
     out.extend_from_slice(&(rows.len() as u32).to_le_bytes());

@@ -3,6 +3,7 @@
 //! Embedded, [`EmbeddedMetadata`] makes every change durable in `meta/meta.log` first and materialises it in sled, which is
 //! a cache: it is deleted and rebuilt from the log whenever it does not open or does not agree. Transactions that come while
 //! one is being synced share the next sync. A cluster keeps the same keys in etcd, whose transactions and revisions have this shape.
+mod backup;
 mod embedded;
 mod group;
 mod log;
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use thiserror::Error;
 use tokio::sync::mpsc;
 
+pub use backup::MetadataBackup;
 pub use embedded::EmbeddedMetadata;
 
 /// Grows by one with each transaction; a key's revision is that of the last transaction that wrote it.
