@@ -223,6 +223,14 @@ pub enum ClientError {
         /// Names the column or the place in the predicate.
         reason: String,
     },
+    /// Rows that are to be written do not fit the topic's table.
+    #[error("the rows for topic `{topic}` do not fit its table: {reason}")]
+    Unfit {
+        /// Name of the topic.
+        topic: String,
+        /// Names column, row and fix.
+        reason: String,
+    },
     /// The producer or consumer was closed, or its task has ended.
     #[error("the {what} is closed")]
     Closed {
@@ -336,6 +344,12 @@ impl ClientError {
                 Some("the topic became another table while it was read; start the reading anew".into())
             }
             Self::InvalidQuery { .. } => Some(QUERY_HINT.into()),
+            Self::Unfit { topic, .. } => {
+                Some(format!("`weir table describe {topic}` shows the columns and their types"))
+            }
+            Self::Broker { api: ApiKey::Produce, code: ResponseError::InvalidTopicException, .. } => {
+                Some("views and internal topics cannot be written to: produce to the view's source".into())
+            }
             Self::Broker { api: ApiKey::Fetch, code: ResponseError::InvalidRequest, .. } => Some(QUERY_HINT.into()),
             Self::Broker { code, .. } => code_hint(*code).map(str::to_owned),
             _ => None,
@@ -372,7 +386,9 @@ fn code_hint(code: ResponseError) -> Option<&'static str> {
         ResponseError::UnknownTopicOrPartition => "see `weir topic list`, or create it with `weir topic create`",
         ResponseError::UnknownTopicId => "the topic was deleted or created anew; try again",
         ResponseError::TopicAlreadyExists => "choose another name, or change it with `weir topic alter`",
-        ResponseError::InvalidTopicException => "names have 1 to 249 characters out of a-z A-Z 0-9 . _ -",
+        ResponseError::InvalidTopicException => {
+            "names have 1 to 249 characters out of a-z A-Z 0-9 . _ -, and topics that begin with __ are the broker's own"
+        }
         ResponseError::InvalidPartitions => "partitions can only be added; ask for more than the topic has",
         ResponseError::InvalidReplicationFactor => "ask for no more replicas than there are brokers",
         ResponseError::MessageTooLarge | ResponseError::RecordListTooLarge => {
@@ -382,7 +398,9 @@ fn code_hint(code: ResponseError) -> Option<&'static str> {
             "see the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`"
         }
         ResponseError::InvalidConfig => "see the names and values of `weir topic describe TOPIC --all-configs`",
-        ResponseError::InvalidRecord => "a compacted topic needs a key in every record; a typed topic, a fitting value",
+        ResponseError::InvalidRecord => {
+            "a compacted topic wants a key in every record, a typed topic a value with its columns (`weir table describe`)"
+        }
         ResponseError::OffsetOutOfRange => "that offset was deleted or not written yet; start from `start` or `end`",
         ResponseError::NonEmptyGroup => "stop the group's members first",
         ResponseError::GroupIdNotFound => "see `weir group list`",
@@ -446,6 +464,21 @@ mod tests {
         assert!(refused(false).hint().is_some_and(|hint| hint.contains("weir serve")));
         assert!(refused(true).hint().is_some_and(|hint| hint.contains("advertised")));
         assert!(refused(false).is_retriable());
+    }
+
+    #[test]
+    fn a_refused_produce_is_not_blamed_on_the_name() {
+        let error = |api| ClientError::Broker {
+            broker: "b".into(),
+            api,
+            subject: "paid-0".into(),
+            code: ResponseError::InvalidTopicException,
+            detail: Some("`paid` is a view of `orders`".into()),
+        };
+        assert!(
+            error(ApiKey::Produce).hint().is_some_and(|hint| hint.contains("view's source") && !hint.contains("249"))
+        );
+        assert!(error(ApiKey::CreateTopics).hint().is_some_and(|hint| hint.contains("249")));
     }
 
     #[test]

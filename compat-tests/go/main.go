@@ -30,7 +30,12 @@ func main() {
 	registry := flag.String("registry", "127.0.0.1:8081", "HOST:PORT of the Schema Registry, for registry-franz-go")
 	member := flag.String("member", "", "GROUP,TOPIC: be a member until killed (used by the suite itself)")
 	wanted := flag.String("secured", "", "JSON: one round trip with TLS and SASL, for the security suite")
+	toDrain := flag.String("drain", "", "JSON: a topic to its end, for the suite of views")
 	flag.Parse()
+	if *toDrain != "" {
+		runDrain(*name, *toDrain)
+		return
+	}
 	if *wanted != "" {
 		runSecured(*wanted)
 		return

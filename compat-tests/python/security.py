@@ -1,6 +1,6 @@
 """A client against a weir of its own with TLS, client certificates, PLAIN, SCRAM and OAUTHBEARER.
 
-    security.py --client confluent-kafka|kafka-python|aiokafka|kafkajs|franz-go|java
+    security.py --client confluent-kafka|kafka-python|aiokafka|kafkajs|franz-go|java|weir-python
 
 Prints one JSON line per check and a summary line last (see suite/report.py); exit code 1 when a check failed. The broker is
 $WEIRTEST_BIN. A refusal counts if the client got nothing through *and* the broker's log gives the right reason.

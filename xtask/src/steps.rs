@@ -86,6 +86,7 @@ const fn client(
 
 const PYTHON: &str = "compat-tests/python/driver.py";
 const SECURITY: &str = "compat-tests/python/security.py";
+const VIEWS: &str = "compat-tests/python/views.py";
 const NODE: &str = "compat-tests/node/driver.mjs";
 
 /// Every step, in order; a step's `needs` stand above it.
@@ -177,6 +178,22 @@ pub const STEPS: &[Step] = &[
     client("client-tables-python", "typed topics in every layout, their files through pyarrow and Polars", &[], &["build", "data"],
         &["tables-python"],
         &["{python}", "compat-tests/python/tables.py", "--data", "{data}", "--rows", "{rows}"]),
+    client("client-predicates", "predicates and bombs through both columnar clients and views, in every layout, against DuckDB", &[],
+        &["build", "install-weir-python"], &["predicates"],
+        &["{python}", "compat-tests/python/predicates.py", "--rust", "{target}/debug/columns", "--rows", "{rows}"]),
+    client("client-views", "views to their end: librdkafka in three forms, kafka-python, aiokafka", &["kcat"],
+        &["build", "data", "build-rdkafka"],
+        &["views-confluent-kafka", "views-kafka-python", "views-aiokafka", "views-kcat", "views-rdkafka"],
+        &["{python}", VIEWS, "--client", "confluent-kafka", "--client", "kafka-python", "--client", "aiokafka",
+          "--client", "kcat", "--client", "rdkafka", "--data", "{data}", "--rows", "{rows}"]),
+    client("client-views-java", "views to their end: Java kafka-clients", &["java", "mvn"], &["build", "data", "install-java"],
+        &["views-java"], &["{python}", VIEWS, "--client", "java", "--data", "{data}", "--rows", "{rows}"]),
+    client("client-views-go", "views to their end: franz-go and sarama", &["go"], &["build", "data", "install-go"],
+        &["views-franz-go", "views-sarama"],
+        &["{python}", VIEWS, "--client", "franz-go", "--client", "sarama", "--data", "{data}", "--rows", "{rows}"]),
+    client("client-views-node", "views to their end: kafkajs and @platformatic/kafka", &[], &["build", "data", "install-node"],
+        &["views-kafkajs", "views-platformatic"],
+        &["{python}", VIEWS, "--client", "kafkajs", "--client", "platformatic", "--data", "{data}", "--rows", "{rows}"]),
     client("client-registry-franz-go", "Schema Registry: franz-go's client", &["go"], &["build", "data", "install-go"],
         &["registry-franz-go"],
         &["bash", "compat-tests/go/run.sh", "--client", "registry-franz-go", "--bootstrap", "{bootstrap}",
@@ -195,6 +212,8 @@ pub const STEPS: &[Step] = &[
           "--data", "{data}", "--rows", "{rows}"]),
     client("client-secured-confluent-kafka", "TLS, SASL and tokens: librdkafka through Python", &[], &["build", "install-python"],
         &["secured-confluent-kafka"], &["{python}", SECURITY, "--client", "confluent-kafka"]),
+    client("client-secured-weir-python", "TLS, SASL and tokens: client/python", &[], &["build", "install-weir-python"],
+        &["secured-weir-python"], &["{python}", SECURITY, "--client", "weir-python"]),
     client("client-streams", "Kafka Streams, exactly_once_v2, under kill -9 of broker and application", &["java", "mvn"],
         &["build", "install-python", "install-ecosystem"], &["streams"],
         &["{python}", "compat-tests/ecosystem/streams.py", "--weir", "{weir}"]),

@@ -10,6 +10,7 @@ use kafka_protocol::messages::describe_configs_response::{
     DescribeConfigsResourceResult, DescribeConfigsResponse, DescribeConfigsResult, DescribeConfigsSynonym,
 };
 use thiserror::Error;
+use weir_table::ddl;
 
 use super::config_resource::{Resource, ResourceError, resource};
 use super::lookup::{self, LookupError};
@@ -21,8 +22,10 @@ use crate::error_code::KafkaError;
 use crate::group::configs::{self, GroupConfigDef};
 use crate::loggers::{self, Loggers};
 use crate::topic_config::{ConfigKind, DescribedConfig, TABLE, TopicConfigDef};
+use crate::topics::Topic;
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeConfigs, 1, 4);
+const TABLE_SCHEMA: &str = "weir.table.schema";
 
 /// Where a value comes from, as the wire numbers it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,7 +125,8 @@ fn entries(broker: &Broker, wanted: &DescribeConfigsResource) -> Result<Vec<Entr
     let all = match resource(wanted.resource_type, &wanted.resource_name, broker.node_id())? {
         Resource::Topic(name) => {
             let topic = lookup::topic_named(broker, &name)?;
-            topic.configs.describe().iter().map(|config| topic_entry(&broker.dynamic, config)).collect()
+            let entry = |config| with_columns(&topic, topic_entry(&broker.dynamic, config));
+            topic.configs.describe().iter().map(entry).collect()
         }
         Resource::Broker => broker_entries(&broker.dynamic),
         Resource::AllBrokers => all_brokers_entries(&broker.dynamic),
@@ -139,6 +143,17 @@ fn entries(broker: &Broker, wanted: &DescribeConfigsResource) -> Result<Vec<Entr
         None => all,
         Some(keys) => all.into_iter().filter(|entry| keys.contains(entry.name.as_str())).collect(),
     })
+}
+
+/// A table whose columns come from the registry tells them all the same, as what its setting stands for: a client that writes columns
+/// needs to know them before there is a row.
+fn with_columns(topic: &Topic, mut entry: Entry) -> Entry {
+    let is_default = |entry: &Entry| entry.chain.first().is_some_and(|(_, _, source)| *source == Source::Default);
+    if let Some(table) = topic.table.table().filter(|_| entry.name == TABLE_SCHEMA && is_default(&entry)) {
+        entry.value = ddl::print(&table.current().fields);
+        entry.chain = vec![(entry.name.clone(), entry.value.clone(), Source::Default)];
+    }
+    entry
 }
 
 fn topic_entry(dynamic: &DynamicConfigs, config: &DescribedConfig) -> Entry {

@@ -1,10 +1,13 @@
 //! Produce with tag 5700: Arrow streams that plain consumers read as rows, byte by byte and through the client.
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch, StringArray};
+use arrow_array::types::Int32Type;
+use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
+use arrow_schema::SchemaRef;
 use bytes::{Bytes, BytesMut};
-use kafka_protocol::messages::InitProducerIdRequest;
+use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
+use kafka_protocol::messages::{IncrementalAlterConfigsRequest, InitProducerIdRequest};
 use weir_client::{ClientConfig, parse_brokers};
 use weir_protocol::columnar::{ColumnarProduce, TAG};
 use weir_protocol::ids::{ProducerEpoch, ProducerId};
@@ -156,4 +159,45 @@ async fn the_client_writes_batches_of_any_size_and_reads_them_back() {
     let error = writer.write(&misfit).await.unwrap_err().to_string();
     assert!(error.contains("column nope"), "{error}");
     assert_eq!(writer.write(&small.slice(0, 1)).await.unwrap().len(), 1, "the writer goes on");
+}
+
+/// Seen failing without the cast: "column n: the stream has Int64, the table Int32".
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_learns_the_table_of_an_empty_topic_casts_what_fits_and_follows_when_it_changes() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = table(&mut client, 1).await;
+    let bootstrap = parse_brokers(&broker.address().to_string()).unwrap();
+    let rust = weir_client::Client::new(ClientConfig { bootstrap, ..ClientConfig::default() }).unwrap();
+    let names = |schema: SchemaRef| schema.fields().iter().map(|field| field.name().clone()).collect::<Vec<_>>();
+    assert_eq!(names(rust.topic("t").schema().await.unwrap()), ["id", "city", "n"]);
+    assert_eq!(names(rust.topic("t").columns(["n", "_offset"]).schema().await.unwrap()), ["n", "_offset"]);
+    let mut writer = rust.topic("t").writer();
+    // As Python has them: all integers are 64 bits wide, dictionaries for repeated text.
+    let keyed: DictionaryArray<Int32Type> = ["Ulm", "Ulm"].into_iter().collect();
+    let batch =
+        RecordBatch::try_from_iter([("id", ids(0, 2)), ("n", ids(7, 2)), ("city", Arc::new(keyed) as ArrayRef)]);
+    writer.write(&batch.unwrap()).await.unwrap();
+    let large: ArrayRef = Arc::new(Int64Array::from(vec![1, 3_000_000_000]));
+    let batch = RecordBatch::try_from_iter([("id", ids(2, 2)), ("n", large)]).unwrap();
+    let error = writer.write(&batch).await.unwrap_err().to_string();
+    assert!(error.contains("column n, row 3: 3000000000 does not fit Int32"), "{error}");
+    assert_eq!(client.fetch(12, &t, 0, 0).await.high_watermark, 2, "nothing of that batch is stored");
+    let wider = AlterableConfig::default()
+        .with_name(s("weir.table.schema"))
+        .with_value(Some(s("id BIGINT NOT NULL, city STRING, n BIGINT DEFAULT 3")));
+    let resource =
+        AlterConfigsResource::default().with_resource_type(2).with_resource_name(s("t")).with_configs(vec![wider]);
+    let answer = client.call(1, &IncrementalAlterConfigsRequest::default().with_resources(vec![resource])).await;
+    assert_eq!(answer.responses[0].error_code, 0, "{:?}", answer.responses[0].error_message);
+    writer.write(&batch).await.unwrap();
+    // What was written as an INT is a wider one now, which the writer finds out when it is refused.
+    let narrow: ArrayRef = Arc::new(Int32Array::from(vec![5]));
+    writer.write(&RecordBatch::try_from_iter([("id", ids(4, 1)), ("n", narrow)]).unwrap()).await.unwrap();
+    let rows = records(&client.fetch(12, &t, 0, 0).await);
+    let values: Vec<_> = rows.iter().map(|(_, value)| value.as_str()).collect();
+    assert_eq!(
+        values[1..],
+        [r#"{"id":1,"city":"Ulm","n":8}"#, r#"{"id":2,"n":1}"#, r#"{"id":3,"n":3000000000}"#, r#"{"id":4,"n":5}"#]
+    );
 }

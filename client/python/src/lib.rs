@@ -6,6 +6,8 @@
 //! | `reading.rs` | a reading that blocks: without the GIL, heeding Ctrl-C |
 //! | `rows.rs` | `Rows` and `Batch`, and their capsules |
 //! | `writing.rs` | `Writer`: Arrow streams to a topic |
+//! | `table.rs` | the columns of a typed topic |
+//! | `security.rs` | `Security`: TLS and SASL |
 //! | `runtime.rs` | one runtime per process, a new one after a fork |
 //! | `progress.rs` | the progress line |
 //! | `errors.rs` | exceptions |
@@ -18,6 +20,8 @@ mod progress;
 mod reading;
 mod rows;
 mod runtime;
+mod security;
+mod table;
 mod writing;
 
 use pyo3::prelude::*;
@@ -31,7 +35,9 @@ fn _native(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<rows::Rows>()?;
     module.add_class::<rows::Batch>()?;
     module.add_class::<writing::Writer>()?;
+    module.add_class::<security::Security>()?;
     module.add_function(wrap_pyfunction!(options::read, module)?)?;
     module.add_function(wrap_pyfunction!(options::stream, module)?)?;
+    module.add_function(wrap_pyfunction!(table::table_schema, module)?)?;
     Ok(())
 }

@@ -14,13 +14,14 @@ use crate::progress::Progress;
 use crate::reading::{Reading, note_main_thread};
 use crate::rows::Rows;
 use crate::runtime;
+use crate::security::Security;
 
 /// Reads a topic up to its end, as it is now (or up to `end`).
 ///
 /// See the type stubs for what the arguments mean.
 #[pyfunction]
 #[pyo3(signature = (bootstrap, topic, columns=None, r#where=None, *, start=None, end=None, partitions=None,
-    read_committed=false, codecs=None, fetch_bytes=None, timeout=None, progress=None))]
+    read_committed=false, codecs=None, fetch_bytes=None, timeout=None, security=None, progress=None))]
 #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
 pub(crate) fn read(
     py: Python<'_>,
@@ -35,11 +36,13 @@ pub(crate) fn read(
     codecs: Option<Vec<String>>,
     fetch_bytes: Option<i32>,
     timeout: Option<f64>,
+    security: Option<&Security>,
     progress: Option<bool>,
 ) -> PyResult<Rows> {
     let until = end.as_ref().map(parse_end).transpose()?.unwrap_or(ReadUntil::End);
     let what = What { columns, predicate: r#where, start, partitions, read_committed, codecs, fetch_bytes };
-    open(py, bootstrap, topic, what, until, timeout, progress)
+    let client = client(py, bootstrap, timeout, security)?;
+    open(py, &client, topic, what, until, progress)
 }
 
 /// Reads a topic and goes on with what is written to it (up to `end`, if there is one).
@@ -47,7 +50,7 @@ pub(crate) fn read(
 /// See the type stubs for what the arguments mean.
 #[pyfunction]
 #[pyo3(signature = (bootstrap, topic, columns=None, r#where=None, *, start=None, end=None, partitions=None,
-    read_committed=false, codecs=None, fetch_bytes=None, timeout=None, progress=false))]
+    read_committed=false, codecs=None, fetch_bytes=None, timeout=None, security=None, progress=false))]
 #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
 pub(crate) fn stream(
     py: Python<'_>,
@@ -62,11 +65,13 @@ pub(crate) fn stream(
     codecs: Option<Vec<String>>,
     fetch_bytes: Option<i32>,
     timeout: Option<f64>,
+    security: Option<&Security>,
     progress: Option<bool>,
 ) -> PyResult<Rows> {
     let until = end.as_ref().map(parse_end).transpose()?.unwrap_or(ReadUntil::Forever);
     let what = What { columns, predicate: r#where, start, partitions, read_committed, codecs, fetch_bytes };
-    open(py, bootstrap, topic, what, until, timeout, progress)
+    let client = client(py, bootstrap, timeout, security)?;
+    open(py, &client, topic, what, until, progress)
 }
 
 /// What to read.
@@ -82,22 +87,26 @@ struct What<'py> {
 
 fn open(
     py: Python<'_>,
-    bootstrap: &str,
+    client: &Client,
     topic: &str,
     what: What<'_>,
     until: ReadUntil,
-    timeout: Option<f64>,
     progress: Option<bool>,
 ) -> PyResult<Rows> {
-    note_main_thread(py)?;
-    let client = client(bootstrap, timeout)?;
-    let query = query(&client, topic, what)?.until(until);
+    let query = query(client, topic, what)?.until(until);
     let mut reading = Reading::new(runtime::current(py)?, query, Progress::new(progress, topic));
     py.detach(|| reading.begin())?;
     Ok(Rows::new(topic, reading))
 }
 
-pub(crate) fn client(bootstrap: &str, timeout: Option<f64>) -> PyResult<Client> {
+/// A client of its own for each reading and each writer; also notes which thread is Python's main one.
+pub(crate) fn client(
+    py: Python<'_>,
+    bootstrap: &str,
+    timeout: Option<f64>,
+    security: Option<&Security>,
+) -> PyResult<Client> {
+    note_main_thread(py)?;
     let client_error = |source| PyErr::from(ReadError::Client { source });
     let bootstrap = parse_brokers(bootstrap).map_err(client_error)?;
     let mut config = ClientConfig { bootstrap, client_id: "weir-python".to_owned(), ..ClientConfig::default() };
@@ -107,6 +116,9 @@ pub(crate) fn client(bootstrap: &str, timeout: Option<f64>) -> PyResult<Client> 
         config.request_timeout = limit;
         config.connect_timeout = limit.min(config.connect_timeout);
         config.retry_timeout = limit;
+    }
+    if let Some(security) = security {
+        (config.tls, config.sasl) = security.parts();
     }
     Client::new(config).map_err(client_error)
 }

@@ -15,8 +15,9 @@ use weir_client::columnar::ColumnWriter;
 
 use crate::errors::{ReadError, WeirError};
 use crate::options::client;
-use crate::reading::{attentively, note_main_thread};
+use crate::reading::attentively;
 use crate::runtime;
+use crate::security::Security;
 
 /// Between two of these signals are looked for.
 const SLICE: Duration = Duration::from_millis(100);
@@ -32,16 +33,16 @@ pub(crate) struct Writer {
 #[pymethods]
 impl Writer {
     #[new]
-    #[pyo3(signature = (bootstrap, topic, partition=None, timeout=None))]
+    #[pyo3(signature = (bootstrap, topic, partition=None, timeout=None, security=None))]
     fn new(
         py: Python<'_>,
         bootstrap: &str,
         topic: &str,
         partition: Option<i32>,
         timeout: Option<f64>,
+        security: Option<&Security>,
     ) -> PyResult<Writer> {
-        note_main_thread(py)?;
-        let query = client(bootstrap, timeout)?.topic(topic);
+        let query = client(py, bootstrap, timeout, security)?.topic(topic);
         let query = match partition {
             Some(partition) => query.partitions([partition]),
             None => query,

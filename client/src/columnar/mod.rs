@@ -10,6 +10,8 @@
 //! | `reader.rs` | [`ColumnReader`] and [`GroupColumnReader`]: batches on demand |
 //! | `explain.rs` | what a reading would cost |
 //! | `writer.rs` | [`ColumnWriter`]: batches to a topic |
+//! | `cast.rs` | what a program has, in the types of the table |
+//! | `table.rs` | the columns of a typed topic |
 //! | `stream.rs` | [`ColumnStream`]: the same as an async stream |
 //! | `batch.rs` | [`ColumnBatch`]: rows with their offsets |
 //! | `ipc.rs`, `bounds.rs` | an answer's bytes, checked, as batches |
@@ -21,6 +23,7 @@
 
 mod batch;
 mod bounds;
+mod cast;
 mod explain;
 mod ipc;
 #[cfg(feature = "stock-kafka")]
@@ -31,6 +34,7 @@ mod reader;
 mod statistics;
 mod stream;
 mod system;
+mod table;
 mod writer;
 
 pub use batch::{ColumnBatch, RowOffsets};

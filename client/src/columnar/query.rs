@@ -185,7 +185,7 @@ impl TopicQuery {
     }
 
     /// The schema of the batches: that of the first row there is, whether it matches or not. Of a topic without any row, the
-    /// columns that every topic has; then a user column is an error.
+    /// columns of its table and those that every topic has; a path into a column is an error then.
     pub async fn schema(&self) -> crate::error::Result<arrow_schema::SchemaRef> {
         let mut probe = self.clone().start(StartAt::Earliest).to_end().fetch_bytes(1, 1);
         probe.partitions = None;
@@ -196,7 +196,8 @@ impl TopicQuery {
                 return Ok(batch.rows.schema());
             }
             if probe.is_at_end() {
-                return super::system::projected(&self.topic, self.query.columns.as_deref());
+                let table = self.table_schema().await?;
+                return super::system::projected(&self.topic, self.query.columns.as_deref(), table.as_deref());
             }
         }
     }

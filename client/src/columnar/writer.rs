@@ -1,7 +1,7 @@
 //! Writing columns: `client.topic("flights").writer().write(&batch)`.
 //!
 //! Rows travel as Arrow (tag 5700 of a Produce request, protocol/COLUMNAR.md) and are validated by the broker against the topic's
-//! table. A writer is an idempotent producer with one request in flight: what is repeated after a failure is stored once, and
+//! table, whose types they must have: the writer asks for these, and casts what means the same (`cast.rs`). A writer is an idempotent producer with one request in flight: what is repeated after a failure is stored once, and
 //! rows of a partition keep their order. What the broker finds too large is halved.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow_array::RecordBatch;
 use arrow_ipc::CompressionType;
 use arrow_ipc::writer::{IpcWriteOptions, StreamWriter};
+use arrow_schema::{Schema, SchemaRef};
 use bytes::{Bytes, BytesMut};
 use kafka_protocol::error::ResponseError;
 use kafka_protocol::messages::produce_request::{PartitionProduceData, TopicProduceData};
@@ -17,7 +18,7 @@ use kafka_protocol::messages::{InitProducerIdRequest, ProduceRequest};
 use weir_protocol::columnar::{ColumnarProduce, FEATURE, TAG};
 use weir_protocol::ids::{ProducerEpoch, ProducerId};
 
-use super::TopicQuery;
+use super::{TopicQuery, cast, table};
 use crate::cluster::{AutoCreate, Client};
 use crate::connection::retrying;
 use crate::error::{ClientError, Result};
@@ -50,6 +51,10 @@ pub struct ColumnWriter {
     producer: Option<(ProducerId, ProducerEpoch)>,
     /// The next sequence number by partition.
     sequences: BTreeMap<i32, i32>,
+    /// What the topic's table was when it was looked up. Inside: none if that cannot be known.
+    table: Option<Option<SchemaRef>>,
+    /// Rows of earlier batches, so that an error tells the place among all.
+    rows: usize,
 }
 
 impl TopicQuery {
@@ -67,42 +72,87 @@ impl TopicQuery {
             next: 0,
             producer: None,
             sequences: BTreeMap::new(),
+            table: None,
+            rows: 0,
         }
     }
 }
 
 impl ColumnWriter {
-    /// Stores the rows of a batch. Its columns are some of the table's, with the table's types, and may be `_key` (Binary),
-    /// `_timestamp` (milliseconds, UTC) and `_headers`. When it returns they are as durable as the topic promises. After an error
-    /// the rows in front of those that it concerns are stored: they are what the error's caller sees with
-    /// [`write_to`](Self::write_to) and smaller batches.
+    /// Stores the rows of a batch. Its columns are some of the table's and may be `_key` (Binary), `_timestamp` (milliseconds, UTC)
+    /// and `_headers`. Other types that mean the same are cast if every value fits: wider integers, floats that are integers, finer
+    /// times, large strings, dictionaries. An error names column and row, counted over all batches of this writer. When it returns
+    /// the rows are as durable as the topic promises. After an error the rows in front of those that it concerns are stored, but
+    /// nothing of a batch in which a value cannot be cast.
     pub async fn write(&mut self, rows: &RecordBatch) -> Result<Vec<Written>> {
-        let mut written = Vec::new();
-        let row_bytes = (rows.get_array_memory_size() / rows.num_rows().max(1)).max(1);
+        self.store(None, rows).await
+    }
+
+    /// Stores rows in one partition, in as few requests as the broker takes them.
+    pub async fn write_to(&mut self, partition: i32, rows: &RecordBatch) -> Result<Vec<Written>> {
+        self.store(Some(partition), rows).await
+    }
+
+    async fn store(&mut self, partition: Option<i32>, rows: &RecordBatch) -> Result<Vec<Written>> {
+        let mut fitting = self.fitting(rows).await?;
+        let row_bytes = (fitting.get_array_memory_size() / rows.num_rows().max(1)).max(1);
         let at_once = (BYTES_AT_ONCE / row_bytes).clamp(1, ROWS_AT_ONCE);
+        let mut written: Vec<Written> = Vec::new();
         let mut from = 0;
         while from < rows.num_rows() {
             let len = at_once.min(rows.num_rows() - from);
-            let partition = self.choose().await?;
-            written.extend(self.write_to(partition, &rows.slice(from, len)).await?);
-            from += len;
+            let to = match partition.or(self.partition) {
+                Some(partition) => partition,
+                None => self.choose().await?,
+            };
+            let known = written.len();
+            match self.store_part(to, &fitting.slice(from, len), &mut written).await {
+                Ok(()) => from += len,
+                // The table may be another one since it was looked up; nothing of these rows was stored.
+                Err(error) if error.code() == Some(ResponseError::InvalidRecord) && written.len() == known => {
+                    let before = self.table.take();
+                    fitting = self.fitting(rows).await?;
+                    if self.table == before {
+                        return Err(error);
+                    }
+                }
+                Err(error) => return Err(error),
+            }
         }
+        self.rows += rows.num_rows();
         Ok(written)
     }
 
-    async fn choose(&mut self) -> Result<i32> {
-        if let Some(partition) = self.partition {
-            return Ok(partition);
+    /// The rows with the types of the table.
+    async fn fitting(&mut self, rows: &RecordBatch) -> Result<RecordBatch> {
+        if let Some(known) = &self.table {
+            let cast = self.cast(rows, known.as_ref());
+            if cast.is_ok() {
+                return cast;
+            }
         }
+        // Not looked up yet, or what does not fit may fit by now.
+        let now = table::of_topic(&self.client, &self.topic).await?;
+        self.table = Some(now.clone());
+        self.cast(rows, now.as_ref())
+    }
+
+    fn cast(&self, rows: &RecordBatch, table: Option<&SchemaRef>) -> Result<RecordBatch> {
+        let cast = match table {
+            Some(table) => cast::to_table(rows, &table_and_parts(table), self.rows),
+            None => cast::to_usual(rows),
+        };
+        cast.map_err(|error| ClientError::Unfit { topic: self.topic.to_string(), reason: error.to_string() })
+    }
+
+    async fn choose(&mut self) -> Result<i32> {
         let topic = self.client.topic_info(&self.topic, AutoCreate::Forbidden).await?;
         let chosen = topic.partitions.get(self.next % topic.partitions.len().max(1)).map_or(0, |found| found.id);
         self.next += 1;
         Ok(chosen)
     }
 
-    /// Stores rows in one partition, in as few requests as the broker takes them.
-    pub async fn write_to(&mut self, partition: i32, rows: &RecordBatch) -> Result<Vec<Written>> {
-        let mut written = Vec::new();
+    async fn store_part(&mut self, partition: i32, rows: &RecordBatch, written: &mut Vec<Written>) -> Result<()> {
         // Last first.
         let mut left = vec![rows.clone()];
         while let Some(rows) = left.pop() {
@@ -116,7 +166,7 @@ impl ColumnWriter {
                 Err(error) => return Err(error),
             }
         }
-        Ok(written)
+        Ok(())
     }
 
     async fn send(&mut self, partition: i32, rows: &RecordBatch) -> Result<Written> {
@@ -188,6 +238,12 @@ impl ColumnWriter {
         connection.check::<ProduceRequest>(&subject, answer.error_code, answer.error_message.as_deref())?;
         Ok(answer.base_offset)
     }
+}
+
+/// What rows may have beside the columns of the table.
+fn table_and_parts(table: &SchemaRef) -> Schema {
+    let parts = super::system::parts_of_records();
+    Schema::new(table.fields().iter().map(|field| field.as_ref().clone()).chain(parts).collect::<Vec<_>>())
 }
 
 fn is_about_producers(error: &ClientError) -> bool {

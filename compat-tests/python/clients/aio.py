@@ -80,7 +80,7 @@ class AioKafka:
     def consumer(self, *topics, **config):
         return self.run(self._started(lambda: AIOKafkaConsumer(
             *topics, bootstrap_servers=self.bootstrap, enable_auto_commit=False, auto_offset_reset="earliest",
-            fetch_max_wait_ms=100, check_crcs=True, **config,
+            check_crcs=True, **{"fetch_max_wait_ms": 100, **config},
         )))
 
     def consume(self, topic, starts, ends, fetch_bytes=None):
@@ -105,8 +105,8 @@ class AioKafka:
         self.run(consumer.stop())
         return records
 
-    def drain(self, topic, ends, group):
-        consumer = self.consumer(group_id=group)
+    def drain(self, topic, ends, group, wait_ms=100, seconds=PATIENCE_SECONDS):
+        consumer = self.consumer(group_id=group, fetch_max_wait_ms=wait_ms)
         parts = {p: TopicPartition(topic, p) for p in ends}
 
         async def place():
@@ -114,12 +114,13 @@ class AioKafka:
 
         self.run(place())
         records, positions = [], {}
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         while positions != ends and time.monotonic() < deadline:
             for batch in self.run(consumer.getmany(timeout_ms=500)).values():
                 records += [record_of(message) for message in batch]
             positions = {p: self.run(consumer.position(part)) for p, part in parts.items()}
-        self.run(consumer.commit({parts[p]: at for p, at in positions.items()}))
+        if positions == ends:
+            self.run(consumer.commit({parts[p]: at for p, at in positions.items()}))
         self.run(consumer.stop())
         return records, positions
 

@@ -88,14 +88,14 @@ class Confluent:
         consumer.close()
         return records
 
-    def drain(self, topic, ends, group):
+    def drain(self, topic, ends, group, wait_ms=500, seconds=PATIENCE_SECONDS):
         config = {"group.id": group, "enable.auto.commit": False, "auto.offset.reset": "earliest",
-                  "check.crcs": True, "enable.partition.eof": True}
+                  "check.crcs": True, "enable.partition.eof": True, "fetch.wait.max.ms": wait_ms}
         consumer = Consumer({**self.common, **config})
         parts = [TopicPartition(topic, p, 0) for p in ends]
         consumer.assign(parts)
         records, positions = [], {}
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         while positions != ends and time.monotonic() < deadline:
             for message in consumer.consume(1000, 0.5):
                 if not message.error():
@@ -103,7 +103,8 @@ class Confluent:
                 elif message.error().code() != confluent_kafka.KafkaError._PARTITION_EOF:
                     raise BrokerError(message.error().code(), message.error().str())
             positions = {part.partition: part.offset for part in consumer.position(parts)}
-        consumer.commit(offsets=[TopicPartition(topic, p, at) for p, at in positions.items()], asynchronous=False)
+        if positions == ends:
+            consumer.commit(offsets=[TopicPartition(topic, p, at) for p, at in positions.items()], asynchronous=False)
         consumer.close()
         return records, positions
 

@@ -53,8 +53,8 @@ class KafkaPython:
             producer.close(5)
 
     def consumer(self, **config) -> KafkaConsumer:
-        return KafkaConsumer(**self.common, enable_auto_commit=False, auto_offset_reset="earliest",
-                             fetch_max_wait_ms=100, check_crcs=True, **config)
+        return KafkaConsumer(**self.common, enable_auto_commit=False, auto_offset_reset="earliest", check_crcs=True,
+                             **{"fetch_max_wait_ms": 100, **config})
 
     def consume(self, topic, starts, ends, fetch_bytes=None):
         limits = {} if fetch_bytes is None else {"fetch_max_bytes": fetch_bytes,
@@ -74,17 +74,18 @@ class KafkaPython:
         consumer.close()
         return records
 
-    def drain(self, topic, ends, group):
-        consumer = self.consumer(group_id=group, max_poll_records=2000)
+    def drain(self, topic, ends, group, wait_ms=100, seconds=PATIENCE_SECONDS):
+        consumer = self.consumer(group_id=group, max_poll_records=2000, fetch_max_wait_ms=wait_ms)
         parts = {p: TopicPartition(topic, p) for p in ends}
         consumer.assign(list(parts.values()))
         records, positions = [], {}
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + seconds
         while positions != ends and time.monotonic() < deadline:
             for batch in consumer.poll(500).values():
                 records += [record_of(message) for message in batch]
             positions = {p: consumer.position(part) for p, part in parts.items()}
-        consumer.commit({parts[p]: OffsetAndMetadata(at, "", -1) for p, at in positions.items()})
+        if positions == ends:
+            consumer.commit({parts[p]: OffsetAndMetadata(at, "", -1) for p, at in positions.items()})
         consumer.close()
         return records, positions
 

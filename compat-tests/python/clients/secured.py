@@ -166,6 +166,36 @@ class AioKafka:
         return got
 
 
+class Weir:
+    """client/python: rows of one column, written and read as Arrow. The topic is made by another client, as it has no admin."""
+
+    name = "secured-weir-python"
+
+    def roundtrip(self, settings: dict, topic: str, values: list) -> list:
+        import weir
+        from confluent_kafka.admin import AdminClient, NewTopic
+
+        security = weir.Security(ca=settings["ca"], certificate=settings.get("cert"), key=settings.get("key"),
+                                 username=settings.get("username"), password=settings.get("token", settings.get("password")),
+                                 mechanism=settings.get("mechanism"))
+        try:
+            # It finds out by itself what is wrong: nothing is there to be read yet.
+            weir.schema(settings["bootstrap"], topic, timeout=deadline(settings), security=security)
+        except weir.WeirError as error:
+            if "UNKNOWN_TOPIC_OR_PARTITION" not in str(error):
+                raise Refused(str(error)) from error
+        table = {"weir.table.schema": "number INT, value BYTES"}
+        admin = AdminClient(Confluent().config(settings, []))
+        admin.poll(0)
+        admin.create_topics([NewTopic(topic, 1, 1, config=table)])[topic].result(LIMIT)
+        try:
+            weir.write(settings["bootstrap"], topic, {"value": values, "number": list(range(len(values)))}, security=security)
+            rows = weir.read(settings["bootstrap"], topic, ["value"], "number >= 0", security=security, progress=False)
+            return [value for batch in rows.to_arrow() for value in batch["value"].to_pylist()]
+        except weir.WeirError as error:
+            raise Refused(str(error)) from error
+
+
 class Program:
     """A client in another language: gets everything as one JSON argument, prints `{"values": [...]}` or `{"refused": "..."}`."""
 
@@ -191,6 +221,7 @@ CLIENTS = {
     "confluent-kafka": Confluent,
     "kafka-python": KafkaPython,
     "aiokafka": AioKafka,
+    "weir-python": Weir,
     "franz-go": lambda: Program("franz-go", ["bash", str(ROOT / "go/run.sh"), "--secured"]),
     "java": lambda: Program("java", ["bash", str(ROOT / "java/run.sh"), "--secured"]),
     "kafkajs": lambda: Program("kafkajs", [os.environ.get("WEIRTEST_NODE", "node"), str(ROOT / "node/secured.mjs")]),

@@ -40,9 +40,10 @@ class Client(Protocol):
                 fetch_bytes: int | None = None) -> list[Record]:
         """Reads the ranges by assignment, without a group. Out of range starts at the earliest offset."""
 
-    def drain(self, topic: str, ends: dict[int, int], group: str) -> tuple[list[Record], dict[int, int]]:
+    def drain(self, topic: str, ends: dict[int, int], group: str, wait_ms: int = 100,
+              seconds: float = 60) -> tuple[list[Record], dict[int, int]]:
         """Reads from the start by assignment until the consumer's own positions are at `ends`, and commits these for
-        `group`. Returns what it read and the positions."""
+        `group`; after `seconds` it ends without that. A fetch may wait for `wait_ms`. Returns what it read and the positions."""
 
     def member(self, group: str, topic: str, instance: str | None = None) -> Member: ...
 

@@ -37,8 +37,9 @@ class Broker:
     SETTINGS = {"WEIR_WAL_FILE_BYTES": "4MiB", "WEIR_WAL_MAX_BYTES": "16MiB", "WEIR_WAL_MAX_AGE": "25s",
                 "WEIR_MERGE_PARTITION_BYTES": "1MiB"}
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, settings: dict | None = None):
         self.folder = folder
+        self.settings = self.SETTINGS if settings is None else settings
         self.ports = [free_port() for _ in range(3)]
         self.process = None
 
@@ -55,6 +56,10 @@ class Broker:
         return f"127.0.0.1:{self.ports[0]}"
 
     @property
+    def http(self) -> str:
+        return f"127.0.0.1:{self.ports[1]}"
+
+    @property
     def registry(self) -> str:
         return f"http://127.0.0.1:{self.ports[2]}"
 
@@ -63,7 +68,7 @@ class Broker:
         self.process = subprocess.Popen(
             [os.environ["WEIRTEST_BIN"], "serve", "--data-dir", str(self.folder / "data"), "--listen", kafka, "--http", http,
              "--registry", registry],
-            env=os.environ | self.SETTINGS, stdout=(self.folder / "broker.log").open("ab"), stderr=subprocess.STDOUT)
+            env=os.environ | self.settings, stdout=(self.folder / "broker.log").open("ab"), stderr=subprocess.STDOUT)
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             if self.process.poll() is not None:

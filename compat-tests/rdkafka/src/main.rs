@@ -6,6 +6,7 @@
 
 mod admin;
 mod checks;
+mod drain;
 mod ledger;
 mod report;
 
@@ -43,6 +44,7 @@ fn run() -> anyhow::Result<bool> {
             "--broker" => kafka = value == "kafka",
             "--only" => only = value,
             "--member" => member = Some(value),
+            "--drain" => return drain::run(&value).map(|()| true),
             _ => bail!("unknown argument {flag}"),
         }
     }

@@ -201,6 +201,8 @@ pub struct ScanTarget {
     start: i64,
     visible: ReadLimit,
     max_scan_bytes: u64,
+    /// The view that is read, if it is one.
+    view: Option<TopicId>,
     /// `None` before its turn came, or while it runs.
     scan: Option<Scan>,
     failed: Option<ScanError>,
@@ -248,6 +250,7 @@ impl ScanTarget {
             start,
             visible,
             max_scan_bytes: wishes.max_scan_bytes.map_or(settings.max_bytes, |wish| wish.min(settings.max_bytes)),
+            view: None,
             scan: None,
             failed: None,
         })
@@ -284,9 +287,17 @@ impl ScanTarget {
             start,
             visible,
             max_scan_bytes: broker.settings.scan.max_bytes,
+            view: Some(topic.id),
             scan: None,
             failed: None,
         }))
+    }
+
+    /// The view is another one by now, or gone: what is appended from here on is not for this scan to judge.
+    pub fn is_of_changed_view(&self, broker: &Broker) -> bool {
+        let Some(id) = self.view else { return false };
+        let now = broker.topics.by_id(id).and_then(|topic| topic.view.clone());
+        !now.is_some_and(|view| matches!(&view.state, ViewState::Ready(plan) if Arc::ptr_eq(plan, &self.plan)))
     }
 
     /// Scans on for at most `time`. `max_bytes` counts at the first call.

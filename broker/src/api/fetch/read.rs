@@ -293,6 +293,10 @@ async fn wait_for_data(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan,
         if !appended && tokio::time::timeout_at(deadline, waiter.notified()).await.is_err() {
             return;
         }
+        // A change that was answered is in force for what is produced after it, also for those who waited meanwhile.
+        if targets.iter().any(|t| matches!(t, Target::Scan { scan, .. } if scan.is_of_changed_view(broker))) {
+            return;
+        }
     }
 }
 

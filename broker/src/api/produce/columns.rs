@@ -63,7 +63,9 @@ impl From<ColumnError> for ColumnarProduceError {
                 ColumnarProduceError::Stream { reason: format!("column {path}: the table has no such column") }
             }
             ColumnError::Mismatch { column, found, expected } => ColumnarProduceError::Stream {
-                reason: format!("column {column}: the stream has {found}, the table {expected}"),
+                reason: format!(
+                    "column {column}: the stream has {found}, the table {expected}; cast the column before it is sent"
+                ),
             },
             other => ColumnarProduceError::Stream { reason: other.to_string() },
         }

@@ -9,9 +9,9 @@ PyCapsule interface: pyarrow, Polars, pandas and DuckDB take it without copying 
 """
 
 from . import _native
-from ._native import Batch, QueryError, WeirError, __version__
+from ._native import Batch, QueryError, Security, WeirError, __version__
 
-__all__ = ["Batch", "QueryError", "Rows", "WeirError", "__version__", "read", "stream", "write"]
+__all__ = ["Batch", "QueryError", "Rows", "Security", "WeirError", "__version__", "read", "schema", "stream", "write"]
 
 
 class Rows:
@@ -91,6 +91,7 @@ def read(bootstrap, topic, columns=None, where=None, **options):
     codecs: compressions of columns to accept, "lz4" and "zstd"; None is all, an empty list plain columns.
     fetch_bytes: bytes to fetch ahead, about.
     timeout: seconds to wait for one answer of a broker, and to retry.
+    security: a :class:`Security`, for brokers with TLS or passwords.
     progress: show a progress line on stderr; None: on a terminal.
 
     Raises QueryError for columns and predicates that cannot be used (at the first batch), WeirError for all else.
@@ -103,18 +104,28 @@ def stream(bootstrap, topic, columns=None, where=None, **options):
     return Rows(_native.stream(bootstrap, topic, columns, where, **options))
 
 
-def write(bootstrap, topic, data, *, partition=None, timeout=None):
+def schema(bootstrap, topic, *, timeout=None, security=None):
+    """The columns of a topic's table as a ``pyarrow.Schema``, also if it has no row yet; None if the topic is untyped. Needs pyarrow."""
+    import pyarrow
+
+    found = _native.table_schema(bootstrap, topic, timeout, security)
+    return None if found is None else pyarrow.schema(found)
+
+
+def write(bootstrap, topic, data, *, partition=None, timeout=None, security=None):
     """Stores rows in a typed topic; returns how many. Needs pyarrow.
 
     bootstrap: brokers to ask first, ``host:port``, separated by commas.
     data: what has the Arrow PyCapsule interface (pyarrow tables and readers, Polars and pandas frames), or what ``pyarrow.table``
-        takes. Its columns are some of the table's, with their types (large strings, lists and views of Arrow are made the
-        usual ones), and may be ``_key``, ``_timestamp`` and ``_headers``. What is missing is null, or the column's default.
+        takes. Its columns are some of the table's (:func:`schema`), and may be ``_key``, ``_timestamp`` and ``_headers``. What is
+        missing is null, or the column's default. Other types that mean the same are cast: Python's integers into an INT column,
+        floats that are integers, nanoseconds, large strings, dictionaries. A value that does not fit is an error.
     partition: where the rows go; None is one partition after the other, some thousand rows each.
     timeout: seconds to wait for one answer of a broker, and to retry.
+    security: a :class:`Security`, for brokers with TLS or passwords.
 
-    Every row is stored once, also if requests have to be repeated. Raises WeirError; for rows that do not fit it names the column.
-    Rows in front of those are stored by then.
+    Every row is stored once, also if requests have to be repeated. Raises WeirError; for rows that do not fit it names column and
+    row. Rows of batches in front of those are stored by then.
     """
     import pyarrow
 
@@ -122,31 +133,11 @@ def write(bootstrap, topic, data, *, partition=None, timeout=None):
         reader = pyarrow.RecordBatchReader.from_stream(data)
     else:
         reader = pyarrow.table(data).to_reader()
-    schema = pyarrow.schema([field.with_type(_usual(field.type)) for field in reader.schema])
-    writer = _native.Writer(bootstrap, topic, partition, timeout)
+    writer = _native.Writer(bootstrap, topic, partition, timeout, security)
     rows = 0
     for batch in reader:
-        table = pyarrow.Table.from_batches([batch]).cast(schema)
         sink = pyarrow.BufferOutputStream()
-        with pyarrow.ipc.new_stream(sink, schema) as stream:
-            stream.write_table(table)
+        with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
         rows += writer.write(sink.getvalue().to_pybytes())
     return rows
-
-
-def _usual(kind):
-    """The type under which a broker takes a column."""
-    import pyarrow
-
-    types = pyarrow.types
-    if types.is_dictionary(kind):
-        return _usual(kind.value_type)
-    if types.is_large_string(kind) or types.is_string_view(kind):
-        return pyarrow.string()
-    if types.is_large_binary(kind) or types.is_binary_view(kind):
-        return pyarrow.binary()
-    if types.is_large_list(kind) or types.is_list(kind):
-        return pyarrow.list_(pyarrow.field("item", _usual(kind.value_type)))
-    if types.is_struct(kind):
-        return pyarrow.struct([field.with_type(_usual(field.type)) for field in kind])
-    return kind

@@ -1,5 +1,6 @@
 from collections.abc import Iterator, Sequence
 from datetime import datetime
+from os import PathLike
 from types import TracebackType
 from typing import Any, Literal, TypedDict
 
@@ -10,6 +11,27 @@ class WeirError(Exception):
 
 class QueryError(WeirError):
     """Columns or a predicate that cannot be used; the message names the place."""
+
+class Security:
+    """TLS and SASL towards brokers."""
+
+    def __init__(
+        self,
+        *,
+        tls: bool = True,
+        ca: str | PathLike[str] | None = None,
+        certificate: str | PathLike[str] | None = None,
+        key: str | PathLike[str] | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        mechanism: Literal["SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN", "OAUTHBEARER"] | None = None,
+    ) -> None:
+        """tls: whether connections are encrypted.
+        ca: file of CAs (PEM) to trust instead of those of the system.
+        certificate, key: files (PEM) of a certificate to show, and of its private key.
+        username, password: who to be; for OAUTHBEARER the password is the token and there is no name.
+        mechanism: None is SCRAM-SHA-512.
+        """
 
 class Statistics(TypedDict):
     rows_scanned: int
@@ -84,6 +106,7 @@ def read(
     codecs: Sequence[Literal["lz4", "zstd"]] | None = None,
     fetch_bytes: int | None = None,
     timeout: float | None = None,
+    security: Security | None = None,
     progress: bool | None = None,
 ) -> Rows:
     """Reads a topic up to its end as it is now.
@@ -100,6 +123,7 @@ def read(
     codecs: compressions of columns to accept; None is all, an empty list plain columns.
     fetch_bytes: bytes to fetch ahead, about.
     timeout: seconds to wait for one answer of a broker, and to retry.
+    security: for brokers with TLS or passwords.
     progress: show a progress line on stderr; None: on a terminal.
 
     Raises QueryError for columns and predicates that cannot be used (at the first batch), WeirError for all else.
@@ -118,6 +142,7 @@ def stream(
     codecs: Sequence[Literal["lz4", "zstd"]] | None = None,
     fetch_bytes: int | None = None,
     timeout: float | None = None,
+    security: Security | None = None,
     progress: bool | None = False,
 ) -> Rows:
     """Reads a topic and waits for what is written to it. Arguments as for :func:`read`; without ``end`` it never ends."""
@@ -129,5 +154,9 @@ def write(
     *,
     partition: int | None = None,
     timeout: float | None = None,
+    security: Security | None = None,
 ) -> int:
-    """Stores rows in a typed topic, each once; returns how many."""
+    """Stores rows in a typed topic, each once; returns how many. Types that mean the same as the table's are cast, checked."""
+
+def schema(bootstrap: str, topic: str, *, timeout: float | None = None, security: Security | None = None) -> Any:
+    """The columns of a topic's table as a ``pyarrow.Schema``, also if it has no row yet; None if the topic is untyped."""

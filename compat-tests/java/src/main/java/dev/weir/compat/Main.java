@@ -27,6 +27,9 @@ public final class Main {
         if (args.length == 2 && args[0].equals("--secured")) {
             Secured.main(args[1]);
         }
+        if (args.length == 2 && args[0].equals("--drain")) {
+            Drain.main(args[1]);
+        }
         Map<String, String> options = new LinkedHashMap<>();
         for (int i = 0; i < args.length; i += 2) {
             if (!args[i].startsWith("--") || i + 1 == args.length) {
