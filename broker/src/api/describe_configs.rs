@@ -354,7 +354,7 @@ mod tests {
         assert_eq!(entry("cleanup.policy").chain, [("log.cleanup.policy".into(), "delete".into(), Source::Default)]);
     }
 
-    /// To see it fail (recipe, not tried yet): with the two levels of `set_at_run_time` exchanged.
+    /// Seen failing: with the two levels of `set_at_run_time` exchanged.
     #[tokio::test]
     async fn levels_are_told_from_the_nearest_to_the_default() {
         let dynamic = started_with(&[("log.retention.ms", "5")]);

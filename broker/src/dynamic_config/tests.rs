@@ -45,7 +45,7 @@ async fn broker_goes_before_all_brokers_and_both_before_the_start() {
     assert_eq!(retention(), None);
 }
 
-/// To see it fail (recipe, not tried yet): with `transact` taken out of `make`.
+/// Seen failing: with `transact` taken out of `make`.
 #[tokio::test]
 async fn what_is_set_survives_a_power_cut() {
     let disk = Arc::new(CrashDisk::new());

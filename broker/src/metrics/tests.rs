@@ -94,7 +94,7 @@ fn connections_are_open_until_dropped_and_topics_keep_one_series() {
     }
 }
 
-/// To see it fail (recipe, not tried yet): run it with the counting of either API taken out.
+/// Seen failing: with the counting of produced bytes taken out.
 #[tokio::test]
 async fn records_and_bytes_are_counted_when_they_are_produced_and_fetched() {
     let (recorder, metrics) = Metrics::build().unwrap();

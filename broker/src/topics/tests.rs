@@ -160,7 +160,7 @@ async fn topics_asked_for_together_are_made_in_few_transactions() {
     assert_eq!(open(dir.path()).await.all().len(), 1_600);
 }
 
-/// To see it fail (recipe, not tried yet): with `unmentioned` giving every deleted topic, the start finds data of a topic that nobody knows.
+/// Seen failing: with `unmentioned` giving every deleted topic.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn record_of_a_deletion_is_kept_as_long_as_the_log_names_the_topic() {
     use weir_protocol::ids::Timestamp;

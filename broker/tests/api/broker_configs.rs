@@ -49,7 +49,7 @@ fn levels(expected: &[(&str, i8)]) -> Vec<(String, i8)> {
     expected.iter().map(|(value, source)| ((*value).to_owned(), *source)).collect()
 }
 
-/// To see it fail (recipe, not tried yet): with `set_defaults` not called after a change (the topic takes the large batch).
+/// Seen failing: with `set_defaults` not called after a change (the topic takes the large batch).
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_set_holds_at_once_for_topics_that_do_not_set_it_and_survives_a_restart() {
     let broker = TestBroker::start_with(&[("log.retention.ms", "7000000")]).await;

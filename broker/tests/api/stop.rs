@@ -7,8 +7,8 @@ use weir_protocol::records::Compression;
 use crate::harness::*;
 
 /// Background tasks kept storage, metadata and so the lock of the folder for as long as the process lived: topics knew the
-/// groups, which knew the topics. To see it fail (recipe, not tried yet): with the release of the lock taken out of `Server::stop` (the start says that the
-/// folder is in use) and with the closing of the metadata taken out (sled's lock is still held).
+/// groups, which knew the topics. Seen failing: with the release of the lock taken out of `Server::stop` (the start
+/// says that the folder is in use).
 #[tokio::test(flavor = "multi_thread")]
 async fn data_folder_can_be_opened_again_at_once() {
     let mut broker = TestBroker::start().await;

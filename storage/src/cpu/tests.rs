@@ -86,10 +86,19 @@ async fn requests_are_run_while_long_background_work_breathes() {
 async fn waiting_for_a_device_lends_the_turn() {
     let pool = CpuPool::new(1);
     let (written, device) = mpsc::channel::<()>();
+    let (begun, has_begun) = mpsc::channel();
     let merge = tokio::spawn({
         let pool = pool.clone();
-        async move { pool.run(Priority::Background, move || blocking(|| device.recv().is_ok())).await }
+        async move {
+            let wait = move || {
+                begun.send(()).unwrap();
+                device.recv().is_ok()
+            };
+            pool.run(Priority::Background, move || blocking(wait)).await
+        }
     });
+    // Otherwise the request could go first.
+    tokio::task::block_in_place(|| has_begun.recv().unwrap());
     let request = pool.run(Priority::Request, move || written.send(()).is_ok());
     assert_eq!(tokio::time::timeout(SOON, request).await.unwrap(), Ok(true));
     assert_eq!(tokio::time::timeout(SOON, merge).await.unwrap().unwrap(), Ok(true));

@@ -68,7 +68,7 @@ async fn write_pairs(store: EmbeddedMetadata, disk: CrashDisk, writer: usize) ->
     }
 }
 
-/// To see it fail (recipe, not tried yet): with a group written as one record for each transaction, a start is refused ("a later record ... is whole").
+/// Seen failing: with a group written as one record for each transaction, a start is refused ("a later record ... is whole").
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn groups_of_metadata_transactions_survive_power_cuts_with_their_revisions() {
     let mut transactions = 0;

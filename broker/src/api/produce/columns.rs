@@ -283,7 +283,6 @@ mod tests {
         assert_eq!(rows(&batch), expected);
     }
 
-    /// Seen failing with a stream that was taken by its own schema: `id` as text was stored.
     #[test]
     fn what_does_not_fit_is_refused_with_its_column() {
         let table = table("id BIGINT NOT NULL, city STRING");
