@@ -1,6 +1,6 @@
 //! Order, fairness and lending of turns.
 //!
-//! To see it fail (recipe, not tried yet): without the release of the turn in `blocking`, `waiting_for_a_device_...` stands still.
+//! Seen failing: without the release of the turn in `blocking`, `waiting_for_a_device_...` stands still.
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::Duration;

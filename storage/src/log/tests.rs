@@ -396,7 +396,7 @@ async fn merges_go_on_without_a_pause_while_there_is_work() {
     assert!(storage.shutdown().await);
 }
 
-/// To see it fail (recipe, not tried yet): with the keys behind a full map taken for known, records after the stop are lost.
+/// Seen failing ("a last value is gone"): with the rest of the segment behind a full map rewritten too, and its keys taken for known.
 #[tokio::test(flavor = "multi_thread")]
 async fn compaction_with_little_memory_stops_within_a_segment_and_goes_on_later() {
     const KEYS: usize = 2_000;
