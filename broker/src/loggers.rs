@@ -1,6 +1,7 @@
 //! Levels of the process's loggers, changed while it runs (BROKER_LOGGER config resources, KIP-412).
 //!
-//! A logger is a module path: it and what lies below it log at its level, everything else at that of `root`. Levels set here are
+//! A logger is a module path, written with dots since Kafka's tools take no colons (`weir.net` is the module `weir::net`; both are
+//! understood): it and what lies below it log at its level, everything else at that of `root`. Levels set here are
 //! those of this process and are forgotten when it ends, as in Kafka; `logging.level` is what a start begins with.
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -18,21 +19,21 @@ const LEVELS: [(&str, &str); 6] =
 /// Loggers that are told to those who ask which ones there are; modules below them can be named too.
 const KNOWN: [&str; 16] = [
     "weir",
-    "weir::api",
-    "weir::dynamic_config",
-    "weir::group",
-    "weir::net",
-    "weir::quota",
-    "weir::security",
-    "weir::tables",
-    "weir::topics",
-    "weir::txn",
+    "weir.api",
+    "weir.dynamic_config",
+    "weir.group",
+    "weir.net",
+    "weir.quota",
+    "weir.security",
+    "weir.tables",
+    "weir.topics",
+    "weir.txn",
     "weir_lake_sink",
     "weir_registry",
     "weir_scan",
     "weir_storage",
-    "weir_storage::log",
-    "weir_storage::wal",
+    "weir_storage.log",
+    "weir_storage.wal",
 ];
 
 /// Levels by logger, as Kafka names them.
@@ -42,7 +43,7 @@ type Levels = BTreeMap<String, &'static str>;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum LoggerError {
     #[error(
-        "logger `{name}` does not exist; loggers are `root` and module paths such as `weir::net` or `weir_storage::wal`"
+        "logger `{name}` does not exist; loggers are `root` and module paths such as `weir.net` or `weir_storage.wal`"
     )]
     Unknown { name: String },
     #[error("`{value}` is no level of a logger; the levels are FATAL, ERROR, WARN, INFO, DEBUG and TRACE")]
@@ -94,7 +95,7 @@ impl Loggers {
             let (logger, level) = directive.split_once('=').unwrap_or((ROOT, directive));
             // What is no plain level of a module (a span's filter) stays out of what can be changed here.
             if let Some(level) = kafka_level(level) {
-                levels.insert(logger.to_owned(), level);
+                levels.insert(dotted(logger), level);
             }
         }
         Loggers { levels: Mutex::new(levels), apply: Box::new(apply) }
@@ -122,6 +123,7 @@ impl Loggers {
         let mut levels = self.levels();
         let mut next = levels.clone();
         for LevelChange { logger, level } in changes {
+            let logger = &dotted(logger);
             check_name(&levels, logger)?;
             match level {
                 Some(value) => {
@@ -143,6 +145,11 @@ impl Loggers {
     }
 }
 
+/// A module path as the name of a logger.
+fn dotted(module: &str) -> String {
+    module.replace("::", ".")
+}
+
 /// Kafka's name of one of our levels.
 fn kafka_level(ours: &str) -> Option<&'static str> {
     LEVELS.iter().find(|(_, level)| level.eq_ignore_ascii_case(ours)).map(|(kafka, _)| *kafka)
@@ -155,14 +162,14 @@ fn effective(levels: &Levels, name: &str) -> &'static str {
         if let Some(level) = levels.get(module) {
             return level;
         }
-        at = module.rsplit_once("::").map(|(above, _)| above);
+        at = module.rsplit_once('.').map(|(above, _)| above);
     }
     levels.get(ROOT).copied().unwrap_or("ERROR")
 }
 
 fn check_name(levels: &Levels, name: &str) -> Result<(), LoggerError> {
     let below_known = || {
-        let mut parts = name.split("::");
+        let mut parts = name.split('.');
         let of_ours = parts.next().is_some_and(|first| KNOWN.contains(&first));
         let is_word = |part: &str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         of_ours && name.len() <= 200 && parts.all(is_word)
@@ -176,7 +183,7 @@ fn directives(levels: &Levels) -> String {
     let ours = |kafka: &str| LEVELS.iter().find(|(name, _)| *name == kafka).map_or("error", |(_, level)| level);
     let each = levels.iter().map(|(name, level)| match name.as_str() {
         ROOT => ours(level).to_owned(),
-        module => format!("{module}={}", ours(level)),
+        logger => format!("{}={}", logger.replace('.', "::"), ours(level)),
     });
     each.collect::<Vec<_>>().join(",")
 }
@@ -213,16 +220,16 @@ mod tests {
     fn a_logger_has_its_own_level_or_that_of_what_is_above_it() {
         let (loggers, filter) = loggers("warn,weir::net=debug");
         assert_eq!(loggers.describe()[0], ("root".to_owned(), "WARN"));
-        assert_eq!((level_of(&loggers, "weir::net"), level_of(&loggers, "weir::api")), ("DEBUG", "WARN"));
+        assert_eq!((level_of(&loggers, "weir.net"), level_of(&loggers, "weir.api")), ("DEBUG", "WARN"));
 
         loggers.alter(&[set("weir", "TRACE"), set("root", "ERROR")], false).unwrap();
-        assert_eq!((level_of(&loggers, "weir::api"), level_of(&loggers, "weir_storage")), ("TRACE", "ERROR"));
+        assert_eq!((level_of(&loggers, "weir.api"), level_of(&loggers, "weir_storage")), ("TRACE", "ERROR"));
         for directive in ["error", "weir=trace", "weir::net=debug"] {
             assert!(filter.lock().unwrap().split(',').any(|part| part == directive), "{directive}");
         }
 
         loggers.alter(&[delete("weir::net"), delete("weir")], false).unwrap();
-        assert_eq!(level_of(&loggers, "weir::net"), "ERROR");
+        assert_eq!(level_of(&loggers, "weir.net"), "ERROR");
         assert_eq!(*filter.lock().unwrap(), "error");
     }
 
@@ -234,15 +241,15 @@ mod tests {
             (set("weird", "INFO"), "`weird` does not exist"),
             (set("kafka.server.KafkaApis", "INFO"), "does not exist"),
             (set("weir::net=trace,hyper", "INFO"), "does not exist"),
-            (set("weir::", "INFO"), "does not exist"),
+            (set("weir.", "INFO"), "does not exist"),
             (set("weir", "LOUD"), "the levels are FATAL"),
             (set("weir", "debug"), "the levels are FATAL"),
             (delete("root"), "cannot be removed"),
         ] {
-            let error = loggers.alter(&[set("weir::txn", "DEBUG"), change], false).unwrap_err();
+            let error = loggers.alter(&[set("weir.txn", "DEBUG"), change], false).unwrap_err();
             assert!(error.to_string().contains(told), "{error}");
         }
-        loggers.alter(&[set("weir::group::consumer", "DEBUG")], true).unwrap();
+        loggers.alter(&[set("weir.group::consumer", "DEBUG")], true).unwrap();
         assert_eq!(loggers.describe(), before);
         assert_eq!(*filter.lock().unwrap(), "", "no filter was made");
     }

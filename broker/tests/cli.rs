@@ -235,17 +235,17 @@ fn levels_of_loggers_are_changed_while_a_broker_runs() {
         let items = broker.json(&loggers(&["list"]));
         items.as_array().unwrap().iter().find(|item| item["name"] == name).unwrap().clone()
     };
-    assert_eq!(level(&broker, "weir::net")["source"], "DYNAMIC_BROKER_LOGGER_CONFIG");
-    let before = level(&broker, "weir::net")["value"].clone();
-    broker.ok(&loggers(&["alter", "--set", "weir::net=TRACE", "--set", "weir_storage=ERROR"]));
-    assert_eq!(level(&broker, "weir::net")["value"], "TRACE");
-    assert_eq!(level(&broker, "weir_storage::wal")["value"], "ERROR");
+    assert_eq!(level(&broker, "weir.net")["source"], "DYNAMIC_BROKER_LOGGER_CONFIG");
+    let before = level(&broker, "weir.net")["value"].clone();
+    broker.ok(&loggers(&["alter", "--set", "weir.net=TRACE", "--set", "weir_storage=ERROR"]));
+    assert_eq!(level(&broker, "weir.net")["value"], "TRACE");
+    assert_eq!(level(&broker, "weir_storage.wal")["value"], "ERROR");
     let refused = broker.refused(&loggers(&["alter", "--set", "weird=TRACE"]));
     assert!(refused.contains("logger `weird` does not exist"), "{refused}");
     let refused = broker.refused(&["cluster", "config", "--loggers", "list"]);
     assert!(refused.contains("--broker ID"), "{refused}");
-    broker.ok(&loggers(&["alter", "--delete", "weir::net"]));
-    assert_eq!(level(&broker, "weir::net")["value"], before);
+    broker.ok(&loggers(&["alter", "--delete", "weir.net"]));
+    assert_eq!(level(&broker, "weir.net")["value"], before);
     broker.ok(&loggers(&["alter", "--set", "root=DEBUG"]));
     broker.kill();
     broker.restart();

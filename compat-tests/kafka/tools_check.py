@@ -204,10 +204,10 @@ def broker_configs(check):
     check.kafka("kafka-configs", "--alter", *default, "--delete-config", name)
     check.that(name not in check.kafka("kafka-configs", "--describe", *default), "the default is set after its deletion")
     loggers = ("--entity-type", "broker-loggers", "--entity-name", "1")
-    check.kafka("kafka-configs", "--alter", *loggers, "--add-config", "weir::txn=TRACE")
+    check.kafka("kafka-configs", "--alter", *loggers, "--add-config", "weir.txn=TRACE")
     said = check.kafka("kafka-configs", "--describe", *loggers)
-    check.that(re.search(r"weir::txn=TRACE .*synonyms=\{\}", said) and "root=" in said, said)
-    check.kafka("kafka-configs", "--alter", *loggers, "--delete-config", "weir::txn")
+    check.that(re.search(r"weir\.txn=TRACE .*synonyms=\{\}", said) and "root=" in said, said)
+    check.kafka("kafka-configs", "--alter", *loggers, "--delete-config", "weir.txn")
 
 
 def offsets_and_deletion(check):
