@@ -544,9 +544,8 @@ impl Partition {
         let Some(location) = batch.location else {
             return Err(ColdError::Moved); // cannot happen: a batch is evicted only once it is located
         };
-        let mut buf = vec![0; batch.len as usize];
         let file = self.io.wal.file_name(location.file);
-        self.io.wal.read(location, &mut buf).map_err(|e| match e.kind() {
+        let buf = self.io.wal.read(location, batch.len as usize).map_err(|e| match e.kind() {
             io::ErrorKind::NotFound => ColdError::Moved,
             _ => ColdError::Failed(ReadError::Io { partition: self.key, file: file.clone(), reason: e.to_string() }),
         })?;

@@ -359,10 +359,10 @@ impl<T: WalTag> Wal<T> for LocalWal<T> {
         self.shared.refusal.load().as_deref().cloned()
     }
 
-    fn read(&self, location: WalLocation, buf: &mut [u8]) -> io::Result<()> {
+    fn read(&self, location: WalLocation, length: usize) -> io::Result<Vec<u8>> {
         let file = self.shared.files.read().get(&location.file).cloned();
         match file {
-            Some(file) => file.file.read_at(location.position, buf),
+            Some(file) => file.file.read_vec(location.position, length),
             None => Err(io::ErrorKind::NotFound.into()),
         }
     }

@@ -82,8 +82,8 @@ pub trait Wal<T: WalTag>: Send + Sync {
     fn submit(&self, entry: WalEntry<T>);
     /// Set while appends should be refused.
     fn refusal(&self) -> Option<Refusal>;
-    /// Reads the data of an entry (blocking IO). `NotFound`: the file was released, look into the segments.
-    fn read(&self, location: WalLocation, buf: &mut [u8]) -> io::Result<()>;
+    /// Reads so many bytes of an entry's data (blocking IO). `NotFound`: the file was released, look into the segments.
+    fn read(&self, location: WalLocation, length: usize) -> io::Result<Vec<u8>>;
     /// Live files, oldest first; the last one is the active one.
     fn files(&self) -> Vec<WalFileInfo>;
     /// Size of all live files together.

@@ -135,8 +135,7 @@ fn labels(files: &[Left]) -> Vec<i64> {
     let opened = open(&disk, START).unwrap();
     let found: Vec<i64> = opened.entries.iter().map(|(label, _)| *label).collect();
     for (label, location) in &opened.entries {
-        let mut data = vec![0; format!("data of {label}").len()];
-        opened.wal.read(*location, &mut data).unwrap();
+        let data = opened.wal.read(*location, format!("data of {label}").len()).unwrap();
         assert_eq!(data, format!("data of {label}").as_bytes(), "the location leads to the data");
     }
     drop(opened);
