@@ -298,7 +298,8 @@ impl Shape {
             .with_value(Some(wire(entry.value)))
             .with_read_only(entry.read_only)
             .with_config_source(source as i8);
-        if self.synonyms {
+        // As in Kafka, levels of loggers have none.
+        if self.synonyms && source != Source::Logger {
             let synonyms = entry.chain.into_iter().map(|(name, value, source)| {
                 DescribeConfigsSynonym::default()
                     .with_name(wire(name))
