@@ -58,10 +58,12 @@ pub enum BackupError {
     Write { path: String, source: io::Error },
     #[error("{path} exists; name another file, or write --force to replace it")]
     Exists { path: String },
-    #[error("{path} is no sound metadata: {source}")]
-    Damaged { path: String, source: MetaError },
-    #[error("{path} cannot be opened: {source}. Stop the broker that uses it; a restore needs the folder for itself")]
-    InUse { path: String, source: io::Error },
+    #[error("{path} is no metadata, or is damaged: {detail}. {fix}")]
+    Damaged { path: String, detail: String, fix: &'static str },
+    #[error("a broker uses {path}. Stop it: a restore needs the data folder for itself")]
+    InUse { path: String },
+    #[error("data folder {path} cannot be opened: {source}. Give this user the right to write there, or name another one with --data-dir")]
+    Folder { path: String, source: io::Error },
     #[error(
         "{path} has metadata already, with {topics} topics; restore into an empty folder, or write --replace to put the backup in its place"
     )]
@@ -69,23 +71,29 @@ pub enum BackupError {
 }
 
 fn summary(backup: &MetadataBackup) -> String {
-    let count = |prefix| backup.count(prefix);
-    format!(
-        "revision {}: {} topics, {} tables, {} registry entries, {} users, {} access control lists, {} quotas",
-        backup.revision,
-        count("topic/"),
-        count("table/"),
-        count("registry/"),
-        count("scram/"),
-        count("acl/"),
-        count("quota/")
-    )
+    let kinds = [
+        ("topics", "topic/"),
+        ("tables", "table/"),
+        ("registry entries", "registry/"),
+        ("users", "scram/"),
+        ("access control lists", "acl/"),
+        ("quotas", "quota/"),
+    ];
+    let counts = kinds.map(|(kind, prefix)| format!("{kind}: {}", backup.count(prefix)));
+    format!("revision: {}, {}", backup.revision, counts.join(", "))
 }
 
 fn read(path: &Path, fix: &'static str) -> Result<MetadataBackup, BackupError> {
     let shown = path.display().to_string();
     let bytes = std::fs::read(path).map_err(|source| BackupError::Read { path: shown.clone(), source, fix })?;
-    MetadataBackup::read(&bytes).map_err(|source| BackupError::Damaged { path: shown, source })
+    MetadataBackup::read(&bytes).map_err(|error| {
+        let detail = match error {
+            // Its advice is for the log of a broker, and names that.
+            MetaError::Damaged { position, detail, .. } => format!("at byte {position}: {detail}"),
+            other => other.to_string(),
+        };
+        BackupError::Damaged { path: shown, detail, fix }
+    })
 }
 
 impl BackupArgs {
@@ -129,7 +137,10 @@ impl RestoreArgs {
         }
         let data = PathBuf::from(self.serve.load()?.node.data_dir);
         let shown = data.display().to_string();
-        let disk = OsDisk::open(&data).map_err(|source| BackupError::InUse { path: shown.clone(), source })?;
+        let disk = OsDisk::open(&data).map_err(|source| match source.kind() {
+            io::ErrorKind::WouldBlock => BackupError::InUse { path: shown.clone() },
+            _ => BackupError::Folder { path: shown.clone(), source },
+        })?;
         let log = data.join(MetadataBackup::LOG);
         let failed = |source| BackupError::Write { path: log.display().to_string(), source };
         let mut kept = String::new();

@@ -183,7 +183,7 @@ fn metadata_is_backed_up_while_the_broker_runs_and_restored_into_another_folder(
     broker.ok(&["topic", "create", "newer"]);
 
     let (done, told) = local(&["restore", file, "--data-dir", data, "--replace"]);
-    assert!(!done && told.contains("Stop the broker"), "{told}");
+    assert!(!done && told.contains("a broker uses") && told.contains("Stop it"), "{told}");
     assert!(local(&["restore", file, "--data-dir", other]).0);
     broker.kill();
     let (done, told) = local(&["restore", file, "--data-dir", data]);

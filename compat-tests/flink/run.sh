@@ -6,25 +6,8 @@
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${WEIR_CACHE:-$HOME/.cache/weir}/flink
-mkdir -p "$cache"
-
-build() {
-  local stamp
-  stamp=$(cd "$here" && find pom.xml src -type f -print0 | sort -z | xargs -0 sha256sum | sha256sum)
-  exec 9>"$cache/build.lock"
-  flock 9
-  if [[ $(cat "$cache/.complete" 2>/dev/null) != "$stamp" ]]; then
-    rm -rf "$cache/lib" "$cache/classes"
-    mvn -q -B -f "$here/pom.xml" compile dependency:copy-dependencies -DincludeScope=runtime \
-      -DoutputDirectory="$cache/lib" >"$cache/build.log" 2>&1 || {
-      cat "$cache/build.log" >&2
-      exit 1
-    }
-    cp -r "$here/target/classes" "$cache/classes"
-    echo "$stamp" >"$cache/.complete"
-  fi
-  exec 9>&-
-}
+# shellcheck source=../maven.sh
+source "$here/../maven.sh"
 
 build
 [[ ${1:-} == build ]] && exit 0
