@@ -62,7 +62,9 @@ pub enum BackupError {
     Damaged { path: String, detail: String, fix: &'static str },
     #[error("a broker uses {path}. Stop it: a restore needs the data folder for itself")]
     InUse { path: String },
-    #[error("data folder {path} cannot be opened: {source}. Give this user the right to write there, or name another one with --data-dir")]
+    #[error(
+        "data folder {path} cannot be opened: {source}. Give this user the right to write there, or name another one with --data-dir"
+    )]
     Folder { path: String, source: io::Error },
     #[error(
         "{path} has metadata already, with {topics} topics; restore into an empty folder, or write --replace to put the backup in its place"

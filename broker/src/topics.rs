@@ -4,13 +4,12 @@
 //! publish the next snapshot. A crash in between leaves either the old or the new state: partitions without data cost
 //! nothing, and data of a deleted topic is dropped at the next start because the deletion is recorded first. So are the
 //! offsets that groups committed for it, before a topic of the same name can be created.
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use tokio::sync::oneshot;
 use uuid::Uuid;
@@ -19,18 +18,24 @@ use weir_protocol::ids::TopicId;
 use weir_storage::log::{Layout, LogConfig, Storage, TopicSpec};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 use weir_table::Table;
-use weir_table::table::WriterSchema;
 
 use crate::tables::{self, Schemas, TablePlanError, TopicTable};
 use crate::topic_config::{TopicConfigError, TopicConfigs, TopicDefaults, TopicSettings};
-use crate::views::{StoredView, View, ViewError};
+use crate::views::{View, ViewError};
 
+mod following;
 mod image;
+mod snapshot;
+mod stored;
 #[cfg(test)]
 mod tests;
 mod views;
 
+use following::log_versions;
 pub use image::TopicImage;
+use snapshot::{PARTITIONS_TOTAL_MAX, Snapshot, check_count};
+pub use stored::LoadedTopics;
+use stored::{forget_key, key, put, tombstone};
 pub use views::own;
 
 /// Group offsets, in Kafka's record format.
@@ -42,14 +47,6 @@ pub const SHARES_TOPIC: &str = "__share_group_state";
 const NAME_MAX_LEN: usize = 249;
 /// One topic's partitions; a request for more is a mistake or an attack.
 pub const PARTITIONS_MAX: i32 = 20_000;
-/// All topics' partitions.
-const PARTITIONS_TOTAL_MAX: i64 = 200_000;
-
-const TOPIC_PREFIX: &str = "topic/";
-const DELETED_PREFIX: &str = "deleted-topic/";
-/// Names of deleted topics whose committed offsets are not all deleted yet.
-const FORGET_PREFIX: &str = "forget-offsets/";
-
 /// Who keeps offsets that groups committed for topics.
 #[async_trait]
 pub trait CommittedOffsets: Send + Sync {
@@ -150,17 +147,6 @@ pub enum TopicError {
     Metadata(#[from] MetaError),
 }
 
-/// As it is in the metadata store, JSON.
-#[derive(Serialize, Deserialize)]
-struct StoredTopic {
-    id: Uuid,
-    partitions: i32,
-    #[serde(default)]
-    configs: BTreeMap<String, String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    view: Option<StoredView>,
-}
-
 /// A topic that somebody wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewTopic {
@@ -175,113 +161,6 @@ type Asked = (NewTopic, oneshot::Sender<Created>);
 
 /// Topics in one transaction of the metadata.
 const CREATED_AT_ONCE: usize = 1_000;
-
-#[derive(Default, Clone)]
-struct Snapshot {
-    /// Grows with every change.
-    version: u64,
-    /// Made when it is first asked for.
-    image: OnceLock<Arc<TopicImage>>,
-    by_name: BTreeMap<String, Arc<Topic>>,
-    by_id: HashMap<TopicId, Arc<Topic>>,
-}
-
-impl Snapshot {
-    fn next(&self) -> Snapshot {
-        let (by_name, by_id) = (self.by_name.clone(), self.by_id.clone());
-        Snapshot { version: self.version + 1, image: OnceLock::new(), by_name, by_id }
-    }
-
-    fn with(&self, topic: &Arc<Topic>) -> Snapshot {
-        let mut next = self.next();
-        next.add(topic);
-        next
-    }
-
-    fn add(&mut self, topic: &Arc<Topic>) {
-        self.by_name.insert(topic.name.clone(), topic.clone());
-        self.by_id.insert(topic.id, topic.clone());
-    }
-
-    fn without(&self, topic: &Topic) -> Snapshot {
-        let mut next = self.next();
-        next.by_name.remove(&topic.name);
-        next.by_id.remove(&topic.id);
-        next
-    }
-}
-
-/// What the metadata store knows of topics, read before the storage engine opens.
-pub struct LoadedTopics {
-    snapshot: Snapshot,
-    defaults: TopicDefaults,
-    schemas: Schemas,
-    deleted: HashSet<TopicId>,
-    forget: BTreeSet<String>,
-}
-
-impl LoadedTopics {
-    /// With the built-in defaults of topic configs.
-    pub fn load(meta: &dyn MetadataStore) -> Result<LoadedTopics, MetaError> {
-        LoadedTopics::load_with(meta, TopicDefaults::default(), Schemas::default())
-    }
-
-    /// `defaults`: those of the broker's configuration. `schemas`: what tables may be bound to.
-    pub fn load_with(
-        meta: &dyn MetadataStore,
-        defaults: TopicDefaults,
-        schemas: Schemas,
-    ) -> Result<LoadedTopics, MetaError> {
-        let mut tables = tables::load(meta)?;
-        let mut snapshot = Snapshot::default();
-        let mut stored_views = Vec::new();
-        for (key, stored) in meta.scan(TOPIC_PREFIX.as_bytes())? {
-            let name = String::from_utf8_lossy(&key[TOPIC_PREFIX.len()..]).into_owned();
-            let damaged = |detail: String| MetaError::Table { detail: format!("topic `{name}`: {detail}") };
-            let stored: StoredTopic = serde_json::from_slice(&stored.value).map_err(|e| damaged(e.to_string()))?;
-            // Configs of an older or newer version that are not valid any more must not stop the start.
-            let mut configs = TopicConfigs::default().with_defaults(&defaults);
-            for (config, value) in &stored.configs {
-                if let Err(error) = configs.set(config, value) {
-                    tracing::warn!(topic = name, %error, "a stored topic config is ignored");
-                }
-            }
-            let settings = configs.resolve();
-            let id = TopicId(stored.id);
-            let table = match tables.remove(&id).unwrap_or_default() {
-                _ if is_internal_name(&name) => TopicTable::default(),
-                versions => tables::reload(&name, versions, &settings.table, &schemas),
-            };
-            let topic = Topic { id, name, partitions: stored.partitions, configs, settings, table, view: None };
-            match stored.view {
-                Some(view) => stored_views.push((topic, view)),
-                None => snapshot.add(&Arc::new(topic)),
-            }
-        }
-        // Sources first.
-        for (topic, stored) in stored_views {
-            let topic = views::reload(&snapshot, topic, &stored, &schemas);
-            snapshot.add(&Arc::new(topic));
-        }
-        let mut deleted = HashSet::new();
-        for (key, _) in meta.scan(DELETED_PREFIX.as_bytes())? {
-            if let Ok(id) = Uuid::parse_str(&String::from_utf8_lossy(&key[DELETED_PREFIX.len()..])) {
-                deleted.insert(TopicId(id));
-            }
-        }
-        let named = |(key, _): (Vec<u8>, _)| String::from_utf8_lossy(&key[FORGET_PREFIX.len()..]).into_owned();
-        let forget = meta.scan(FORGET_PREFIX.as_bytes())?.into_iter().map(named).collect();
-        Ok(LoadedTopics { snapshot, defaults, schemas, deleted, forget })
-    }
-
-    pub fn specs(&self) -> Vec<TopicSpec> {
-        self.snapshot.by_name.values().filter(|t| t.view.is_none()).map(|t| t.spec()).collect()
-    }
-
-    pub fn is_deleted(&self, topic: TopicId) -> bool {
-        self.deleted.contains(&topic)
-    }
-}
 
 /// The registry.
 pub struct Topics {
@@ -299,7 +178,7 @@ pub struct Topics {
     /// Where topics may be tiered to.
     lake_roots: LakeRoots,
     offsets: OnceLock<Arc<dyn CommittedOffsets>>,
-    /// What [`FORGET_PREFIX`] names.
+    /// What [`stored::FORGET_PREFIX`] names.
     forget: Mutex<BTreeSet<String>>,
 }
 
@@ -702,51 +581,6 @@ impl Topics {
         self.snapshot.store(Arc::new(snapshot));
     }
 
-    /// Topics whose tables follow a subject of the Schema Registry.
-    pub fn bound_to(&self, subject: &str) -> Vec<Arc<Topic>> {
-        let bound = |topic: &&Arc<Topic>| {
-            let settings = &topic.settings.table;
-            settings.is_typed() && settings.subject_of(&topic.name).is_some_and(|bound| bound == subject)
-        };
-        self.snapshot.load().by_name.values().filter(bound).cloned().collect()
-    }
-
-    /// What a topic's table would be with the newest schema of its subject, or with `candidate` in place of it.
-    pub fn plan_table(&self, topic: &Topic, candidate: Option<WriterSchema>) -> Result<TopicTable, TopicError> {
-        let table = tables::plan(&topic.name, &topic.table, &topic.settings.table, &self.schemas, candidate)?;
-        self.following(&topic.with_table(table.clone()))?;
-        Ok(table)
-    }
-
-    /// Lets a topic's table follow the newest schema of its subject.
-    pub async fn follow_subject(&self, name: &str) -> Result<(), TopicError> {
-        let _one_at_a_time = self.changes.lock().await;
-        let Some(topic) = self.get(name) else { return Ok(()) };
-        let table = self.plan_table(&topic, None)?;
-        let writes: Vec<_> = tables::writes(topic.id, &topic.table.versions, &table.versions).collect();
-        if !writes.is_empty() {
-            self.meta.transact(Vec::new(), writes).await?;
-        }
-        let next = Arc::new(topic.with_table(table));
-        let views = self.following(&next)?;
-        self.storage.update_config(next.id, next.log_config());
-        self.publish_all(&next, &views);
-        log_versions(&topic, &next);
-        Ok(())
-    }
-
-    /// Lets every table follow its subject: the last process may have ended between a registration and that.
-    pub async fn follow_subjects(&self) {
-        for topic in self.all() {
-            if topic.settings.table.is_typed()
-                && topic.settings.table.subject_of(&topic.name).is_some()
-                && let Err(error) = self.follow_subject(&topic.name).await
-            {
-                tracing::warn!(topic = topic.name, %error, "the table stays at the version that it has");
-            }
-        }
-    }
-
     /// A topic and the views of it change in one step.
     fn publish_all(&self, topic: &Arc<Topic>, views: &[Arc<Topic>]) {
         let mut next = self.snapshot.load().with(topic);
@@ -755,50 +589,7 @@ impl Topics {
     }
 }
 
-fn log_versions(before: &Topic, now: &Topic) {
-    if let Some(schema) = now.table.versions.get(before.table.versions.len()..).and_then(|new| new.last()) {
-        tracing::info!(
-            topic = now.name,
-            version = schema.version,
-            columns = schema.fields.len(),
-            "table schema changed"
-        );
-    }
-}
-
-fn check_count(snapshot: &Snapshot, name: &str, wanted: i32, added: i32) -> Result<(), TopicError> {
-    if !(1..=PARTITIONS_MAX).contains(&wanted) {
-        return Err(TopicError::InvalidPartitions { name: name.to_owned(), wanted });
-    }
-    let stored = snapshot.by_name.values().filter(|t| t.view.is_none());
-    let total: i64 = stored.map(|t| i64::from(t.partitions)).sum();
-    if total + i64::from(added) > PARTITIONS_TOTAL_MAX {
-        return Err(TopicError::TooManyPartitions);
-    }
-    Ok(())
-}
-
-fn tombstone(topic: TopicId) -> Vec<u8> {
-    format!("{DELETED_PREFIX}{}", topic.0).into_bytes()
-}
-
 fn chunks_of<T>(items: Vec<T>, size: usize) -> impl Iterator<Item = Vec<T>> {
     let mut items = items.into_iter();
     std::iter::from_fn(move || Some(items.by_ref().take(size).collect::<Vec<T>>()).filter(|chunk| !chunk.is_empty()))
-}
-
-fn key(name: &str) -> Vec<u8> {
-    format!("{TOPIC_PREFIX}{name}").into_bytes()
-}
-
-fn forget_key(name: &str) -> Vec<u8> {
-    format!("{FORGET_PREFIX}{name}").into_bytes()
-}
-
-fn put(topic: &Topic) -> Write {
-    let configs = topic.configs.overrides().map(|(k, v)| (k.to_owned(), v.to_owned())).collect();
-    let view = topic.view.as_ref().map(|view| view.stored());
-    let stored = StoredTopic { id: topic.id.0, partitions: topic.partitions, configs, view };
-    // Strings and numbers always serialise.
-    Write::Put(key(&topic.name), serde_json::to_vec(&stored).unwrap_or_default())
 }

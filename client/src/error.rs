@@ -397,7 +397,9 @@ fn code_hint(code: ResponseError) -> Option<&'static str> {
         ResponseError::InvalidTimestamp => {
             "see the topic's `message.timestamp.before.max.ms` and `message.timestamp.after.max.ms`"
         }
-        ResponseError::InvalidConfig => "see the names and values: `weir topic describe TOPIC --all-configs` for topics, `weir cluster config list --broker ID --all` for brokers, with `--loggers` for loggers",
+        ResponseError::InvalidConfig => {
+            "see the names and values: `weir topic describe TOPIC --all-configs` for topics, `weir cluster config list --broker ID --all` for brokers, with `--loggers` for loggers"
+        }
         ResponseError::InvalidRecord => {
             "a compacted topic wants a key in every record, a typed topic a value with its columns (`weir table describe`)"
         }

@@ -1,8 +1,11 @@
+use std::collections::HashSet;
+
 use weir_protocol::ids::{LeaderEpoch, PartitionId};
 use weir_storage::disk::OsDisk;
 use weir_storage::log::StorageConfig;
 use weir_storage::meta::EmbeddedMetadata;
 
+use super::stored::{DELETED_PREFIX, FORGET_PREFIX};
 use super::*;
 
 async fn open(dir: &std::path::Path) -> Arc<Topics> {
