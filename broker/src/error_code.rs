@@ -261,7 +261,7 @@ impl KafkaError for TxnError {
         match self {
             TxnError::InvalidProducerIdMapping => ErrorCode::InvalidProducerIdMapping,
             TxnError::ProducerFenced => ErrorCode::ProducerFenced,
-            TxnError::ConcurrentTransactions => ErrorCode::ConcurrentTransactions,
+            TxnError::ConcurrentTransactions | TxnError::NothingToCommit { .. } => ErrorCode::ConcurrentTransactions,
             TxnError::InvalidTxnState { .. } => ErrorCode::InvalidTxnState,
             TxnError::TransactionAbortable => ErrorCode::TransactionAbortable,
             TxnError::InvalidTransactionTimeout { .. } => ErrorCode::InvalidTransactionTimeout,

@@ -501,6 +501,7 @@ fn transactions() {
         TxnError::InvalidProducerIdMapping,
         TxnError::ProducerFenced,
         TxnError::ConcurrentTransactions,
+        TxnError::NothingToCommit { phase: "Empty" },
         TxnError::InvalidTxnState { phase: "Empty" },
         TxnError::TransactionAbortable,
         TxnError::InvalidTransactionTimeout { got_ms: 0, max_ms: 1 },

@@ -105,6 +105,7 @@ fn told(version: i16, error: TxnError) -> ProduceError {
             ProduceError::TransactionBusy(error)
         }
         TxnError::InvalidProducerIdMapping
+        | TxnError::NothingToCommit { .. }
         | TxnError::InvalidTxnState { .. }
         | TxnError::TransactionAbortable
         | TxnError::InvalidTransactionTimeout { .. }

@@ -46,6 +46,11 @@ impl Transaction {
             {
                 self.decide(now, commit, protocol, fresh)
             }
+            Phase::Empty | Phase::CompleteCommit | Phase::CompleteAbort
+                if protocol == Protocol::V2 && commit && !retry && self.early_commit.replace(who) != Some(who) =>
+            {
+                Err(TxnError::NothingToCommit { phase: phase.name() })
+            }
             _ => invalid,
         }
     }

@@ -10,6 +10,9 @@ pub enum TxnError {
     ProducerFenced,
     #[error("the transaction before is still being completed; retry")]
     ConcurrentTransactions,
+    /// Before anything was written: the client may still be about to.
+    #[error("there is nothing to commit yet in state {phase}; retry")]
+    NothingToCommit { phase: &'static str },
     #[error("this cannot be done in state {phase}")]
     InvalidTxnState { phase: &'static str },
     #[error("the partition is not part of the producer's open transaction; abort it and begin another one")]

@@ -54,12 +54,13 @@ fn an_end_is_answered_by_the_state_as_kafka_does() {
     use Protocol::*;
     let invalid = |phase: Phase| Err(TxnError::InvalidTxnState { phase: phase.name() });
     let concurrent = || Err(TxnError::ConcurrentTransactions);
+    let early = |phase: Phase| Err(TxnError::NothingToCommit { phase: phase.name() });
     let fenced = || Err(TxnError::ProducerFenced);
     // (state, protocol, commit, epoch of the client) -> answer
     let table = [
         (Empty, V1, true, 0, invalid(Empty)),
         (Empty, V1, false, 0, invalid(Empty)),
-        (Empty, V2, true, 0, invalid(Empty)),
+        (Empty, V2, true, 0, early(Empty)),
         (Empty, V2, false, 0, Ok(Step::Write)),
         (Ongoing, V1, true, 0, Ok(Step::Write)),
         (Ongoing, V2, false, 0, Ok(Step::Write)),
@@ -73,10 +74,11 @@ fn an_end_is_answered_by_the_state_as_kafka_does() {
         (CompleteCommit, V1, false, 0, invalid(CompleteCommit)),
         (CompleteCommit, V2, true, 0, Ok(Step::Settled(who(7, 1)))),
         (CompleteCommit, V2, false, 0, invalid(CompleteCommit)),
-        (CompleteCommit, V2, true, 1, invalid(CompleteCommit)),
+        (CompleteCommit, V2, true, 1, early(CompleteCommit)),
         (CompleteCommit, V2, false, 1, Ok(Step::Write)),
         (CompleteAbort, V2, false, 0, Ok(Step::Settled(who(7, 1)))),
         (CompleteAbort, V2, true, 0, invalid(CompleteAbort)),
+        (CompleteAbort, V2, true, 1, early(CompleteAbort)),
         (CompleteAbort, V2, false, 1, Ok(Step::Write)),
     ];
     for (phase, protocol, commit, epoch, expected) in table {
@@ -85,6 +87,31 @@ fn an_end_is_answered_by_the_state_as_kafka_does() {
         assert_eq!(got, expected, "{phase:?} {protocol:?} commit={commit} epoch {epoch}");
     }
     assert_eq!(started(7).end(NOW, who(8, 0), true, Protocol::V1, None), Err(TxnError::InvalidProducerIdMapping));
+}
+
+#[test]
+fn a_commit_that_overtook_its_records_is_told_to_retry_once() {
+    for phase in [Phase::Empty, Phase::CompleteCommit, Phase::CompleteAbort] {
+        let mut txn = at(phase, Protocol::V2);
+        let me = txn.current().who();
+        let early = Err(TxnError::NothingToCommit { phase: phase.name() });
+        assert_eq!(txn.end(NOW, me, true, Protocol::V2, None), early);
+        // The records come, and the commit again.
+        let step = txn.add_partitions(NOW, me, Protocol::V2, &parts(&[0]));
+        assert_eq!(durable(&mut txn, step), Ok(Step::Write));
+        let step = txn.end(NOW, me, true, Protocol::V2, None);
+        assert_eq!(durable(&mut txn, step), Ok(Step::Write), "{phase:?}");
+        txn.complete(NOW);
+        txn.written(true);
+
+        // Nothing comes: a client that commits empty transactions does not try for ever.
+        let me = txn.current().who();
+        let early = Err(TxnError::NothingToCommit { phase: "CompleteCommit" });
+        assert_eq!(txn.end(NOW, me, true, Protocol::V2, None), early);
+        let refused = Err(TxnError::InvalidTxnState { phase: "CompleteCommit" });
+        assert_eq!(txn.end(NOW, me, true, Protocol::V2, None), refused);
+        assert_eq!(txn.end(NOW, me, true, Protocol::V2, None), refused);
+    }
 }
 
 #[test]
