@@ -2,7 +2,7 @@
 //! generator costs little and shares no code with the product's client.
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
 
@@ -231,6 +231,19 @@ impl Connection {
         let (_name, error) = (reader.string()?, reader.i16()?);
         if error != 0 && error != 36 {
             bail!("creating topic {topic} failed with error {error}");
+        }
+        Ok(())
+    }
+
+    /// Creates the topic and waits until each of its partitions serves, which takes Kafka seconds for a thousand of them.
+    pub fn create_topic_and_wait(&mut self, topic: &str, partitions: i32, configs: &[(&str, &str)]) -> Result<()> {
+        let until = Instant::now() + Duration::from_secs(60);
+        self.create_topic(topic, partitions, configs)?;
+        for partition in 0..partitions {
+            while let Err(error) = self.list_offset(topic, partition, -1) {
+                ensure!(Instant::now() < until, "partition {partition} of {topic} does not serve after 60 s: {error}");
+                std::thread::sleep(Duration::from_millis(50));
+            }
         }
         Ok(())
     }

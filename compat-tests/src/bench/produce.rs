@@ -91,7 +91,7 @@ pub fn drive(subject: &Subject, load: &Load, duration: Duration) -> Result<Produ
 /// The same, with settings of the topic.
 pub fn drive_with(subject: &Subject, load: &Load, duration: Duration, configs: &[(&str, &str)]) -> Result<Produced> {
     let address = subject.server.address.clone();
-    Connection::open(&address)?.create_topic(load.topic, load.partitions, configs)?;
+    Connection::open(&address)?.create_topic_and_wait(load.topic, load.partitions, configs)?;
     std::thread::sleep(Duration::from_millis(500));
     let requests = std::sync::Arc::new(load.requests()?);
     warm_up(&address, &requests)?;
@@ -252,7 +252,7 @@ fn latencies(options: &Options, read_beside: Option<u64>) -> Result<Vec<Row>> {
 /// Microseconds from when each request was due, so that a stall counts for all it delayed.
 fn at_rate(subject: &Subject, load: &Load, per_second: f64, duration: Duration) -> Result<Vec<u64>> {
     let address = subject.server.address.clone();
-    Connection::open(&address)?.create_topic(load.topic, load.partitions, &[])?;
+    Connection::open(&address)?.create_topic_and_wait(load.topic, load.partitions, &[])?;
     std::thread::sleep(Duration::from_millis(500));
     let requests = load.requests()?;
     warm_up(&address, &requests)?;
