@@ -29,7 +29,8 @@ enum TopicCommand {
   weir topic create flights -p 6 -c retention.ms=86400000 -c compression.type=zstd
   weir topic create flights --schema 'id BIGINT NOT NULL, city STRING, delay INT'
   weir topic create flights --schema flight.avsc
-  weir topic create flights --schema flight.proto")]
+  weir topic create flights --schema flight.proto
+  weir topic create flights --schema flight.schema.json")]
     Create(CreateArgs),
     /// List topics
     #[command(visible_alias = "ls")]
@@ -59,8 +60,8 @@ struct CreateArgs {
     /// Topic configuration; may be repeated
     #[arg(short, long = "config", value_name = "NAME=VALUE", value_parser = parse_pair)]
     configs: Vec<(String, String)>,
-    /// Makes typed topics: columns as DDL, or an Avro (.avsc) or Protobuf (.proto) schema in a file, which is registered as
-    /// TOPIC-value
+    /// Makes typed topics: columns as DDL, or an Avro (.avsc), Protobuf (.proto) or JSON (.json) schema in a file, which is
+    /// registered as TOPIC-value
     #[arg(long, value_name = "DDL|FILE")]
     schema: Option<String>,
     /// Address of the Schema Registry, for --schema FILE
@@ -179,6 +180,35 @@ fn conclude(
     }
 }
 
+/// Where the schema of a topic's values is registered.
+fn subject(topic: &str) -> String {
+    format!("{topic}-value")
+}
+
+/// A schema in a file.
+struct SchemaFile<'a> {
+    path: &'a str,
+    /// `weir.value.format`.
+    format: &'static str,
+    /// As the Schema Registry calls it.
+    kind: &'static str,
+}
+
+impl<'a> SchemaFile<'a> {
+    /// `None`: it is no name of such a file, but columns.
+    fn of(path: &'a str) -> Option<SchemaFile<'a>> {
+        let kinds = [(".avsc", "avro", "AVRO"), (".proto", "protobuf", "PROTOBUF"), (".json", "json", "JSON")];
+        let (_, format, kind) = kinds.into_iter().find(|(end, ..)| path.ends_with(end))?;
+        Some(SchemaFile { path, format, kind })
+    }
+
+    /// Its text, and its kind.
+    fn read(self) -> Result<(String, &'static str), CliError> {
+        let text = std::fs::read_to_string(self.path);
+        Ok((text.map_err(CliError::io(format!("reading the schema {}", self.path)))?, self.kind))
+    }
+}
+
 async fn create(
     context: &Context,
     admin: &Admin,
@@ -186,18 +216,18 @@ async fn create(
     format: Format,
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
-    let registered = match &args.schema {
-        Some(file) if file.ends_with(".avsc") || file.ends_with(".proto") => {
-            let (format, kind) = if file.ends_with(".proto") { ("protobuf", "PROTOBUF") } else { ("avro", "AVRO") };
-            args.configs.push(("weir.value.format".to_owned(), format.to_owned()));
-            let text = std::fs::read_to_string(file).map_err(CliError::io(format!("reading the schema {file}")))?;
-            Some((text, kind))
-        }
-        Some(ddl) => {
-            args.configs.push(("weir.table.schema".to_owned(), ddl.clone()));
-            None
-        }
-        None => None,
+    let registered = args.schema.as_deref().and_then(SchemaFile::of);
+    match (&registered, &args.schema) {
+        (Some(file), _) => args.configs.push(("weir.value.format".to_owned(), file.format.to_owned())),
+        (None, Some(ddl)) => args.configs.push(("weir.table.schema".to_owned(), ddl.clone())),
+        (None, None) => {}
+    }
+    let registered = registered.map(SchemaFile::read).transpose()?;
+    let is_json = registered.as_ref().is_some_and(|(_, kind)| *kind == "JSON");
+    let configs = |name: &str| {
+        // JSON rows follow a subject only if it is named.
+        let subject = is_json.then(|| ("weir.value.schema.subject".to_owned(), subject(name)));
+        args.configs.iter().cloned().chain(subject).collect::<Vec<_>>()
     };
     let topics: Vec<_> = args
         .topics
@@ -206,7 +236,7 @@ async fn create(
             name: name.clone(),
             partitions: args.partitions,
             replication_factor: args.replicas,
-            configs: args.configs.clone(),
+            configs: configs(name),
         })
         .collect();
     let results = admin.create_topics(&topics, args.dry_run).await?;
@@ -229,7 +259,7 @@ async fn create(
         let registry = Rest::new("the Schema Registry", "--registry", args.registry, context.client.request_timeout);
         for (item, _) in results.iter().filter(|(_, result)| result.is_ok()) {
             // The topic's table has its columns from then on.
-            let subject = encoded(&format!("{}-value", item["topic"].as_str().unwrap_or_default()));
+            let subject = encoded(&subject(item["topic"].as_str().unwrap_or_default()));
             let body = json!({ "schema": schema, "schemaType": kind });
             registry.ask("POST", &format!("/subjects/{subject}/versions"), Some(body)).await?;
         }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use weir_table::codec::DecodeLimits;
 use weir_table::codec::avro::AvroSchema;
+use weir_table::codec::json::JsonSchema;
 use weir_table::codec::protobuf::ProtoFile;
 use weir_table::ddl::{self, DdlError};
 use weir_table::schema::{Change, EvolutionError, SchemaDiff, SchemaError};
@@ -37,9 +38,9 @@ pub enum TablePlanError {
     )]
     KeysUntyped { columns: String },
     #[error(
-        "weir.value.schema.subject is for weir.value.format avro and protobuf; topics of JSON take their columns from weir.table.schema"
+        "weir.table.schema and weir.value.schema.subject both name the columns of JSON rows: set weir.table.schema for columns of your own, or weir.value.schema.subject for those of a JSON Schema"
     )]
-    SubjectOfJson,
+    TwoSchemas,
     #[error(transparent)]
     Table(#[from] TableError),
     #[error("weir.on.invalid=dead-letter: `{topic}{SUFFIX}` is too long for a topic; use a shorter name")]
@@ -66,8 +67,8 @@ pub fn plan(
         }
         return Ok(TopicTable { versions, typing: Typing::Untyped });
     }
-    if settings.format == FormatKind::Json && settings.subject.is_some() {
-        return Err(TablePlanError::SubjectOfJson);
+    if settings.format == FormatKind::Json && settings.subject.is_some() && settings.ddl.is_some() {
+        return Err(TablePlanError::TwoSchemas);
     }
     if settings.on_invalid == OnInvalid::DeadLetter && !is_valid_name(&format!("{topic}{SUFFIX}")) {
         return Err(TablePlanError::DeadLetterName { topic: topic.to_owned() });
@@ -148,15 +149,23 @@ fn wanted(
 }
 
 fn columns_of(settings: &TableSettings, writer: &WriterSchema) -> Result<Vec<Field>, String> {
-    if settings.format == FormatKind::Protobuf {
-        let file = ProtoFile::parse(&writer.text).map_err(|error| error.to_string())?;
-        let indexes = message_of(settings, &file)?;
-        let message = file.message(&indexes).map_err(|error| error.to_string())?;
-        return message.columns().map_err(|error| error.to_string());
+    match settings.format {
+        FormatKind::Protobuf => {
+            let file = ProtoFile::parse(&writer.text).map_err(|error| error.to_string())?;
+            let indexes = message_of(settings, &file)?;
+            let message = file.message(&indexes).map_err(|error| error.to_string())?;
+            message.columns().map_err(|error| error.to_string())
+        }
+        FormatKind::Avro => {
+            let references: Vec<_> = writer.references.iter().map(|(_, text)| text.clone()).collect();
+            let schema = AvroSchema::parse_with(&references, &writer.text).map_err(|error| error.to_string())?;
+            schema.columns().map_err(|error| error.to_string())
+        }
+        FormatKind::Json => {
+            let schema = JsonSchema::parse_with(&writer.references, &writer.text);
+            schema.and_then(|schema| schema.columns()).map_err(|error| error.to_string())
+        }
     }
-    let references: Vec<_> = writer.references.iter().map(|(_, text)| text.clone()).collect();
-    let schema = AvroSchema::parse_with(&references, &writer.text).map_err(|error| error.to_string())?;
-    schema.columns().map_err(|error| error.to_string())
 }
 
 /// Where the table's message is in its file.
@@ -257,6 +266,10 @@ fn build(
 ) -> Result<Table, TableError> {
     let writers = Arc::new(schemas.clone());
     let value = match settings.format {
+        // Rows that are made of columns have the frame that consumers of a subject's rows look for.
+        FormatKind::Json if settings.subject.is_some() => {
+            RowFormat { framing: settings.framing, schema: writer.map(Arc::new), writers, ..RowFormat::json() }
+        }
         FormatKind::Json => RowFormat { writers, ..RowFormat::json() },
         kind => {
             let found = |writer: &WriterSchema| match kind {

@@ -350,7 +350,7 @@ pub const TABLE: &[TopicConfigDef] = &[
         "registry",
         Allowed::OneOf(&["registry", "plain"]),
         "",
-        "What is in front of values of weir.value.format `avro` and `protobuf`: the id that the Schema Registry gave (`registry`), or nothing, and all of them are of the subject's newest schema (`plain`).",
+        "What is in front of values of weir.value.format `avro` and `protobuf`: the id that the Schema Registry gave (`registry`), or nothing, and all of them are of the subject's newest schema (`plain`). JSON rows are read with and without.",
     ),
     config(
         "weir.value.message",
@@ -364,7 +364,7 @@ pub const TABLE: &[TopicConfigDef] = &[
         "",
         Allowed::Text(1024),
         "",
-        "Subject of the Schema Registry whose newest version is the schema of a typed topic, unless weir.table.schema is set; by default `<topic>-value` for weir.value.format `avro` and `protobuf`.",
+        "Subject of the Schema Registry whose newest version is the schema of a typed topic, unless weir.table.schema is set; by default `<topic>-value` for weir.value.format `avro` and `protobuf`. With `json` the columns are those of a JSON Schema: properties, NOT NULL if they are required and never null; its other rules are the serializers' to check.",
     ),
     config(
         "weir.view.select",

@@ -135,7 +135,7 @@ async fn schemas_that_make_no_table_are_refused_with_the_setting_and_the_reason(
         (&[(ddl, "id INT"), ("weir.key.columns", "x")], "weir.key.columns: key column x is not a column"),
         (&[("weir.key.columns", "x")], "weir.key.columns is `x`, but the topic has no schema"),
         (&[(ddl, "a INT, b INT"), ("weir.key.columns", "a,b")], "use weir.key.format=json"),
-        (&[("weir.value.schema.subject", "s")], "is for weir.value.format avro and protobuf"),
+        (&[(ddl, "id INT"), ("weir.value.schema.subject", "s")], "both name the columns of JSON rows"),
         (&[(ddl, "id INT"), ("weir.on.invalid", "ignore")], "one of reject, dead-letter, null"),
     ];
     for (configs, reason) in cases {
@@ -255,14 +255,19 @@ async fn keys_are_columns_and_a_record_without_value_must_be_allowed() {
     assert_eq!(client.produce(11, &compacted, 0, -1, record(Some(&key), None)).await.error_code, 0);
 }
 
+fn schema(schema_type: Format, schema: String) -> Registration {
+    Registration::of(SchemaDefinition { schema_type, schema, references: Vec::new(), metadata: None, rule_set: None })
+}
+
 fn avro(fields: &str) -> Registration {
-    Registration::of(SchemaDefinition {
-        schema_type: Format::Avro,
-        schema: format!(r#"{{"type":"record","name":"Flight","fields":[{fields}]}}"#),
-        references: Vec::new(),
-        metadata: None,
-        rule_set: None,
-    })
+    schema(Format::Avro, format!(r#"{{"type":"record","name":"Flight","fields":[{fields}]}}"#))
+}
+
+/// An object of these properties and no others, of which `id` is required.
+fn json(properties: &str) -> Registration {
+    let text =
+        format!(r#"{{"type":"object","properties":{{{properties}}},"required":["id"],"additionalProperties":false}}"#);
+    schema(Format::Json, text)
 }
 
 /// A row of the schema with this id.
@@ -310,6 +315,64 @@ async fn a_table_follows_the_schemas_of_its_subject_and_schemas_it_cannot_follow
         assert_eq!(answer.error_code, INVALID_RECORD);
         assert!(errors(&answer)[0].1.contains(reason), "{answer:?}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_json_schema_of_the_registry_is_a_table_and_its_next_version_adds_columns() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = topic(&mut client, "flights", &[("weir.value.schema.subject", "flights-value")]).await;
+    let row = |id: u32, row: &str| framed(id, row.as_bytes());
+    let answer = client.produce(11, &t, 0, -1, row(1, r#"{"id":1}"#)).await;
+    assert_eq!(answer.error_code, INVALID_RECORD);
+    assert!(answer.error_message.unwrap().contains("register one under subject `flights-value`"));
+    let registry = broker.inner().registry.clone();
+    let first = json(r#""id":{"type":"integer","format":"int32"},"at":{"type":"string","format":"date-time"}"#);
+    let first = registry.register("flights-value", first).await.unwrap();
+    let good = r#"{ "id": 1, "at": "2024-02-29T12:00:00Z" }"#;
+    // Serializers put a frame in front, others need not.
+    assert_eq!(client.produce(11, &t, 0, -1, row(first.id, good)).await.error_code, 0);
+    assert_eq!(client.produce(11, &t, 0, -1, batch(Compression::None, &[good])).await.error_code, 0);
+    for (bad, reason) in [
+        (r#"{"at":"2024-02-29T12:00:00Z"}"#, "column id: missing, but the column is NOT NULL"),
+        (r#"{"id":"x"}"#, "column id: expected INT, found a string"),
+        (r#"{"id":1,"at":"noon"}"#, "column at: \"noon\" is not a value of TIMESTAMP_LTZ(6)"),
+    ] {
+        let answer = client.produce(11, &t, 0, -1, row(first.id, bad)).await;
+        assert_eq!(answer.error_code, INVALID_RECORD);
+        assert!(errors(&answer)[0].1.contains(reason), "{answer:?}");
+    }
+    let wider = json(
+        r#""id":{"type":"integer"},"at":{"type":"string","format":"date-time"},"tags":{"type":"array","items":{"type":"string"}}"#,
+    );
+    let second = registry.register("flights-value", wider).await.unwrap();
+    let tagged = r#"{"id":5000000000,"tags":["a"]}"#;
+    assert_eq!(client.produce(11, &t, 0, -1, row(second.id, tagged)).await.error_code, 0);
+    let anything = SubjectConfig { compatibility: Some(Compatibility::None), ..SubjectConfig::default() };
+    registry.set_config(Some("flights-value"), anything).await.unwrap();
+    for (refused, reason) in [
+        (json(r#""id":{"type":"string"}"#), "column id: BIGINT cannot become STRING"),
+        (schema(Format::Json, r#"{"type":"object"}"#.to_owned()), "one object with `properties` at the top"),
+        (json(r##""id":{"type":"integer"},"more":{"items":{"$ref":"#"}}"##), "recursive schemas cannot be tables"),
+        (avro(r#"{"name":"id","type":"long"}"#), "the schema is Avro, but the topic's weir.value.format is Json"),
+    ] {
+        let error = registry.register("flights-value", refused).await.unwrap_err().to_string();
+        assert!(error.contains("topic `flights` cannot follow") && error.contains(reason), "{error}");
+    }
+    let broker = broker.restart().await;
+    let mut client = Client::connect(&broker).await;
+    let table = broker.inner().topics.get("flights").unwrap().table().unwrap().clone();
+    assert_eq!(
+        weir_table::ddl::print(&table.current().fields),
+        "id BIGINT NOT NULL, at TIMESTAMP_LTZ(6), tags ARRAY<STRING NOT NULL>"
+    );
+    assert_eq!(table.versions().len(), 2);
+    assert_eq!(client.produce(11, &t, 0, -1, row(second.id, tagged)).await.error_code, 0);
+    let frame = |id: u32| [&[0][..], &id.to_be_bytes()].concat();
+    let expected = [[frame(first.id), good.into()].concat(), good.into(), [frame(second.id), tagged.into()].concat()];
+    let found = values(&mut client, &t).await;
+    let expected: Vec<String> = [0, 1, 2, 2].map(|at: usize| String::from_utf8(expected[at].clone()).unwrap()).to_vec();
+    assert_eq!(found, expected, "byte for byte");
 }
 
 /// Seen failing with a batch that is stored whole.

@@ -12,6 +12,7 @@ mod fast;
 mod format;
 mod parse;
 mod scalar;
+mod schema;
 mod shape;
 mod text;
 mod time;
@@ -25,6 +26,7 @@ pub use error::{RowError, RowErrorKind, ValueKind};
 pub(crate) use error::{cut, within};
 pub(crate) use format::write_uuid;
 pub(crate) use scalar::{is_number, parse_uuid};
+pub use schema::{JsonSchema, JsonSchemaError};
 pub use shape::{RowShape, SHAPE_BYTES_MAX, SHAPES_MAX, ShapeError, ShapeId, ShapeSet};
 pub(crate) use time::{civil, days_of_date};
 
