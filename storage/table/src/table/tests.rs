@@ -298,3 +298,60 @@ fn scanners_read_single_columns_and_make_a_row_of_every_record() {
     assert_eq!(ids.column(0).as_primitive::<Int64Type>().iter().collect::<Vec<_>>(), [Some(2), None]);
     assert_eq!(texts(&scan(&table, &[1], &rows), 0), [Some("Ulm"), None]);
 }
+
+#[test]
+fn a_writer_with_the_old_and_the_new_name_is_read_by_the_new_one() {
+    let first = schema("id BIGINT NOT NULL, city STRING", &[]);
+    let second = evolved(&first, &[rename("city", "town")]);
+    let both = OLD.replace(
+        r#"{"name":"city","type":"string"}"#,
+        r#"{"name":"city","type":"string"},{"name":"town","type":"string"}"#,
+    );
+    let format = RowFormat::avro(WriterSchema { id: None, text: both, references: Vec::new() });
+    let table = Arc::new(Table::new(vec![first, second], format, None, TableOptions::default()).unwrap());
+    let mut rows = table.validator();
+    rows.push(None, Some(b"\x04\x06old\x06new")).unwrap();
+    assert_eq!(texts(&rows.finish().unwrap(), 1), [Some("new")]);
+}
+
+/// What a file of columns keeps beside them gives every framed row back.
+#[test]
+fn framed_rows_come_back_from_columns_and_their_writers() {
+    let avro = RowFormat {
+        kind: FormatKind::Avro,
+        framing: Framing::Registry,
+        schema: Some(writer(2, NEW)),
+        writers: Arc::new(Two),
+        ..RowFormat::json()
+    };
+    let first = schema("id BIGINT NOT NULL, city STRING", &[]);
+    let renamed = evolved(&first, &[rename("city", "town")]);
+    let avro = Arc::new(Table::new(vec![first.clone(), renamed], avro, None, TableOptions::default()).unwrap());
+    let json = table(vec![first], TableOptions::default());
+    let rows: [(&Arc<Table>, &[u8], bool); 7] = [
+        (&avro, b"\0\0\0\0\x01\x04\x06Ulm", true),
+        (&avro, b"\0\0\0\0\x02\x06\x02\x08Bern", true),
+        // A number with a byte too many, and a row that is none.
+        (&avro, b"\0\0\0\0\x01\x84\x00\x06Ulm", false),
+        (&avro, b"\0\0\0\0\x01\x04", false),
+        (&json, b"\0\0\0\0\x07{\"id\": 3, \"city\":\"x\"}", true),
+        (&json, b"{\"id\": 3, \"city\":\"x\"}", true),
+        (&json, b"\0\0\0\0\x07{\"id\": 3, \"more\":\"x\"}", false),
+    ];
+    for (table, row, in_columns) in rows {
+        let mut keeper = table.keeper();
+        keeper.push(None, Some(row)).unwrap();
+        let (form, shapes) = (keeper.form(), keeper.shapes());
+        assert_eq!(form != crate::codec::RowForm::Raw, in_columns, "{}", row.escape_ascii());
+        if !in_columns {
+            continue;
+        }
+        let writers = KeptWriters::from_json(&keeper.writers().to_json()).unwrap();
+        let stored = keeper.schema().clone();
+        let batch = keeper.finish().unwrap();
+        let encoder = KeptEncoder::new(&stored, &shapes, &writers).unwrap();
+        let mut out = Vec::new();
+        encoder.rows(&batch).unwrap().write(0, form, &mut out).unwrap();
+        assert_eq!(out, row, "{}", row.escape_ascii());
+    }
+}

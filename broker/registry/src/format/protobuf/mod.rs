@@ -91,6 +91,7 @@ pub fn parse(text: &str, dependencies: &[Dependency]) -> Result<Parsed, String> 
 
 fn source_of(text: &str) -> Result<(SourceFile, bool), String> {
     if let Some(descriptor) = decode_descriptor(text) {
+        check_syntax(&descriptor)?;
         let descriptor = FileDescriptorProto { name: Some(MAIN.to_owned()), ..descriptor };
         return Ok((SourceFile::from_file_descriptor_proto(descriptor), false));
     }
@@ -131,6 +132,17 @@ fn decode_descriptor(text: &str) -> Option<FileDescriptorProto> {
     FileDescriptorProto::decode(bytes.as_slice()).ok()
 }
 
+/// The crate that resolves names panics at a syntax that it does not know, such as that of editions.
+fn check_syntax(file: &FileDescriptorProto) -> Result<(), String> {
+    match file.syntax.as_deref() {
+        None | Some("proto2" | "proto3") => Ok(()),
+        Some(other) => {
+            let shown: String = other.chars().take(40).collect();
+            Err(format!("the descriptor's syntax is `{shown}`; proto2 and proto3 are known, editions are not"))
+        }
+    }
+}
+
 struct Resolver {
     main: FileDescriptorProto,
     texts: HashMap<String, String>,
@@ -143,11 +155,13 @@ impl FileResolver for Resolver {
         }
         let text = self.texts.get(name).map(String::as_str).or_else(|| known::text(name));
         let Some(text) = text else { return GoogleFileResolver::new().open_file(name) };
+        let refused = |reason: String| protox::Error::new(std::io::Error::other(reason));
         if let Some(descriptor) = decode_descriptor(text) {
+            check_syntax(&descriptor).map_err(refused)?;
             let descriptor = FileDescriptorProto { name: Some(name.to_owned()), ..descriptor };
             return Ok(SourceFile::from_file_descriptor_proto(descriptor));
         }
-        check_depth(text).map_err(|reason| protox::Error::new(std::io::Error::other(reason)))?;
+        check_depth(text).map_err(refused)?;
         SourceFile::from_source(name, text)
     }
 }

@@ -299,3 +299,15 @@ fn what_is_no_file_is_refused_with_a_reason() {
         assert!(!reason.as_ref().unwrap_err().is_empty(), "{text}");
     }
 }
+
+/// The crate that resolves names panics at all of these.
+#[test]
+fn a_descriptor_of_a_syntax_that_nobody_knows_is_refused() {
+    use prost_reflect::prost_types::FileDescriptorProto;
+    for syntax in ["editions", "proto4", ""] {
+        let file = FileDescriptorProto { syntax: Some(syntax.to_owned()), ..FileDescriptorProto::default() };
+        let text = STANDARD.encode(file.encode_to_vec());
+        let error = parse(Format::Protobuf, &text, &[]).err().unwrap();
+        assert!(error.contains("proto2 and proto3 are known"), "{error}");
+    }
+}

@@ -7,12 +7,13 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use prost_reflect::prost::Message as _;
-use prost_reflect::prost_types::FileDescriptorSet;
+use prost_reflect::prost_types::{FileDescriptorProto, FileDescriptorSet};
 use prost_reflect::{
     Cardinality, DescriptorPool, EnumDescriptor, FieldDescriptor, FileDescriptor, Kind, MessageDescriptor,
 };
 
 use super::schema::{Known, Label, Message, NODES_MAX, ProtoField, ProtoSchema, ProtoSchemaError, Type, Wire};
+use crate::codec::json::cut;
 use crate::schema::NESTING_MAX;
 
 /// Longest text of a compiled schema: files are bounded where they are compiled.
@@ -33,6 +34,14 @@ impl ProtoFile {
         }
         let bytes = STANDARD.decode(text).map_err(|error| fail(error.to_string()))?;
         let set = FileDescriptorSet::decode(bytes.as_slice()).map_err(|error| fail(error.to_string()))?;
+        // The crate that resolves names panics at a syntax it does not know.
+        let unknown = |file: &FileDescriptorProto| {
+            let syntax = file.syntax.as_deref().unwrap_or("proto2");
+            (!["proto2", "proto3"].contains(&syntax)).then(|| cut(syntax))
+        };
+        if let Some(syntax) = set.file.iter().find_map(unknown) {
+            return Err(fail(format!("syntax `{syntax}` is not known; proto2 and proto3 are")));
+        }
         let name = set.file.last().and_then(|file| file.name.clone()).ok_or_else(|| fail("no file is in it".into()))?;
         let pool = DescriptorPool::from_file_descriptor_set(set).map_err(|error| fail(error.to_string()))?;
         let file = pool.get_file_by_name(&name).ok_or_else(|| fail(format!("file {name} is not in it")))?;
