@@ -4,6 +4,9 @@
 //! twice; with `Producer::describe` failing on a lost connection, `a_broker_that_is_killed_...` stops in the middle of its input.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "cli/tables.rs"]
+mod tables;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::path::Path;
@@ -14,8 +17,23 @@ use serde_json::Value;
 
 struct Broker {
     process: Child,
+    listeners: Listeners,
     address: String,
     folder: tempfile::TempDir,
+}
+
+/// Where a broker listens, and its other settings as variables.
+#[derive(Clone)]
+struct Listeners {
+    kafka: String,
+    http: String,
+    registry: String,
+    settings: &'static [(&'static str, &'static str)],
+}
+
+/// A fixed port, so that a restarted broker is found again.
+fn free() -> String {
+    format!("127.0.0.1:{}", TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port())
 }
 
 impl Drop for Broker {
@@ -36,14 +54,19 @@ fn weir(home: &Path) -> Command {
 }
 
 /// Starts `weir serve` and waits until it says that it is ready.
-fn serve(folder: &Path, address: &str) -> Child {
+fn serve(folder: &Path, at: &Listeners) -> Child {
     let mut command = weir(folder);
     command.arg("serve").arg("--data-dir").arg(folder.join("data"));
-    command.args(["--listen", address, "--http", "127.0.0.1:0", "--registry", "off"]);
+    command.args(["--listen", &at.kafka, "--http", &at.http, "--registry", &at.registry]);
+    command.envs(at.settings.iter().copied());
     let mut process = command.stderr(Stdio::null()).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
     let ready = lines.any(|line| line.unwrap().contains("is ready"));
     assert!(ready, "weir ended before it was ready");
+    if at.registry != "off" {
+        let told = format!("  registry  http://{}  schemas", at.registry);
+        assert!(lines.any(|line| line.unwrap() == told), "the banner tells where schemas are");
+    }
     // The rest of the banner is short enough for the pipe.
     std::mem::forget(lines);
     process
@@ -51,12 +74,13 @@ fn serve(folder: &Path, address: &str) -> Child {
 
 impl Broker {
     fn start() -> Self {
+        Self::start_at(Listeners { kafka: free(), http: "127.0.0.1:0".into(), registry: "off".into(), settings: &[] })
+    }
+
+    fn start_at(listeners: Listeners) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        // A fixed port, so that a restarted broker is found again.
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let address = format!("127.0.0.1:{port}");
-        let process = serve(folder.path(), &address);
-        Self { process, address, folder }
+        let process = serve(folder.path(), &listeners);
+        Self { process, address: listeners.kafka.clone(), listeners, folder }
     }
 
     fn kill(&mut self) {
@@ -65,7 +89,7 @@ impl Broker {
     }
 
     fn restart(&mut self) {
-        self.process = serve(self.folder.path(), &self.address);
+        self.process = serve(self.folder.path(), &self.listeners);
     }
 
     fn command(&self, words: &[&str]) -> Command {
@@ -387,16 +411,9 @@ fn a_broker_that_is_killed_and_restarted_costs_producer_and_reader_nothing() {
 /// A registry of its own, because the address of the others' is switched off.
 #[test]
 fn schemas_are_registered_checked_and_shown() {
-    let folder = tempfile::tempdir().unwrap();
-    let port = || TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-    let (kafka, registry) = (format!("127.0.0.1:{}", port()), format!("127.0.0.1:{}", port()));
-    let mut command = weir(folder.path());
-    command.arg("serve").arg("--data-dir").arg(folder.path().join("data"));
-    command.args(["--listen", &kafka, "--http", "127.0.0.1:0", "--registry", &registry]);
-    let mut process = command.stderr(Stdio::null()).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    assert!(lines.any(|line| line.unwrap() == format!("  registry  http://{registry}  schemas")));
-    let process = Broker { process, address: kafka, folder };
+    let registry = free();
+    let listeners = Listeners { kafka: free(), http: "127.0.0.1:0".into(), registry: registry.clone(), settings: &[] };
+    let process = Broker::start_at(listeners);
     let run = |arguments: &[&str]| {
         let mut command = weir(process.folder.path());
         let output = command.arg("registry").args(arguments).args(["--registry", &registry]).output().unwrap();
@@ -507,41 +524,6 @@ fn reading_columns_without_end_stops_on_ctrl_c_with_what_was_there() {
     let output = process.wait_with_output().unwrap();
     assert!(output.status.success(), "{}", text(&output.stderr));
     assert_eq!(lines.count(), 0);
-}
-
-#[test]
-fn tables_are_created_described_and_altered() {
-    let broker = Broker::start();
-    broker.ok(&["topic", "create", "t", "-p", "1", "--schema", "id INT NOT NULL, city STRING, old STRING"]);
-    assert!(broker.refused(&["topic", "create", "bad", "--schema", "id INTT"]).contains("weir.table.schema"));
-    let columns = |broker: &Broker| {
-        let table = broker.json(&["table", "describe", "t"]);
-        let columns = table["columns"].as_array().unwrap().clone();
-        let column = |column: &Value| format!("{} {} {}", column["column"], column["type"], column["nullable"]);
-        columns.iter().map(column).collect::<Vec<_>>().join(",").replace('"', "")
-    };
-    assert_eq!(columns(&broker), "id INT no,city STRING yes,old STRING yes");
-    broker.ok(&[
-        "table",
-        "alter",
-        "t",
-        "--widen",
-        "id BIGINT",
-        "--drop",
-        "old",
-        "--add",
-        "n INT DEFAULT 3",
-        "--dry-run",
-    ]);
-    assert_eq!(columns(&broker), "id INT no,city STRING yes,old STRING yes");
-    broker.ok(&["table", "alter", "t", "--widen", "id BIGINT", "--drop", "old", "--add", "n INT DEFAULT 3"]);
-    assert_eq!(broker.ok(&["table", "schema", "t"]), "id BIGINT NOT NULL, city STRING, n INT DEFAULT 3\n");
-    assert!(broker.refused(&["table", "alter", "t", "--drop", "x"]).contains("is not a column"));
-    assert!(broker.refused(&["table", "alter", "t", "--add", "x INT NOT NULL"]).contains("add DEFAULT"));
-    broker.produce(&["t"], "{\"id\":1}\n");
-    let mut process = broker.command(&["produce", "t"]).stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    process.stdin.take().unwrap().write_all(b"{\"id\":\"x\"}\n").unwrap();
-    assert!(!process.wait_with_output().unwrap().status.success());
 }
 
 /// A transaction as a producer opens it: an id, and a partition that is part of it.

@@ -127,8 +127,8 @@ fn columns(topic: &str, configs: &[ConfigEntry]) -> Result<Vec<Field>, CliError>
             setting: "weir.table.schema",
             value: topic.to_owned(),
             reason: "is no topic with a schema of its own".into(),
-            fix: "set one with `weir table alter TOPIC --schema DDL`; topics of weir.value.format=avro have theirs in \
-                  the registry: `weir registry get TOPIC-value`"
+            fix: "set one with `weir table alter TOPIC --schema DDL`; topics of weir.value.format=avro or protobuf, or with a \
+                  weir.value.schema.subject, have theirs in the registry: `weir registry get TOPIC-value`, `weir table history TOPIC`"
                 .into(),
         });
     }

@@ -1,9 +1,11 @@
 //! `weir table replay-dlq`: dead letters go back to their topic, after its schema (or they) were mended.
 //!
 //! A copy is sent again as it was produced: key, value, headers and timestamp, to the partition it came from; the headers that the
-//! broker added are taken off. What was written is then deleted from the dead letters, up to where the replay began to read,
-//! so that it is not replayed twice. A row that still does not fit comes back as a new dead letter behind that place. If the
-//! command is stopped between the two, records are replayed again by the next one: at least once, as they were written.
+//! broker added are taken off. What was acknowledged is deleted from the dead letters at once, so that it is not replayed twice, at
+//! most up to where the log ended when the replay began: a row that still does not fit comes back as a new dead letter behind that
+//! place. So the start of the dead letters' log is how far all replays came. Each copy is sent at least once; if a command is stopped,
+//! the next one sends again what was on its way, at most [`WAITING_MAX`] records. (One of them could be left out only by comparing the
+//! topic's records, which is more than a copy is worth; consumers see it as a second record with the same key and value.)
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +22,7 @@ use crate::cli::{CliError, Context, note};
 const SUFFIX: &str = ".dlq";
 /// Headers that the broker added begin with this.
 const ADDED: &[u8] = b"weir.dlq.";
-/// Deliveries that are awaited at a time.
+/// Deliveries that are awaited before the next ones: as many as may be sent twice.
 const WAITING_MAX: usize = 1_000;
 
 #[derive(Debug, clap::Args)]
@@ -55,11 +57,9 @@ pub(super) async fn run(context: &Context, args: ReplayArgs) -> Result<(), CliEr
         return letters.count(client).await;
     }
     let partitions = admin.describe_topic(&args.topic).await?.partitions.len();
-    let replayed = letters.replay(client, &args.topic, partitions as i32).await?;
+    let target = Target { topic: &args.topic, partitions: partitions as i32, keep: args.keep };
+    let replayed = letters.replay(client, &admin, &target).await?;
     let left = if args.keep { "; they are kept as dead letters too" } else { "" };
-    if !args.keep {
-        letters.delete(&admin).await?;
-    }
     note(&format!("{replayed} dead letters were sent to `{}` again{left}", args.topic));
     let again: i64 = Letters::of(&admin, &args.topic)
         .await?
@@ -124,39 +124,63 @@ impl Letters {
         Ok(())
     }
 
-    async fn replay(&self, client: Client, topic: &str, partitions: i32) -> Result<u64, CliError> {
+    async fn replay(&self, client: Client, admin: &Admin, target: &Target<'_>) -> Result<u64, CliError> {
         let mut consumer = self.reader(client.clone());
         let producer = Producer::start(client, ProducerConfig { idempotent: true, ..ProducerConfig::default() })?;
-        let (mut waiting, mut sent) = (Vec::new(), 0);
+        let (mut waiting, mut sent) = (Waiting::default(), 0);
         while !self.is_read(&consumer) {
             let records = consumer.poll(Duration::from_millis(500)).await?;
             for record in records.into_iter().filter(|record| self.is_of(record)) {
                 sent += 1;
-                let delivery = producer.send(again(record, topic, partitions)).await;
-                waiting.push((sent, delivery.map_err(|source| CliError::NotWritten { number: sent, source })?));
-                if waiting.len() >= WAITING_MAX {
-                    written(&mut waiting).await?;
+                waiting.next.insert(record.partition, record.offset + 1);
+                let delivery = producer.send(again(record, target)).await;
+                let delivery = delivery.map_err(|source| CliError::NotWritten { number: sent, source })?;
+                waiting.deliveries.push((sent, delivery));
+                if waiting.deliveries.len() >= WAITING_MAX {
+                    self.settle(&mut waiting, admin, target).await?;
                 }
             }
         }
-        written(&mut waiting).await?;
+        self.settle(&mut waiting, admin, target).await?;
         producer.close().await?;
+        if !target.keep {
+            // Behind the last copy there may be offsets without a record.
+            let ends = self.ranges.iter().filter(|(_, (start, end))| start < end);
+            self.delete(admin, ends.map(|(partition, (_, end))| (*partition, *end)).collect()).await?;
+        }
         Ok(sent)
     }
 
-    async fn delete(&self, admin: &Admin) -> Result<(), CliError> {
-        let before = self.ranges.iter().filter(|(_, (start, end))| start < end);
-        let before = before.map(|(partition, (_, end))| ((self.topic.clone(), *partition), Some(*end))).collect();
-        admin.delete_records(&before).await?;
+    /// Waits until all that was sent is acknowledged, and takes it out of the dead letters.
+    async fn settle(&self, waiting: &mut Waiting, admin: &Admin, target: &Target<'_>) -> Result<(), CliError> {
+        for (number, delivery) in waiting.deliveries.drain(..) {
+            delivery.await.map_err(|source| CliError::NotWritten { number, source })?;
+        }
+        let next = std::mem::take(&mut waiting.next);
+        if target.keep || next.is_empty() { Ok(()) } else { self.delete(admin, next).await }
+    }
+
+    /// Deletes what is in front of these offsets.
+    async fn delete(&self, admin: &Admin, next: BTreeMap<i32, i64>) -> Result<(), CliError> {
+        let before = next.into_iter().map(|(partition, next)| ((self.topic.clone(), partition), Some(next)));
+        admin.delete_records(&before.collect()).await?;
         Ok(())
     }
 }
 
-async fn written(waiting: &mut Vec<(u64, Delivery)>) -> Result<(), CliError> {
-    for (number, delivery) in waiting.drain(..) {
-        delivery.await.map_err(|source| CliError::NotWritten { number, source })?;
-    }
-    Ok(())
+/// Where copies go.
+struct Target<'a> {
+    topic: &'a str,
+    partitions: i32,
+    keep: bool,
+}
+
+/// Copies that were sent.
+#[derive(Default)]
+struct Waiting {
+    deliveries: Vec<(u64, Delivery)>,
+    /// By partition of the dead letters: the offset behind the last of them.
+    next: BTreeMap<i32, i64>,
 }
 
 fn header<'a>(record: &'a ConsumerRecord, name: &str) -> Option<&'a str> {
@@ -169,15 +193,15 @@ fn reason(record: &ConsumerRecord) -> String {
 }
 
 /// The record as it was produced.
-fn again(record: ConsumerRecord, topic: &str, partitions: i32) -> ProducerRecord {
+fn again(record: ConsumerRecord, target: &Target<'_>) -> ProducerRecord {
     let from = header(&record, "weir.dlq.partition").and_then(|partition| partition.parse().ok());
     let own = |header: weir_client::consumer::RecordHeader| {
         let key: Bytes = header.key;
         (!key.starts_with(ADDED)).then_some((key, header.value))
     };
     ProducerRecord {
-        topic: topic.to_owned(),
-        partition: from.filter(|partition| (0..partitions).contains(partition)),
+        topic: target.topic.to_owned(),
+        partition: from.filter(|partition| (0..target.partitions).contains(partition)),
         key: record.key,
         value: record.value,
         headers: record.headers.into_iter().filter_map(own).collect(),
