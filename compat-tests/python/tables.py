@@ -15,6 +15,7 @@ from pathlib import Path
 import confluent_kafka
 
 from suite import table_checks as checks
+from suite.other_forms import PLANES, WEATHER
 from suite.records import load_flights
 from suite.report import Report
 
@@ -29,19 +30,31 @@ def main() -> int:
     flights = [json.loads(row.value) for row in load_flights(arguments.data, arguments.rows)]
     report = Report("tables-python", arguments.only)
     with tempfile.TemporaryDirectory() as folder, checks.Broker(Path(folder)) as broker:
-        ctx = checks.Context(broker, flights)
+        others = {dataset: dataset.load(arguments.data, arguments.rows) for dataset in (WEATHER, PLANES)}
+        ctx = checks.Context(broker, flights, {dataset.name: rows for dataset, rows in others.items()})
         for form in checks.FORMS:
             report.run(f"produce-{form}", checks.produce, ctx, form)
-        report.run("merge", checks.merge, ctx)
+        for dataset in others:
+            for form in checks.FORMS:
+                report.run(f"produce-{dataset.name}-{form}", checks.produce_other, ctx, dataset, form)
+        report.run("merge", checks.merge, ctx, "dep_time", len(flights))
+        for dataset, rows in others.items():
+            report.run(f"merge-{dataset.name}", checks.merge, ctx, dataset.mark, len(rows) * dataset.times)
         for form in checks.FORMS:
             report.run(f"merged-{form}", checks.same_bytes, ctx, form)
+            for dataset in others:
+                report.run(f"merged-{dataset.name}-{form}", checks.same_other_bytes, ctx, dataset, form)
         report.run("arrow-files-pyarrow", checks.arrow_files, ctx, checks.with_pyarrow)
         report.run("arrow-files-polars", checks.arrow_files, ctx, checks.with_polars)
+        for dataset in others:
+            report.run(f"arrow-files-{dataset.name}", checks.other_files, ctx, dataset)
         for form in ("avro", "protobuf"):
             report.run(f"evolution-under-load-{form}", checks.evolution, ctx, form)
         report.run("restart", checks.restart, ctx)
         for form in checks.FORMS:
             report.run(f"restarted-{form}", checks.same_bytes, ctx, form)
+            for dataset in others:
+                report.run(f"restarted-{dataset.name}-{form}", checks.same_other_bytes, ctx, dataset, form)
     return report.finish(confluent_kafka.__version__)
 
 

@@ -21,11 +21,14 @@ from confluent_kafka.schema_registry.protobuf import ProtobufDeserializer, Proto
 from confluent_kafka.serialization import MessageField, SerializationContext
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
 
+from suite.other_forms import Dataset, serializer as serializer_of
 from suite.registry_forms import COLUMNS, INTEGERS, codec
 from suite.report import Check, CheckFailed
 
 FORMS = ("json", "avro", "protobuf")
 LAYOUTS = ("row", "column", "both")
+# Of the other tables; rows as they are produced are what flights are compared in.
+COLUMN_LAYOUTS = ("column", "both")
 # Only a table of this topic has this column, so that its files are known among the others.
 MARK = "only_of_this_topic"
 DDL = ", ".join([f"{name} INT" for name in INTEGERS] + [f"{name} STRING" for name in COLUMNS if name not in INTEGERS])
@@ -94,6 +97,8 @@ def free_port() -> int:
 class Context:
     broker: Broker
     flights: list
+    # Of the other tables, by name.
+    rows: dict = field(default_factory=dict)
     values: dict = field(default_factory=dict)
 
     def client(self) -> SchemaRegistryClient:
@@ -164,12 +169,34 @@ def produce(check: Check, ctx: Context, form: str) -> None:
         compare(check, ctx, topic(form, layout), rows)
 
 
-def stored_rows(ctx: Context) -> dict[str, int]:
-    """Rows in files of columns, by the form that the file says its rows had."""
+def produce_other(check: Check, ctx: Context, dataset: Dataset, form: str) -> None:
+    """As `produce`; the columns of JSON rows come out of the JSON Schema that the serializer registers."""
+    topics = [f"{dataset.name}-{form}-{layout}" for layout in COLUMN_LAYOUTS]
+    configs = {"weir.value.format": form, "weir.column.zstd.level": "1", "weir.value.schema.subject": f"{topics[0]}-value",
+               "weir.fidelity": "exact"}
+    ctx.create({name: configs | {"weir.layout": layout} for name, layout in zip(topics, COLUMN_LAYOUTS)})
+    write = serializer_of(dataset, form, ctx.client())
+    context = SerializationContext(topics[0], MessageField.VALUE)
+    rows = [write(row, context) for row in ctx.rows[dataset.name]] * dataset.times
+    check.true("rows are framed", all(row[0] == 0 for row in rows))
+    ctx.values[dataset.name, form] = rows
+    send(ctx, check, topics, rows)
+    same_other_bytes(check, ctx, dataset, form)
+
+
+def same_other_bytes(check: Check, ctx: Context, dataset: Dataset, form: str) -> None:
+    for layout in COLUMN_LAYOUTS:
+        compare(check, ctx, f"{dataset.name}-{form}-{layout}", ctx.values[dataset.name, form])
+
+
+def stored_rows(ctx: Context, column: str) -> dict[str, int]:
+    """Rows in files that have this column, by the form that the file says its rows had."""
     rows = dict.fromkeys(FORMS, 0)
     for path in ctx.broker.files():
         try:
             with pyarrow.ipc.open_file(path) as file:
+                if file.schema.get_field_index(column) < 0:
+                    continue
                 writers = (file.schema.metadata or {}).get(b"weir.writers", b"")
                 form = next((form for form in ("avro", "protobuf") if f'"{form}"'.encode() in writers), "json")
                 rows[form] += file.read_all().num_rows
@@ -178,12 +205,12 @@ def stored_rows(ctx: Context) -> dict[str, int]:
     return rows
 
 
-def merge(check: Check, ctx: Context) -> None:
+def merge(check: Check, ctx: Context, column: str, count: int) -> None:
     """Rows of two topics of each form become files of columns; little data at a time stays as rows."""
-    wanted = len(ctx.flights) // 4
+    wanted = count // 4
     deadline, rows = time.monotonic() + 90, {}
     while time.monotonic() < deadline:
-        rows = stored_rows(ctx)
+        rows = stored_rows(ctx, column)
         if min(rows.values()) >= wanted:
             break
         time.sleep(1)
@@ -204,12 +231,20 @@ def restart(check: Check, ctx: Context) -> None:
 
 def with_pyarrow(path: Path) -> list[dict]:
     with pyarrow.ipc.open_file(path) as file:
-        return file.read_all().to_pylist() if file.schema.get_field_index("year") >= 0 else []
+        return file.read_all().to_pylist() if file.schema.get_field_index("dep_time") >= 0 else []
 
 
 def with_polars(path: Path) -> list[dict]:
     frame = polars.read_ipc(path)
-    return frame.to_dicts() if "year" in frame.columns else []
+    return frame.to_dicts() if "dep_time" in frame.columns else []
+
+
+def unless_replaced(read, path: Path) -> list[dict]:
+    """Rows of a file, none if a merge replaced it."""
+    try:
+        return read(path)
+    except FileNotFoundError:
+        return []
 
 
 def arrow_files(check: Check, ctx: Context, read) -> None:
@@ -217,7 +252,7 @@ def arrow_files(check: Check, ctx: Context, read) -> None:
     is not kept as bytes beside them."""
     rows, framed = [], 0
     for path in ctx.broker.files():
-        found = read(path)
+        found = unless_replaced(read, path)
         if found and MARK in found[0]:
             rows += found
         framed += sum(1 for row in found if row["_value"] is not None)
@@ -231,6 +266,33 @@ def arrow_files(check: Check, ctx: Context, read) -> None:
     check.consumed += len(rows)
     check.compared += len(rows)
     check.equal("rows of any form that kept their bytes", framed, 0)
+
+
+def other_files(check: Check, ctx: Context, dataset: Dataset) -> None:
+    """Every value of every row in files of the table's topics. Offsets tell the row: all topics got the same ones."""
+    wanted, rows, framed = ctx.rows[dataset.name], 0, 0
+    needed = 3 * len(wanted) * dataset.times // 4
+
+    def read(path: Path) -> list[dict]:
+        with pyarrow.ipc.open_file(path) as file:
+            return file.read_all().to_pylist() if file.schema.get_field_index(dataset.mark) >= 0 else []
+
+    for path in ctx.broker.files():
+        found = unless_replaced(read, path)
+        for row in found:
+            want = wanted[row["_offset"] % len(wanted)]
+            got = {name: row[name] for name in dataset.columns}
+            if "time_hour" in got and not isinstance(got["time_hour"], str):
+                # The JSON Schema says that it is a time.
+                got["time_hour"] = got["time_hour"].strftime("%Y-%m-%dT%H:%M:%SZ")
+            if got != want:
+                raise CheckFailed(f"{path.name}, offset {row['_offset']}: {got}, {want} was produced")
+            framed += row["_value"] is not None
+        rows += len(found)
+    check.true("rows of the files", rows >= needed, rows)
+    check.equal("rows that kept their bytes", framed, 0)
+    check.consumed += rows
+    check.compared += rows
 
 
 # The second field is called after the form, so that the files of one topic are known among the others.
