@@ -57,6 +57,9 @@ impl MetaLog {
             disk.sync_dir(META_DIR).map_err(io_error)?;
             return Ok((MetaLog { disk, file, end: 0, broken: false }, 0));
         }
+        // The process that made or replaced it may have died before that name was durable: a power cut would then take back
+        // all that is appended from here on.
+        disk.sync_dir(META_DIR).map_err(io_error)?;
         let file = disk.open(PATH).map_err(io_error)?;
         let buf = file.read_vec(0, file.len().map_err(io_error)? as usize).map_err(io_error)?;
         let Replayed { end: at, last_record, revision } = replay(&buf, apply)?;
