@@ -201,6 +201,11 @@ impl Consumer {
     ) -> Result<Option<Opened<T>>> {
         let deadline = Instant::now() + limit;
         loop {
+            if !self.waiting.is_empty() && self.busy.is_empty() {
+                self.start_fetches().await?;
+                // Opening is work: on a runtime of one thread the request is to leave before that begins.
+                tokio::task::yield_now().await;
+            }
             if let Some(opened) = self.open_next(open)? {
                 return Ok(Some(opened));
             }

@@ -102,6 +102,17 @@ async fn fetching_goes_on_behind_what_was_fetched_and_the_position_behind_what_w
     assert_eq!(consumer.high_watermark(&(Arc::from("t"), 0)), Some(9));
 }
 
+/// Seen failing when fetches were only started once nothing was left to hand out: the broker idled while records were opened.
+#[tokio::test(start_paused = true)]
+async fn the_next_fetch_is_under_way_when_records_are_handed_out() {
+    let (mut consumer, asked) =
+        consumer(StartAt::Earliest, ResetPolicy::Fail, |_, offset| fetched(0, Some(batch(offset, 2))));
+    for behind in [5, 7, 9] {
+        assert_eq!(offsets(&mut consumer).await.unwrap(), [behind - 2, behind - 1]);
+        assert_eq!(asked.lock().unwrap().last(), Some(&behind), "while {behind} is not asked for yet");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn starts_before_the_end_stop_at_the_first_record() {
     let answer = |_: usize, offset| fetched(0, Some(batch(offset, 1)));

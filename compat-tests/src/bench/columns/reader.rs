@@ -114,18 +114,29 @@ fn of_rows(wish: &Wish) -> Result<Reading> {
     let mut reading = Reading::default();
     let mut row = Row { wish, roles: Vec::new(), sum: 0, matches: true };
     let limit = Instant::now() + Duration::from_secs(600);
-    while positions.iter().any(|(p, at)| *at < ends[*p as usize]) {
-        ensure!(Instant::now() < limit, "the end is not reached: {positions:?} of {ends:?}");
-        positions.retain(|(p, at)| *at < ends[*p as usize]);
+    let ask = |connection: &mut Connection, positions: &[(i32, i64)]| -> Result<()> {
         let correlation = connection.next_correlation();
-        connection.send(&fetch_request(correlation, &wish.topic, &positions, 500, 1 << 20))?;
+        Ok(connection.send(&fetch_request(correlation, &wish.topic, positions, 500, 1 << 20))?)
+    };
+    ask(&mut connection, &positions)?;
+    while !positions.is_empty() {
+        ensure!(Instant::now() < limit, "the end is not reached: {positions:?} of {ends:?}");
         connection.receive(&mut response)?;
-        for part in fetch_response(&response)? {
+        let parts = fetch_response(&response)?;
+        for part in &parts {
             ensure!(part.error == 0, "fetch failed with error {}", part.error);
-            reading.bytes += part.records.len() as u64;
             let position = positions.iter_mut().find(|(p, _)| *p == part.partition).context("a stray partition")?;
-            for (_, next, batch) in whole_batches(part.records) {
-                position.1 = next;
+            position.1 = whole_batches(part.records).last().map_or(position.1, |(_, next, _)| next);
+        }
+        positions.retain(|(p, at)| *at < ends[*p as usize]);
+        // As clients do: the next fetch is under way while rows are decoded.
+        if !positions.is_empty() {
+            positions.rotate_left(1);
+            ask(&mut connection, &positions)?;
+        }
+        for part in &parts {
+            reading.bytes += part.records.len() as u64;
+            for (_, _, batch) in whole_batches(part.records) {
                 for record in decode(batch, &Default::default())?.records() {
                     let value = record?.value.context("a null value")?;
                     (row.sum, row.matches) = (0, true);
@@ -139,7 +150,6 @@ fn of_rows(wish: &Wish) -> Result<Reading> {
                 }
             }
         }
-        positions.rotate_left(1);
     }
     Ok(reading)
 }
