@@ -553,9 +553,14 @@ impl RequestContext {
 
     /// Counts bytes against the client's quota. The connection is not read from for as long as this tells.
     pub fn meter(&self, broker: &Broker, key: QuotaKey, bytes: usize) -> Throttle {
+        self.meter_amount(broker, key, bytes as f64)
+    }
+
+    /// The same in the unit of the quota.
+    pub fn meter_amount(&self, broker: &Broker, key: QuotaKey, amount: f64) -> Throttle {
         let now_ms = broker.now_ms();
         let client_id = self.client_id.as_deref().unwrap_or_default();
-        let throttle = broker.quotas.record(now_ms, key, &self.principal.name, client_id, bytes);
+        let throttle = broker.quotas.record_amount(now_ms, key, &self.principal.name, client_id, amount);
         if throttle.0 > 0 {
             let (principal, throttle_ms) = (&self.principal, throttle.0);
             tracing::debug!(%principal, client_id, quota = key.name(), throttle_ms, "quota exceeded");

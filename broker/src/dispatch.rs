@@ -432,7 +432,7 @@ impl Call<'_> {
             ApiKey::OffsetForLeaderEpoch => {
                 serve!(OffsetForLeaderEpochRequest, |r| api::offset_for_leader_epoch::handle(broker, r))
             }
-            ApiKey::DescribeAcls => serve!(DescribeAclsRequest, |r| api::describe_acls::handle(broker, &r)),
+            ApiKey::DescribeAcls => serve!(DescribeAclsRequest, |r| api::describe_acls::handle(broker, &r).await),
             ApiKey::DescribeClientQuotas => {
                 serve!(DescribeClientQuotasRequest, |r| api::describe_client_quotas::handle(broker, &r))
             }

@@ -29,7 +29,7 @@ use crate::group::{GroupConfigError, GroupError};
 use crate::loggers::LoggerError;
 use crate::quota::QuotaError;
 use crate::security::UserError;
-use crate::security::acl::{AclError, AclStoreError};
+use crate::security::acl::{AclError, AclStoreError, GrantError};
 use crate::security::sasl::session::HandshakeRefused;
 use crate::share::ShareError;
 use crate::share::partition::AckError;
@@ -599,6 +599,22 @@ impl KafkaError for AclStoreError {
         match self {
             AclStoreError::TooMany { .. } => ErrorCode::PolicyViolation,
             AclStoreError::Metadata(_) => ErrorCode::KafkaStorageError,
+        }
+    }
+}
+
+impl KafkaError for GrantError {
+    fn error_code(&self) -> ErrorCode {
+        match self {
+            GrantError::Shape { .. }
+            | GrantError::Nothing
+            | GrantError::NoTopic { .. }
+            | GrantError::Kind { .. }
+            | GrantError::NoColumn { .. }
+            | GrantError::TooManyColumns { .. }
+            | GrantError::Filter(_)
+            | GrantError::Exists { .. }
+            | GrantError::Tag(_) => ErrorCode::InvalidRequest,
         }
     }
 }

@@ -576,6 +576,19 @@ fn access_control_lists() {
             &AclStoreError::TooMany { have: 1 },
             &AclStoreError::Metadata(MetaError::Closed),
         ],
+    ) + &lines(
+        "Grant",
+        vec![
+            &GrantError::Shape { binding: text() },
+            &GrantError::Nothing,
+            &GrantError::NoTopic { topic: text() },
+            &GrantError::Kind { topic: text(), kind: "a view" },
+            &GrantError::NoColumn { topic: text(), column: text() },
+            &GrantError::TooManyColumns { count: 3_000 },
+            &GrantError::Filter(weir_predicate::PlanError::Empty),
+            &GrantError::Exists { principal: text(), topic: text() },
+            &GrantError::Tag(text()),
+        ],
     );
     let expected = "\
 Acl::InvalidField 42 InvalidRequest final
@@ -586,6 +599,15 @@ Acl::Length 42 InvalidRequest final
 Acl::Host 42 InvalidRequest final
 Acl::TooMany 44 PolicyViolation final
 Acl::Metadata 56 KafkaStorageError retriable
+Grant::Shape 42 InvalidRequest final
+Grant::Nothing 42 InvalidRequest final
+Grant::NoTopic 42 InvalidRequest final
+Grant::Kind 42 InvalidRequest final
+Grant::NoColumn 42 InvalidRequest final
+Grant::TooManyColumns 42 InvalidRequest final
+Grant::Filter 42 InvalidRequest final
+Grant::Exists 42 InvalidRequest final
+Grant::Tag 42 InvalidRequest final
 ";
     assert_eq!(got, expected);
 }

@@ -1,7 +1,8 @@
-//! The columnar extension: tagged field 5700 of Fetch and Produce, version 1. Byte by byte in `protocol/COLUMNAR.md`.
+//! The columnar extension: tagged field 5700 of Fetch, Produce and the APIs of access control lists, version 1. Byte by byte in `protocol/COLUMNAR.md`.
 //!
 //! Broker and client use the same structs. Wire sentinels exist in the codecs only. Decoding reads a stranger's bytes: what
 //! it allocates is bounded by the length of the tag.
+mod acl;
 mod fetch;
 mod produce;
 mod result;
@@ -11,6 +12,7 @@ mod tests;
 use bytes::{BufMut, BytesMut};
 use thiserror::Error;
 
+pub use acl::{ACL_API_VERSION_MIN, ACL_FEATURE, AclRestriction};
 pub use fetch::{AcceptedCodecs, ChangeTypes, ColumnarFetch, ColumnarTopic, ResultFormat, ScanOrder};
 pub use produce::ColumnarProduce;
 pub use result::{BatchRange, ColumnarResult};

@@ -29,7 +29,7 @@ pub fn handle(version: i16, request: &ApiVersionsRequest) -> ApiVersionsResponse
         key.with_max_version_level(*level).with_min_version_level(*level)
     });
     response
-        .with_supported_features(supported.chain([columnar()]).collect())
+        .with_supported_features(supported.chain([columnar(), column_acls()]).collect())
         .with_finalized_features(finalized.collect())
         .with_finalized_features_epoch(0)
 }
@@ -55,6 +55,15 @@ pub fn unsupported_version() -> ApiVersionsResponse {
 fn columnar() -> SupportedFeatureKey {
     SupportedFeatureKey::default()
         .with_name(StrBytes::from_static_str(weir_protocol::columnar::FEATURE))
+        .with_min_version(weir_protocol::columnar::VERSION_MIN.into())
+        .with_max_version(weir_protocol::columnar::VERSION_MAX.into())
+}
+
+/// Entries of access control lists may be about some columns and rows: whoever sends such an entry to a broker that skips the tag
+/// would allow everything.
+fn column_acls() -> SupportedFeatureKey {
+    SupportedFeatureKey::default()
+        .with_name(StrBytes::from_static_str(weir_protocol::columnar::ACL_FEATURE))
         .with_min_version(weir_protocol::columnar::VERSION_MIN.into())
         .with_max_version(weir_protocol::columnar::VERSION_MAX.into())
 }
@@ -120,8 +129,8 @@ mod tests {
         assert!(finalized.contains(&("share.version", 1)));
         assert_eq!(
             handle(3, &named("a", "1")).supported_features.len(),
-            1,
-            "of version 3, only weir.columnar begins above 0"
+            2,
+            "of version 3, only features of weir's own begin above 0"
         );
     }
 
@@ -130,7 +139,7 @@ mod tests {
         let response = handle(3, &named("a", "1"));
         let features: Vec<_> =
             response.supported_features.iter().map(|f| (&*f.name, f.min_version, f.max_version)).collect();
-        assert!(features.contains(&("weir.columnar", 1, 1)));
+        assert!(features.contains(&("weir.columnar", 1, 1)) && features.contains(&("weir.column.acls", 1, 1)));
     }
 
     #[test]

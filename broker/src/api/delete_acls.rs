@@ -1,6 +1,7 @@
 //! DeleteAcls (key 31): deletes the access control list bindings that filters mean, and tells which they were.
 //!
-//! Versions 1-3. KIP-140, KIP-290, KIP-482. Errors per filter: SECURITY_DISABLED (nothing is authorised here), INVALID_REQUEST (UNKNOWN
+//! Versions 1-3. KIP-140, KIP-290, KIP-482. A filter that means a READ of a topic means it also where it is of some columns and rows: such
+//! a binding is told with tag 5700 (`protocol/COLUMNAR.md`). Errors per filter: SECURITY_DISABLED (nothing is authorised here), INVALID_REQUEST (UNKNOWN
 //! in it), KAFKA_STORAGE_ERROR.
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsRequest;
@@ -8,11 +9,11 @@ use kafka_protocol::messages::delete_acls_response::{
     DeleteAclsFilterResult, DeleteAclsMatchingAcl, DeleteAclsResponse,
 };
 
-use super::describe_acls::{NO_AUTHORIZER, WireFilter, filter};
+use super::describe_acls::{NO_AUTHORIZER, WireFilter, filter, tag};
 use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
-use crate::security::acl::{AclBinding, AclError, AclFilter};
+use crate::security::acl::{AclBinding, AclError, AclFilter, Deleted};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DeleteAcls, 1, 3);
 
@@ -44,9 +45,15 @@ pub async fn handle(broker: &Broker, request: DeleteAclsRequest) -> DeleteAclsRe
         (Err(error), _) => failed(error.wire_code(), error.to_string()),
         (Ok(_), Err(error)) => failed(error.wire_code(), error.to_string()),
         (Ok(_), Ok(deleted)) => {
-            let bindings = deleted.next().unwrap_or_default();
+            let Deleted { bindings, grants } = deleted.next().unwrap_or_default();
             bindings.iter().for_each(|binding| tracing::info!(%binding, "ACL binding deleted"));
-            let matching = bindings.into_iter().map(matching).collect();
+            let restricted = grants.iter().map(|grant| {
+                let binding = grant.binding();
+                tracing::info!(%binding, "restricted ACL binding deleted");
+                let topic = broker.topics.get(&grant.topic);
+                matching(binding).with_unknown_tagged_fields(tag(&grant.told(topic.as_deref())))
+            });
+            let matching = bindings.into_iter().map(matching).chain(restricted).collect();
             DeleteAclsFilterResult::default().with_error_message(None).with_matching_acls(matching)
         }
     });

@@ -1,14 +1,21 @@
 //! DescribeAcls (key 29): the access control lists that a filter means.
 //!
-//! Versions 1-3. KIP-140, KIP-290 (prefixed patterns), KIP-482. Errors: SECURITY_DISABLED (nothing is authorised here),
+//! Versions 1-3. KIP-140, KIP-290 (prefixed patterns), KIP-482. A request of version 2 and later that carries tag 5700 is also told
+//! READs of some columns and rows, each with that tag (`protocol/COLUMNAR.md`); others would take them for more. Errors: SECURITY_DISABLED (nothing is authorised here),
 //! INVALID_REQUEST (a filter with UNKNOWN in it).
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::describe_acls_response::{AclDescription, DescribeAclsResource, DescribeAclsResponse};
 use kafka_protocol::messages::{ApiKey, DescribeAclsRequest};
+
+use weir_protocol::columnar::{AclRestriction, TAG};
 
 use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
-use crate::security::acl::{AclBinding, AclError, AclFilter, Operation, PatternFilter, PatternType, Permission};
+use crate::security::acl::{AclBinding, AclError, AclFilter, Grant, Operation, PatternFilter, PatternType, Permission};
 use crate::security::acl::{ResourcePattern, ResourceType};
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::DescribeAcls, 1, 3);
@@ -32,7 +39,7 @@ pub(super) struct WireFilter<'a> {
 }
 
 /// Lists what matches, by resource pattern.
-pub fn handle(broker: &Broker, request: &DescribeAclsRequest) -> DescribeAclsResponse {
+pub async fn handle(broker: &Arc<Broker>, request: &DescribeAclsRequest) -> DescribeAclsResponse {
     let response = DescribeAclsResponse::default().with_error_message(None);
     let Some(acls) = &broker.acls else {
         let code = ErrorCode::SecurityDisabled.code();
@@ -48,7 +55,15 @@ pub fn handle(broker: &Broker, request: &DescribeAclsRequest) -> DescribeAclsRes
         permission: request.permission_type,
     });
     match filter {
-        Ok(filter) => response.with_resources(by_pattern(acls.index().matching(&filter))),
+        Ok(filter) => {
+            let index = acls.index();
+            let mut resources = by_pattern(index.matching(&filter));
+            if request.unknown_tagged_fields.contains_key(&TAG) {
+                let grants: Vec<Arc<Grant>> = index.matching_grants(&filter).cloned().collect();
+                resources.extend(restricted(broker, grants).await);
+            }
+            response.with_resources(resources)
+        }
         Err(error) => response.with_error_code(error.wire_code()).with_error_message(Some(wire(error.to_string()))),
     }
 }
@@ -77,6 +92,35 @@ fn by_pattern<'a>(bindings: impl Iterator<Item = &'a AclBinding>) -> Vec<Describ
         }
     }
     resources
+}
+
+/// Restricted grants, each with what it is restricted to and, if that is so, why it gives nothing. Filters are planned for that, off the
+/// network threads.
+async fn restricted(broker: &Arc<Broker>, grants: Vec<Arc<Grant>>) -> Vec<DescribeAclsResource> {
+    let broker = broker.clone();
+    let tell = move || {
+        let resource = |grant: &Arc<Grant>| {
+            let topic = broker.topics.get(&grant.topic);
+            let problem = grant.problem(topic.as_deref());
+            let told = AclRestriction { problem, ..grant.told(topic.as_deref()) };
+            let binding = grant.binding();
+            let mut resources = by_pattern([&binding].into_iter());
+            for acl in resources.iter_mut().flat_map(|resource| &mut resource.acls) {
+                acl.unknown_tagged_fields = tag(&told);
+            }
+            resources
+        };
+        grants.iter().flat_map(resource).collect()
+    };
+    // It fails only when the process ends.
+    tokio::task::spawn_blocking(tell).await.unwrap_or_default()
+}
+
+/// The tag of an entry.
+pub(super) fn tag(told: &AclRestriction) -> BTreeMap<i32, Bytes> {
+    let mut bytes = BytesMut::new();
+    told.encode(&mut bytes);
+    BTreeMap::from([(TAG, bytes.freeze())])
 }
 
 /// None = ANY, an error = UNKNOWN and everything else that nothing has.

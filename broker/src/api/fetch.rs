@@ -22,9 +22,8 @@ use super::lookup::{self, TopicRef};
 use super::{Versions, given};
 use crate::broker::{Advertised, Broker, RequestContext};
 use crate::error_code::{ErrorCode, KafkaError};
-use crate::quota::QuotaKey;
-use crate::security::acl::Operation;
-use crate::security::rules::Access;
+use crate::quota::{QuotaKey, Throttle};
+use crate::security::rules::{Access, Readable};
 use weir_storage::memory::Reservation;
 
 pub mod columnar;
@@ -145,12 +144,12 @@ pub async fn handle(
             FetchAnswer::refused(error, leader)
         }
         Ok(context) => {
-            let (wanted, refused) = Judge::judge(judged.as_ref(), context.wanted());
+            let Judged { wanted, refused, parts } = Judge::judge(judged.as_ref(), context.wanted());
             let (mut partitions, memory) = if wanted.is_empty() && !refused.is_empty() {
                 // Nothing to wait for.
                 (Vec::new(), Vec::new())
             } else {
-                read::read(broker, version, &plan, &wishes, &wanted).await
+                read::read(broker, version, &plan, &wishes, &wanted, &parts).await
             };
             partitions.extend(refused);
             hold = memory;
@@ -160,8 +159,21 @@ pub async fn handle(
     };
     count(broker, &answer);
     let bytes = answer.partitions.iter().map(FetchedPartition::records_bytes).sum();
-    answer.throttle_time_ms = ctx.meter(broker, QuotaKey::ConsumerByteRate, bytes).wire();
+    let throttle = ctx.meter(broker, QuotaKey::ConsumerByteRate, bytes).max(meter_scans(broker, ctx, &answer));
+    answer.throttle_time_ms = throttle.wire();
     (encode::encode(version, answer), hold)
+}
+
+/// Counts what the fetch had scanned against its client's quotas.
+fn meter_scans(broker: &Broker, ctx: &RequestContext, answer: &FetchAnswer) -> Throttle {
+    let scanned = answer.partitions.iter().filter_map(|partition| partition.scanned.as_ref());
+    let (bytes, us) =
+        scanned.fold((0, 0), |(bytes, us), counters| (bytes + counters.bytes_scanned, us + counters.predicate_us));
+    if (bytes, us) == (0, 0) {
+        return Throttle::default();
+    }
+    let bytes = ctx.meter_amount(broker, QuotaKey::ScanByteRate, bytes as f64);
+    bytes.max(ctx.meter_amount(broker, QuotaKey::PredicateMsRate, us as f64 / 1000.0))
 }
 
 /// Decides about each partition, in each fetch again: a session remembers what was asked, not what is allowed.
@@ -172,20 +184,28 @@ struct Judge<'a> {
 }
 
 impl Judge<'_> {
-    /// What may be read, and the answers to what may not.
-    fn judge<'w>(
-        judge: Option<&Judge<'_>>,
-        wanted: &'w session::WantedPartitions,
-    ) -> (Cow<'w, session::WantedPartitions>, Vec<FetchedPartition>) {
-        let Some(judge) = judge else { return (Cow::Borrowed(wanted), Vec::new()) };
+    /// What may be read, the answers to what may not, and what may be read in part.
+    fn judge<'w>(judge: Option<&Judge<'_>>, wanted: &'w session::WantedPartitions) -> Judged<'w> {
+        let Some(judge) = judge else { return Judged::all(wanted) };
+        let mut parts = read::Parts::new();
         let mut verdicts: HashMap<&TopicRef, bool> = HashMap::new();
         let mut may = |topic| {
-            let decide = || judge.replicates.unwrap_or_else(|| judge.access.may_fetch(topic, Operation::Read));
+            let decide = || match judge.replicates {
+                Some(may) => may,
+                None => match judge.access.readable(topic) {
+                    Readable::Everything => true,
+                    Readable::Part(part) => {
+                        parts.insert(topic.clone(), part);
+                        true
+                    }
+                    Readable::Nothing => false,
+                },
+            };
             *verdicts.entry(topic).or_insert_with(decide)
         };
         let refused: Vec<_> = wanted.keys().filter(|key| !may(&key.topic)).cloned().collect();
         if refused.is_empty() {
-            return (Cow::Borrowed(wanted), Vec::new());
+            return Judged { parts, ..Judged::all(wanted) };
         }
         let mut left = wanted.clone();
         for key in &refused {
@@ -193,7 +213,21 @@ impl Judge<'_> {
         }
         let code = ErrorCode::TopicAuthorizationFailed.code();
         let answer = |key| FetchedPartition { error_code: code, ..FetchedPartition::new(key) };
-        (Cow::Owned(left), refused.into_iter().map(answer).collect())
+        Judged { wanted: Cow::Owned(left), refused: refused.into_iter().map(answer).collect(), parts }
+    }
+}
+
+/// What becomes of the partitions of a fetch.
+struct Judged<'w> {
+    wanted: Cow<'w, session::WantedPartitions>,
+    refused: Vec<FetchedPartition>,
+    parts: read::Parts,
+}
+
+impl<'w> Judged<'w> {
+    /// Everything may be read.
+    fn all(wanted: &'w session::WantedPartitions) -> Judged<'w> {
+        Judged { wanted: Cow::Borrowed(wanted), refused: Vec::new(), parts: read::Parts::new() }
     }
 }
 

@@ -1,7 +1,9 @@
-//! `weir acl`: who may do what. Flags are those of kafka-acls and `rpk acl`.
+//! `weir acl`: who may do what. Flags are those of kafka-acls and `rpk acl`; `--columns` and `--where` are our own.
 
+use std::collections::BTreeMap;
 use std::io::Write;
 
+use bytes::{Bytes, BytesMut};
 use clap::ArgGroup;
 use kafka_protocol::messages::create_acls_request::AclCreation;
 use kafka_protocol::messages::delete_acls_request::DeleteAclsFilter;
@@ -9,6 +11,7 @@ use kafka_protocol::messages::{CreateAclsRequest, DeleteAclsRequest, DescribeAcl
 use kafka_protocol::protocol::StrBytes;
 use serde_json::{Value, json};
 use weir_client::Client;
+use weir_protocol::columnar::{ACL_API_VERSION_MIN, ACL_FEATURE, AclRestriction, TAG};
 
 use super::output::{Format, OutputArgs, print_list};
 use super::{CliError, Context, note};
@@ -31,8 +34,15 @@ pub struct AclArgs {
 #[derive(Debug, clap::Subcommand)]
 enum AclCommand {
     /// Allow or deny something to somebody
-    #[command(visible_alias = "create", group = ArgGroup::new("who").required(true).multiple(true).args(["allow_principal", "deny_principal"]))]
-    Add(WishArgs),
+    #[command(after_help = "Examples:
+  weir acl add --allow-principal User:alice --operation read --topic orders
+  weir acl add --allow-principal User:bob --operation read --topic orders --columns id,amount --where \"country = 'DE'\"", visible_alias = "create", group = ArgGroup::new("who").required(true).multiple(true).args(["allow_principal", "deny_principal"]))]
+    Add {
+        #[command(flatten)]
+        wish: WishArgs,
+        #[command(flatten)]
+        part: PartArgs,
+    },
     /// List what is allowed and denied; flags narrow the list
     #[command(visible_alias = "ls")]
     List(WishArgs),
@@ -45,6 +55,35 @@ enum AclCommand {
         #[arg(long)]
         all: bool,
     },
+}
+
+/// What of a topic may be read; nothing given is all of it.
+#[derive(Debug, Default, clap::Args)]
+struct PartArgs {
+    /// Only these columns of the topic, separated by commas (with --operation read); a record's key, headers and whole value are
+    /// _key, _headers and _value
+    #[arg(long, value_name = "COLUMNS", value_delimiter = ',')]
+    columns: Option<Vec<String>>,
+    /// Only rows for which this SQL expression is true (with --operation read); it may use columns that cannot be read
+    #[arg(long = "where", value_name = "EXPRESSION")]
+    filter: Option<String>,
+}
+
+impl PartArgs {
+    /// `None`: all of the topic.
+    fn restriction(&self) -> Option<AclRestriction> {
+        if self.columns.is_none() && self.filter.is_none() {
+            return None;
+        }
+        // A name with odd characters may be quoted, as in predicates.
+        let plain = |name: &String| {
+            let name = name.trim();
+            name.strip_prefix('"').and_then(|name| name.strip_suffix('"')).unwrap_or(name).to_owned()
+        };
+        let columns = self.columns.as_ref();
+        let columns = columns.map(|names| names.iter().map(plain).filter(|name| !name.is_empty()).collect());
+        Some(AclRestriction { columns, filter: self.filter.clone(), problem: None })
+    }
 }
 
 /// Who, what, where; of what is added and of filters.
@@ -179,7 +218,7 @@ pub(crate) async fn run(context: &Context, args: AclArgs, out: &mut (dyn Write +
     let client = context.client()?;
     let format = args.output.output;
     match args.command {
-        AclCommand::Add(wish) => add(&client, &wish, format, out).await,
+        AclCommand::Add { wish, part } => add(&client, &wish, part.restriction().as_ref(), format, out).await,
         AclCommand::List(wish) => list(&client, &wish, format, out).await,
         AclCommand::Remove { wish, all } => {
             if wish.is_empty() && !all {
@@ -195,8 +234,40 @@ pub(crate) async fn run(context: &Context, args: AclArgs, out: &mut (dyn Write +
     }
 }
 
-async fn add(client: &Client, wish: &WishArgs, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
+/// The tag of an entry, or of a request that wants to be told of such entries.
+fn tag(part: &AclRestriction) -> BTreeMap<i32, Bytes> {
+    let mut bytes = BytesMut::new();
+    part.encode(&mut bytes);
+    BTreeMap::from([(TAG, bytes.freeze())])
+}
+
+/// What an entry is restricted to.
+fn told(tags: &BTreeMap<i32, Bytes>) -> Option<AclRestriction> {
+    // Of a version that this program does not know: that it is restricted is all that can be said.
+    tags.get(&TAG).map(|bytes| AclRestriction::decode(bytes).unwrap_or_default())
+}
+
+async fn add(
+    client: &Client,
+    wish: &WishArgs,
+    part: Option<&AclRestriction>,
+    format: Format,
+    out: &mut dyn Write,
+) -> Result<(), CliError> {
     let bindings = wish.bindings()?;
+    let connection = client.controller().await?;
+    // A broker that skips the tag would allow everything.
+    let knows = connection.versions().feature(ACL_FEATURE).is_some_and(|range| range.min <= 1)
+        && connection.version::<CreateAclsRequest>()? >= ACL_API_VERSION_MIN;
+    if part.is_some() && !knows {
+        return Err(CliError::Invalid {
+            setting: "--columns, --where",
+            value: String::new(),
+            reason: format!("the broker cannot restrict a READ (it lacks feature {ACL_FEATURE})"),
+            fix: "use a broker of a newer version, or a view of the topic".to_owned(),
+        });
+    }
+    let tags = part.map(tag).unwrap_or_default();
     let text = |text: &str| StrBytes::from_string(text.to_owned());
     let creations = bindings.iter().map(|AclBinding { pattern, entry }| {
         AclCreation::default()
@@ -207,20 +278,23 @@ async fn add(client: &Client, wish: &WishArgs, format: Format, out: &mut dyn Wri
             .with_host(text(&entry.host))
             .with_operation(entry.operation.wire())
             .with_permission_type(entry.permission.wire())
+            .with_unknown_tagged_fields(tags.clone())
     });
     let request = CreateAclsRequest::default().with_creations(creations.collect());
-    let connection = client.controller().await?;
     let response = connection.call(|_| request).await?;
     for (binding, result) in bindings.iter().zip(&response.results) {
         let detail = result.error_message.as_deref();
         connection.check::<CreateAclsRequest>(&binding.to_string(), result.error_code, detail)?;
     }
-    print(out, format, bindings.iter().map(shown).collect())
+    print(out, format, bindings.iter().map(|binding| with_part(shown(binding), part)).collect())
 }
 
 async fn list(client: &Client, wish: &WishArgs, format: Format, out: &mut dyn Write) -> Result<(), CliError> {
     let mut items: Vec<Value> = Vec::new();
     let connection = client.controller().await?;
+    let knows = connection.versions().feature(ACL_FEATURE).is_some()
+        && connection.version::<DescribeAclsRequest>()? >= ACL_API_VERSION_MIN;
+    let tags = if knows { tag(&AclRestriction::default()) } else { BTreeMap::new() };
     for filter in wish.filters() {
         let request = DescribeAclsRequest::default()
             .with_resource_type_filter(filter.resource_type_filter)
@@ -229,16 +303,18 @@ async fn list(client: &Client, wish: &WishArgs, format: Format, out: &mut dyn Wr
             .with_principal_filter(filter.principal_filter)
             .with_host_filter(filter.host_filter)
             .with_operation(filter.operation)
-            .with_permission_type(filter.permission_type);
+            .with_permission_type(filter.permission_type)
+            .with_unknown_tagged_fields(tags.clone());
         let response = connection.call(|_| request).await?;
         let detail = response.error_message.as_deref();
         connection.check::<DescribeAclsRequest>("the ACLs", response.error_code, detail)?;
         for resource in response.resources {
             items.extend(resource.acls.iter().map(|acl| {
-                row(
+                let row = row(
                     (resource.resource_type, &resource.resource_name, resource.pattern_type),
                     (&acl.principal, &acl.host, acl.operation, acl.permission_type),
-                )
+                );
+                with_part(row, told(&acl.unknown_tagged_fields).as_ref())
             }));
         }
     }
@@ -259,10 +335,11 @@ async fn remove(client: &Client, wish: &WishArgs, format: Format, out: &mut dyn 
         let detail = result.error_message.as_deref();
         connection.check::<DeleteAclsRequest>("the ACLs", result.error_code, detail)?;
         items.extend(result.matching_acls.iter().map(|acl| {
-            row(
+            let row = row(
                 (acl.resource_type, &acl.resource_name, acl.pattern_type),
                 (&acl.principal, &acl.host, acl.operation, acl.permission_type),
-            )
+            );
+            with_part(row, told(&acl.unknown_tagged_fields).as_ref())
         }));
     }
     if items.is_empty() {
@@ -295,6 +372,18 @@ fn row(
     })
 }
 
+/// A row with the columns and rows that it is restricted to.
+fn with_part(mut row: Value, part: Option<&AclRestriction>) -> Value {
+    if let (Some(fields), Some(part)) = (row.as_object_mut(), part) {
+        fields.insert("columns".to_owned(), part.columns.as_ref().map_or(json!("*"), |names| json!(names.join(","))));
+        fields.insert("where".to_owned(), json!(part.filter));
+        if let Some(problem) = &part.problem {
+            fields.insert("problem".to_owned(), json!(problem));
+        }
+    }
+    row
+}
+
 fn print(out: &mut dyn Write, format: Format, items: Vec<Value>) -> Result<(), CliError> {
     let columns = [
         ("permission", "PERMISSION"),
@@ -304,8 +393,15 @@ fn print(out: &mut dyn Write, format: Format, items: Vec<Value>) -> Result<(), C
         ("resource", "RESOURCE"),
         ("name", "NAME"),
         ("pattern", "PATTERN"),
+        ("columns", "COLUMNS"),
+        ("where", "WHERE"),
+        ("problem", "PROBLEM"),
     ];
-    print_list(out, format, &columns, &items)
+    // What no entry has is not shown.
+    let shown = columns.iter().filter(|(name, _)| {
+        !["columns", "where", "problem"].contains(name) || items.iter().any(|item| !item[*name].is_null())
+    });
+    print_list(out, format, &shown.copied().collect::<Vec<_>>(), &items)
 }
 
 #[cfg(test)]
@@ -329,6 +425,15 @@ mod tests {
         assert!(bindings.iter().all(|binding| binding.validate().is_ok()));
         let nothing = WishArgs { topic: Vec::new(), ..wish() };
         assert!(matches!(nothing.bindings(), Err(CliError::Invalid { .. })));
+    }
+
+    #[test]
+    fn names_of_columns_may_be_quoted_and_what_is_not_given_is_everything() {
+        assert_eq!(PartArgs::default().restriction(), None);
+        let names = Some(vec![" id".to_owned(), "\"a.b\"".to_owned(), String::new()]);
+        let part = PartArgs { columns: names, filter: None }.restriction().unwrap();
+        assert_eq!(part.columns, Some(vec!["id".to_owned(), "a.b".to_owned()]));
+        assert_eq!(told(&tag(&part)), Some(part));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! `weir quota`: how much clients may produce and fetch in a second.
+//! `weir quota`: how much clients may produce, fetch and have scanned in a second.
 
 use std::io::Write;
 
@@ -38,7 +38,7 @@ fn rate(text: &str) -> Result<f64, String> {
 #[derive(Debug, clap::Args)]
 #[command(
     group = ArgGroup::new("who").required(true).multiple(true).args(["user", "default_user", "client_id", "default_client_id"]),
-    group = ArgGroup::new("what").required(true).multiple(true).args(["producer_byte_rate", "consumer_byte_rate", "remove"]),
+    group = ArgGroup::new("what").required(true).multiple(true).args(["producer_byte_rate", "consumer_byte_rate", "scan_byte_rate", "predicate_ms_rate", "remove"]),
 )]
 struct SetArgs {
     /// The user
@@ -59,7 +59,13 @@ struct SetArgs {
     /// Bytes of fetched records in a second, e.g. 10MiB
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     consumer_byte_rate: Option<f64>,
-    /// Quotas to remove: producer_byte_rate, consumer_byte_rate
+    /// Stored bytes that columnar fetches and views look at in a second, e.g. 100MiB
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    scan_byte_rate: Option<f64>,
+    /// Milliseconds that their predicates run in a second: 200 is a fifth of one core
+    #[arg(long, value_name = "MILLISECONDS")]
+    predicate_ms_rate: Option<u32>,
+    /// Quotas to remove: producer_byte_rate, consumer_byte_rate, scan_byte_rate, predicate_ms_rate
     #[arg(long, value_name = "QUOTA", value_delimiter = ',')]
     remove: Vec<String>,
 }
@@ -73,7 +79,12 @@ impl SetArgs {
         };
         let entity =
             [part("user", &self.user, self.default_user), part("client-id", &self.client_id, self.default_client_id)];
-        let set = [("producer_byte_rate", self.producer_byte_rate), ("consumer_byte_rate", self.consumer_byte_rate)];
+        let set = [
+            ("producer_byte_rate", self.producer_byte_rate),
+            ("consumer_byte_rate", self.consumer_byte_rate),
+            ("scan_byte_rate", self.scan_byte_rate),
+            ("predicate_ms_rate", self.predicate_ms_rate.map(f64::from)),
+        ];
         let set =
             set.into_iter().filter_map(|(key, value)| Some(OpData::default().with_key(text(key)).with_value(value?)));
         let removed = self.remove.iter().map(|key| OpData::default().with_key(text(key)).with_remove(true));
@@ -124,6 +135,8 @@ async fn list(client: &Client, format: Format, out: &mut dyn Write) -> Result<()
         ("client-id", "CLIENT-ID"),
         ("producer_byte_rate", "PRODUCER BYTES/S"),
         ("consumer_byte_rate", "CONSUMER BYTES/S"),
+        ("scan_byte_rate", "SCAN BYTES/S"),
+        ("predicate_ms_rate", "PREDICATE MS/S"),
     ];
     print_list(out, format, &columns, &items)
 }
@@ -141,12 +154,19 @@ mod tests {
             default_client_id: true,
             producer_byte_rate: Some(rate("1MiB").unwrap()),
             consumer_byte_rate: None,
+            scan_byte_rate: None,
+            predicate_ms_rate: Some(200),
             remove: vec!["consumer_byte_rate".to_owned()],
         };
         let entry = set.entry();
         let parts: Vec<_> = entry.entity.iter().map(|e| (e.entity_type.as_str(), e.entity_name.as_deref())).collect();
         assert_eq!(parts, [("user", Some("a")), ("client-id", None)]);
         let ops: Vec<_> = entry.ops.iter().map(|op| (op.key.as_str(), op.value, op.remove)).collect();
-        assert_eq!(ops, [("producer_byte_rate", 1_048_576.0, false), ("consumer_byte_rate", 0.0, true)]);
+        let expected = [
+            ("producer_byte_rate", 1_048_576.0, false),
+            ("predicate_ms_rate", 200.0, false),
+            ("consumer_byte_rate", 0.0, true),
+        ];
+        assert_eq!(ops, expected);
     }
 }

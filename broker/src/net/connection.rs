@@ -23,6 +23,7 @@ use super::write::write_all_chunks;
 use crate::broker::{Broker, Connection};
 use crate::config::{ByteCount, NetSettings, SecuritySettings};
 use crate::metrics::tables::security as tables;
+use crate::security::audit::AuditEvent;
 use crate::security::sasl::Authenticator;
 use crate::security::tls::{self, TlsConfigs};
 use weir_storage::memory::Reservation;
@@ -110,7 +111,7 @@ pub async fn run(net: Net, guard: Arc<ListenerGuard>, accepting: Accepting) {
             serve(broker, connection, limits, gate, input, output, stop).await;
         }
         Some(configs) => {
-            let Some(stream) = handshake(configs, &connection, deadline, stream).await else { return };
+            let Some(stream) = handshake(&broker, configs, &connection, deadline, stream).await else { return };
             gate.opened();
             let (input, output) = tokio::io::split(stream);
             serve(broker, connection, limits, gate, input, output, stop).await;
@@ -120,6 +121,7 @@ pub async fn run(net: Net, guard: Arc<ListenerGuard>, accepting: Accepting) {
 
 /// TLS; None = it failed, which was logged.
 async fn handshake(
+    broker: &Broker,
     configs: &TlsConfigs,
     connection: &Connection,
     deadline: Instant,
@@ -139,6 +141,8 @@ async fn handshake(
         Ok(Err(error)) => {
             count("refused");
             tracing::warn!(id, %client, listener, %error, "connection closed by the broker");
+            let event = AuditEvent::AuthenticationFailed { mechanism: "TLS".to_owned(), user: None };
+            broker.audit.record(&connection.principal(), client.ip(), None, &event);
             None
         }
         Err(_) => {

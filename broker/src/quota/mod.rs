@@ -1,4 +1,4 @@
-//! Client quotas (KIP-13, KIP-55, KIP-219, KIP-546): how much users and client ids may produce and fetch in a second.
+//! Client quotas (KIP-13, KIP-55, KIP-219, KIP-546): how much users and client ids may produce, fetch and have scanned in a second.
 //!
 //! | file | what |
 //! |---|---|

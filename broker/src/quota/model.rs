@@ -36,22 +36,29 @@ pub enum QuotaKey {
     ProducerByteRate,
     /// Bytes of fetch answers in a second.
     ConsumerByteRate,
+    /// Stored bytes that scans (columnar fetches, views) look at in a second. Not one of Kafka's.
+    ScanByteRate,
+    /// Milliseconds that predicates of scans run in a second. Not one of Kafka's.
+    PredicateMsRate,
 }
 
 impl QuotaKey {
     /// All of them.
-    pub const ALL: [QuotaKey; 2] = [QuotaKey::ProducerByteRate, QuotaKey::ConsumerByteRate];
+    pub const ALL: [QuotaKey; 4] =
+        [QuotaKey::ProducerByteRate, QuotaKey::ConsumerByteRate, QuotaKey::ScanByteRate, QuotaKey::PredicateMsRate];
 
-    /// Kafka's name.
+    /// Kafka's name, or ours.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
             QuotaKey::ProducerByteRate => "producer_byte_rate",
             QuotaKey::ConsumerByteRate => "consumer_byte_rate",
+            QuotaKey::ScanByteRate => "scan_byte_rate",
+            QuotaKey::PredicateMsRate => "predicate_ms_rate",
         }
     }
 
-    /// By Kafka's name.
+    /// By its name.
     pub fn named(name: &str) -> Result<QuotaKey, QuotaError> {
         let found = QuotaKey::ALL.into_iter().find(|key| key.name() == name);
         found.ok_or_else(|| match NOT_ENFORCED.contains(&name) {
@@ -71,19 +78,25 @@ pub type Quotas = BTreeMap<QuotaKey, f64>;
 #[derive(Debug, Error)]
 pub enum QuotaError {
     /// No such quota.
-    #[error("Invalid configuration key {key}; there are producer_byte_rate and consumer_byte_rate")]
+    #[error(
+        "Invalid configuration key {key}; there are producer_byte_rate, consumer_byte_rate, scan_byte_rate and predicate_ms_rate"
+    )]
     UnknownKey {
         /// What was given.
         key: String,
     },
     /// One of Kafka's that this broker does not keep.
-    #[error("{key} is not enforced by this broker, so it cannot be set; producer_byte_rate and consumer_byte_rate are")]
+    #[error(
+        "{key} is not enforced by this broker, so it cannot be set; producer_byte_rate, consumer_byte_rate, scan_byte_rate and predicate_ms_rate are"
+    )]
     NotEnforced {
         /// What was given.
         key: String,
     },
     /// Not a rate.
-    #[error("{key}={value}: a quota is a whole number of bytes in a second, at least 1")]
+    #[error(
+        "{key}={value}: a quota is a whole number of bytes (of milliseconds for predicate_ms_rate) in a second, at least 1"
+    )]
     Value {
         /// Which quota.
         key: &'static str,
@@ -241,7 +254,9 @@ mod tests {
 
     #[test]
     fn quotas_that_are_not_kept_are_refused() {
-        assert_eq!(QuotaKey::named("producer_byte_rate").unwrap(), QuotaKey::ProducerByteRate);
+        for key in QuotaKey::ALL {
+            assert_eq!(QuotaKey::named(key.name()).unwrap(), key);
+        }
         assert!(matches!(QuotaKey::named("request_percentage"), Err(QuotaError::NotEnforced { .. })));
         assert!(matches!(QuotaKey::named("x"), Err(QuotaError::UnknownKey { .. })));
         for bad in [0.0, -1.0, 1.5, f64::NAN, f64::INFINITY] {

@@ -149,6 +149,11 @@ impl QuotaStore {
 
     /// Counts bytes of a client, and tells how long it is not to be read from.
     pub fn record(&self, now_ms: u64, key: QuotaKey, user: &str, client_id: &str, bytes: usize) -> Throttle {
+        self.record_amount(now_ms, key, user, client_id, bytes as f64)
+    }
+
+    /// The same in the unit of the quota.
+    pub fn record_amount(&self, now_ms: u64, key: QuotaKey, user: &str, client_id: &str, amount: f64) -> Throttle {
         let Some((limit, shared)) = self.table.load().limit(key, user, client_id) else { return Throttle(0) };
         let mut rates = self.rates.lock();
         if rates.windows.len() >= rates.tidy_at.max(RATES_TIDY) {
@@ -156,7 +161,7 @@ impl QuotaStore {
             // Twice as many may come before all of them are looked at again.
             rates.tidy_at = 2 * rates.windows.len();
         }
-        Throttle(rates.windows.entry(shared).or_default().record(now_ms, bytes as f64, limit))
+        Throttle(rates.windows.entry(shared).or_default().record(now_ms, amount, limit))
     }
 }
 

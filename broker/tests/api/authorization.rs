@@ -14,8 +14,11 @@ use weir::broker::{Advertised, Broker, Connection, Listener};
 use weir::config::{Config, Source};
 use weir::dispatch::{self, Answer};
 use weir::security::Principal;
-use weir::security::acl::{AclBinding, AclEntry, Operation, PatternType, Permission, ResourcePattern, ResourceType};
+use weir::security::acl::{
+    AclBinding, AclEntry, Grant, Operation, PatternType, Permission, ResourcePattern, ResourceType,
+};
 use weir::security::sasl::Authenticator;
+use weir_protocol::columnar::AclRestriction;
 use weir_storage::disk::OsDisk;
 use weir_storage::memory::Share;
 
@@ -131,6 +134,7 @@ fn bindings() -> Vec<AclBinding> {
     let mut all = vec![
         allow("reader", Read, Topic, "t"),
         allow("reader", Read, Group, "g"),
+        allow("part", Read, Group, "g"),
         allow("writer", Write, Topic, "t"),
         allow("writer", Write, TransactionalId, "x"),
         allow("operator", All, Cluster, "kafka-cluster"),
@@ -175,7 +179,11 @@ async fn world(settings: &[(&str, &str)], bindings: &[AclBinding]) -> World {
         topics.push(Topic { name: name.to_owned(), id: made.id.0 });
     }
     if let Some(acls) = &broker.acls {
-        acls.create(bindings).await.unwrap();
+        let part = binding("part", Permission::Allow, Operation::Read, ResourceType::Topic, "t");
+        let wanted = AclRestriction { columns: Some(vec!["_key".to_owned()]), ..AclRestriction::default() };
+        let part = Grant::bind(&part, broker.topics.get("t").as_deref(), &wanted).unwrap();
+        let grants = if bindings.is_empty() { Vec::new() } else { vec![part] };
+        assert!(acls.create_with(bindings, &grants).await.unwrap().iter().all(Result::is_ok));
     }
     let other = topics.pop().unwrap();
     World { broker, topic: topics.pop().unwrap(), other, _dir: dir }

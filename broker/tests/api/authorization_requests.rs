@@ -1,4 +1,5 @@
 //! The requests behind the rows of the authorisation table, and what their answers amount to.
+use bytes::BytesMut;
 use kafka_protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData};
 use kafka_protocol::messages::alter_configs_request::AlterConfigsResource;
@@ -35,6 +36,7 @@ use kafka_protocol::messages::txn_offset_commit_request::{
 };
 use kafka_protocol::messages::write_txn_markers_request::{WritableTxnMarker, WritableTxnMarkerTopic};
 use kafka_protocol::messages::*;
+use weir_protocol::columnar::{AclRestriction, TAG};
 use weir_protocol::records::Compression;
 
 use crate::authorization::{Caller, Outcome};
@@ -520,6 +522,18 @@ async fn cluster(caller: &Caller<'_>, api: &str, what: &str, topic: &Topic) -> O
                 .with_host(s("*"))
                 .with_operation(3)
                 .with_permission_type(3);
+            let binding = match what {
+                "some columns of t" => {
+                    let part = AclRestriction { columns: Some(vec!["_key".to_owned()]), ..AclRestriction::default() };
+                    let mut tag = BytesMut::new();
+                    part.encode(&mut tag);
+                    binding
+                        .with_resource_type(2)
+                        .with_resource_name(s("t"))
+                        .with_unknown_tagged_fields([(TAG, tag.freeze())].into())
+                }
+                _ => binding,
+            };
             let answer = caller.call(3, CreateAclsRequest::default().with_creations(vec![binding])).await;
             Outcome::of(answer.results.iter().map(|r| r.error_code))
         }

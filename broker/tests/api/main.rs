@@ -2,9 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)] // a test: Clippy sees #[test] functions only
 
 mod admin;
+mod authentication;
 mod authorization;
 mod authorization_requests;
 mod broker_configs;
+mod column_acls;
 mod column_client;
 mod columnar;
 mod columnar_produce;

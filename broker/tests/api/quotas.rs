@@ -3,9 +3,13 @@
 //! Seen failing: with the silence told and not kept (the next answer came at once).
 use std::time::{Duration, Instant};
 
+use bytes::BytesMut;
 use kafka_protocol::messages::alter_client_quotas_request::{EntityData, EntryData, OpData};
 use kafka_protocol::messages::describe_client_quotas_request::ComponentData;
 use kafka_protocol::messages::*;
+use weir_protocol::columnar::{
+    AcceptedCodecs, ChangeTypes, ColumnarFetch, ColumnarTopic, ResultFormat, ScanOrder, TAG,
+};
 use weir_protocol::records::Compression;
 
 use crate::harness::*;
@@ -80,4 +84,51 @@ async fn quotas_that_would_not_be_kept_are_refused() {
         assert_eq!(set(&mut client, kind, key, Some(value)).await, 42, "{kind} {key} {value}");
     }
     assert!(described(&mut client).await.is_empty());
+}
+
+/// Scans are paid by what they look at, and not only by what they give; fetches without a scan pay nothing.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_has_too_much_scanned_is_told_and_plain_fetches_are_free() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let topic = Topic { name: "t".to_owned(), id: client.create_topic("t", 1, &[]).await };
+    let text = "x".repeat(RATE * 5 / 2);
+    let values = [text.as_str(); 5];
+    assert_eq!(client.produce(13, &topic, 0, 1, batch(Compression::None, &values)).await.error_code, 0);
+    let fetch = ColumnarFetch {
+        format: ResultFormat::ArrowIpc,
+        codecs: AcceptedCodecs::default(),
+        order: ScanOrder::Offset,
+        max_scan_bytes: None,
+        topics: vec![ColumnarTopic {
+            topic_id: topic.id,
+            read_schema: None,
+            projection: Some(vec!["_offset".to_owned()]),
+            predicate: Some("CAST(_value AS VARCHAR) LIKE '%y%'".into()),
+            change_types: ChangeTypes::ALL,
+        }],
+    };
+    let mut tag = BytesMut::new();
+    fetch.encode(&mut tag);
+    let plain = fetch_request(18, &topic, 0, 0);
+    let scan = plain.clone().with_unknown_tagged_fields([(TAG, tag.freeze())].into());
+    assert_eq!(client.call(18, &scan).await.throttle_time_ms, 0);
+    assert_eq!(set(&mut client, "client-id", "scan_byte_rate", Some(RATE as f64)).await, 0);
+    assert_eq!(client.call(18, &plain).await.throttle_time_ms, 0);
+    let answer = client.call(18, &scan).await;
+    assert_eq!(only(&answer).error_code, 0);
+    assert!(is_due(answer.throttle_time_ms), "{}", answer.throttle_time_ms);
+
+    // Half a megabyte takes a predicate longer than its share of a second that is one millisecond in ten.
+    assert_eq!(set(&mut client, "client-id", "scan_byte_rate", None).await, 0);
+    assert_eq!(set(&mut client, "client-id", "predicate_ms_rate", Some(1.0)).await, 0);
+    assert_eq!(described(&mut client).await, ["predicate_ms_rate=1"]);
+    let mut told = 0;
+    for _ in 0..200 {
+        told = client.call(18, &scan).await.throttle_time_ms;
+        if told > 0 {
+            break;
+        }
+    }
+    assert!(told > 0, "200 predicates over half a megabyte took less than ten milliseconds");
 }

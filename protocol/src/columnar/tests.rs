@@ -53,6 +53,14 @@ fn produce() -> ColumnarProduce {
     }
 }
 
+fn restriction() -> AclRestriction {
+    AclRestriction {
+        columns: Some(vec!["order_id".to_owned(), "amount".to_owned()]),
+        filter: Some("country = 'DE'".to_owned()),
+        problem: None,
+    }
+}
+
 fn bytes_of(encode: impl FnOnce(&mut BytesMut)) -> Vec<u8> {
     let mut out = BytesMut::new();
     encode(&mut out);
@@ -81,6 +89,12 @@ fn structs_encode_to_the_published_vectors_and_back() {
     let bytes = vector(include_str!("../../vectors/columnar-produce.hex"));
     assert_eq!(bytes_of(|out| produce().encode(out)), bytes);
     assert_eq!(ColumnarProduce::decode(&bytes).unwrap(), produce());
+
+    let bytes = vector(include_str!("../../vectors/acl-restriction.hex"));
+    assert_eq!(bytes_of(|out| restriction().encode(out)), bytes);
+    assert_eq!(AclRestriction::decode(&bytes).unwrap(), restriction());
+    let everything = AclRestriction { problem: Some("gone".to_owned()), ..AclRestriction::default() };
+    assert_eq!(AclRestriction::decode(&bytes_of(|out| everything.encode(out))).unwrap(), everything);
 }
 
 #[test]
@@ -128,11 +142,12 @@ proptest! {
     fn any_bytes_decode_or_are_refused(
         flips in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..6),
         cut in any::<prop::sample::Index>(),
-        which in 0..3,
+        which in 0..4,
     ) {
         let mut bytes = match which {
             0 => bytes_of(|out| fetch().encode(out)),
             1 => bytes_of(|out| result().encode(out)),
+            2 => bytes_of(|out| restriction().encode(out)),
             _ => bytes_of(|out| produce().encode(out)),
         };
         for (at, byte) in flips {
@@ -146,6 +161,9 @@ proptest! {
             }
             if let Ok(result) = ColumnarResult::decode(bytes) {
                 prop_assert_eq!(ColumnarResult::decode(&bytes_of(|out| result.encode(out))), Ok(result));
+            }
+            if let Ok(found) = AclRestriction::decode(bytes) {
+                prop_assert_eq!(AclRestriction::decode(&bytes_of(|out| found.encode(out))), Ok(found));
             }
             if let Ok(produce) = ColumnarProduce::decode(bytes) {
                 prop_assert_eq!(ColumnarProduce::decode(&bytes_of(|out| produce.encode(out))), Ok(produce));

@@ -43,6 +43,9 @@ pub fn explain(
     from: Offset,
     limit: ReadLimit,
 ) -> Result<Explanation, ScanError> {
+    if plan.is_restricted() {
+        return Ok(Explanation::of_restricted(plan));
+    }
     let schema = plan.input();
     let name = |at: usize| schema.field(at).name().clone();
     let all: Vec<usize> = (0..schema.fields().len()).collect();
@@ -81,6 +84,23 @@ pub fn explain(
 }
 
 impl Explanation {
+    /// For a reader that may not see everything: what it asked for. Files would tell of what is hidden in them.
+    fn of_restricted(plan: &ScanPlan) -> Explanation {
+        let names = |schema: &arrow_schema::SchemaRef| -> Vec<String> {
+            schema.fields().iter().map(|field| field.name().clone()).collect()
+        };
+        let predicate_columns = plan.predicate().map(|predicate| names(predicate.columns())).unwrap_or_default();
+        // Rows may be made of more than what is returned of them.
+        let returned = if plan.records().is_none() { names(plan.output()) } else { Vec::new() };
+        let more = predicate_columns.iter().filter(|name| !returned.contains(name)).cloned().collect::<Vec<_>>();
+        Explanation {
+            columns: returned.into_iter().chain(more).collect(),
+            predicate_columns,
+            predicate: plan.predicate().map(weir_predicate::Predicate::explain),
+            ..Explanation::default()
+        }
+    }
+
     fn add(
         &mut self,
         segment: &SegmentScan,

@@ -17,6 +17,7 @@
 //! | `output.rs` | matching rows, cut to what fits |
 //! | `ipc.rs` | rows -> one Arrow IPC stream |
 //! | `records.rs` | rows -> Kafka batches |
+//! | `restriction.rs` | columns and rows that a reader may not see |
 //!
 //! SCAN-1: the same scan gives the same rows, however they are stored and batched. SCAN-2: the next offset advances whenever
 //! anything was scanned. This crate knows no sockets and no requests.
@@ -38,6 +39,7 @@ mod output;
 mod plan;
 mod projection;
 mod records;
+mod restriction;
 #[cfg(feature = "log")]
 mod rows;
 #[cfg(feature = "log")]
@@ -63,6 +65,7 @@ pub use output::{OFFSET_COLUMN, ScannedBatch};
 pub use plan::{ResultRows, ScanPlan, ScanPlanError, ScanRequest, UNTYPED};
 pub use projection::ProjectionError;
 pub use records::{EncodedRecords, RecordParts, encode_records};
+pub use restriction::{Readable, Restriction, RowRule};
 #[cfg(feature = "log")]
 pub use slices::{SliceCodecs, SlicedGroup, StoredRows};
 pub use system::{system_schema, topic_schema};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use arrow_array::RecordBatch;
 use arrow_select::filter::FilterBuilder;
-use weir_predicate::Matches;
+use weir_predicate::{Matches, Predicate};
 use weir_protocol::ids::Offset;
 use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{AbortedTransaction, LogOffsets, Partition, ReadLimit, ReadOutcome, ReadRequest};
@@ -18,6 +18,7 @@ use crate::counters::ScanCounters;
 use crate::error::ScanError;
 use crate::output::{Output, ScannedBatch};
 use crate::plan::ScanPlan;
+use crate::restriction::{Judged, guarded_batch};
 use crate::rows::{Chunk, Rows, read_chunk};
 use crate::segments::{Found, Group, SegmentScan};
 use crate::slices::{SliceCodecs, StoredRows};
@@ -278,8 +279,8 @@ impl Scan {
                     break;
                 }
             }
-            let matches = |batch: &RecordBatch| self.matches(batch);
-            match segment.group(&self.plan, self.next, view.end, &view.aborted, &matches)? {
+            let judge = |batch: &RecordBatch| self.judge(batch);
+            match segment.group(&self.plan, self.next, view.end, &view.aborted, &judge)? {
                 Group::Passed { end, pruned } => {
                     self.counters.groups_pruned += u64::from(pruned);
                     self.next = self.next.max(end);
@@ -335,7 +336,8 @@ impl Scan {
         let from = rows.offsets.partition_point(|offset| *offset < self.next.0);
         let scanned = rows.offsets[from..].to_vec();
         let batch = rows.batch.slice(from, scanned.len());
-        let matches = self.matches(&batch)?;
+        let judged = self.judge(&batch)?;
+        let matches = judged.as_ref().map(|judged| &judged.matches);
         let errored = matches.iter().flat_map(|m| &m.errored).map(|row| scanned[*row]).collect();
         let (columns, matching) = match matches {
             Some(matches) if matches.matched == 0 => (Vec::new(), Vec::new()),
@@ -347,8 +349,14 @@ impl Scan {
             }
             _ => (self.plan.project(&batch), scanned.clone()),
         };
+        let scanned = match &judged {
+            Some(judged) => judged.visible_of(scanned),
+            None => scanned,
+        };
+        // Nobody knows whether a record that cannot be decoded may be seen.
+        let lost = if self.plan.is_restricted() { 0 } else { rows.errored };
         let found = Found { columns, matching, scanned, errored, stored_bytes: rows.stored_bytes, end: rows.end };
-        Ok(self.accept(found, rows.errored))
+        Ok(self.accept(found, lost))
     }
 
     /// Hands rows that match to the output. `lost`: records behind them that could not be decoded.
@@ -373,17 +381,36 @@ impl Scan {
         ControlFlow::Continue(())
     }
 
-    /// `None`: there is no predicate, every row matches.
-    fn matches(&self, batch: &RecordBatch) -> Result<Option<Matches>, ScanError> {
-        let Some(predicate) = self.plan.predicate() else { return Ok(None) };
+    /// `None`: nothing is asked, every row matches. What hides rows comes first: the predicate does not see these.
+    fn judge(&self, batch: &RecordBatch) -> Result<Option<Judged>, ScanError> {
         let started = Instant::now();
-        let mut proceed = || match started.elapsed() {
-            spent if spent < SLICE_TIME_MAX => Ok(()),
-            spent => Err(format!("{} rows were not done after {} s", batch.num_rows(), spent.as_secs())),
+        let judged = match (self.plan.guard(), self.plan.predicate()) {
+            (None, None) => return Ok(None),
+            (None, Some(predicate)) => Judged::open(matches(predicate, batch)?),
+            (Some(guard), predicate) => {
+                let seen = guard.evaluate(batch, &mut within(Instant::now(), batch.num_rows()));
+                let seen = seen.map_err(|error| ScanError::failed(format!("the row filter of a reader: {error}")))?;
+                let matches = match predicate.filter(|_| seen.matched > 0) {
+                    Some(predicate) => Some(matches(predicate, &guarded_batch(batch, &seen)?)?),
+                    None => None,
+                };
+                Judged::guarded(seen, matches)
+            }
         };
-        let matches = predicate.evaluate(batch, &mut proceed).map(Some).map_err(ScanError::Predicate);
         let spent = u64::try_from(started.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.predicate_ns.fetch_add(spent, Ordering::Relaxed);
-        matches
+        Ok(Some(judged))
+    }
+}
+
+fn matches(predicate: &Predicate, batch: &RecordBatch) -> Result<Matches, ScanError> {
+    predicate.evaluate(batch, &mut within(Instant::now(), batch.num_rows())).map_err(ScanError::Predicate)
+}
+
+/// Asked between slices of the rows: an error ends their evaluation.
+fn within(started: Instant, rows: usize) -> impl FnMut() -> Result<(), String> {
+    move || match started.elapsed() {
+        spent if spent < SLICE_TIME_MAX => Ok(()),
+        spent => Err(format!("{rows} rows were not done after {} s", spent.as_secs())),
     }
 }

@@ -1,4 +1,5 @@
 //! What one kind of request reads and returns. A plan keeps no state of a request and is shared between them.
+use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use weir_table::{RowEncoder, Table, TableSchema};
 use crate::columns::Columns;
 use crate::projection::{Projection, ProjectionError};
 use crate::records::{RecordParts, RecordPlan};
+use crate::restriction::{Guard, Restriction, judges_alike};
 use crate::system::{HEADERS, KEY, TIMESTAMP, VALUE, system_schema, topic_schema};
 
 /// The schema id of untyped topics.
@@ -67,17 +69,16 @@ pub struct ScanPlan {
     schema_id: i32,
     table: Option<Arc<Table>>,
     records: Option<RecordPlan>,
+    /// Hides rows before the predicate sees them.
+    guard: Option<Guard>,
+    /// The reader may not see everything.
+    restricted: bool,
 }
 
 impl ScanPlan {
     /// Plans over an untyped topic: its columns are the system columns.
     pub fn untyped(request: &ScanRequest, clock: Clock) -> Result<ScanPlan, ScanPlanError> {
-        let schema = system_schema();
-        let projection = match &request.projection {
-            Some(paths) => Projection::new(paths, &schema)?,
-            None => Projection::whole(places_of(&[KEY, VALUE, HEADERS, TIMESTAMP], &schema), &schema),
-        };
-        ScanPlan::new(&schema, None, projection, request, clock)
+        ScanPlan::of_records(request, ResultRows::Arrow, clock, &Restriction::default())
     }
 
     /// Plans over a typed topic. `version`: of the schema whose names and types the request uses; `None` is the current one.
@@ -88,27 +89,94 @@ impl ScanPlan {
         rows: ResultRows,
         clock: Clock,
     ) -> Result<ScanPlan, ScanPlanError> {
-        let version = match version {
-            None => table.current(),
-            Some(id) => table.version(id).ok_or_else(|| {
-                let oldest = table.versions().first().map_or(id, |schema| schema.version);
-                ScanPlanError::NoSuchVersion { id, oldest, current: table.current().version }
-            })?,
+        ScanPlan::of_table(table, version, request, rows, clock, &Restriction::default())
+    }
+
+    /// Plans over any topic for a reader that may not see everything. What it may not see is not there: neither projection nor
+    /// predicate find it.
+    pub fn restricted(
+        table: Option<&Arc<Table>>,
+        version: Option<i32>,
+        request: &ScanRequest,
+        rows: ResultRows,
+        clock: Clock,
+        restriction: &Restriction,
+    ) -> Result<ScanPlan, ScanPlanError> {
+        let plan = match table {
+            None => ScanPlan::of_records(request, rows, clock, restriction)?,
+            Some(table) => ScanPlan::of_table(table, version, request, rows, clock, restriction)?,
         };
-        let schema = topic_schema(version);
+        Ok(ScanPlan { restricted: true, ..plan })
+    }
+
+    fn of_records(
+        request: &ScanRequest,
+        rows: ResultRows,
+        clock: Clock,
+        restriction: &Restriction,
+    ) -> Result<ScanPlan, ScanPlanError> {
+        let schema = system_schema();
+        let seen = Seen::new(&schema, None, restriction);
         let projection = match &request.projection {
-            Some(paths) => Projection::new(paths, &schema)?,
-            None => Projection::whole(0..version.fields.len(), &schema),
+            Some(paths) => Projection::new(paths, &seen.schema)?.moved(&seen.places),
+            None => {
+                let shown = places_of(&[KEY, VALUE, HEADERS, TIMESTAMP], &schema);
+                Projection::whole(shown.into_iter().filter(|at| seen.places.contains(at)), &schema)
+            }
         };
         let (projection, records) = match rows {
             ResultRows::Arrow => (projection, None),
             ResultRows::Kafka => {
-                let whole = request.projection.is_none();
-                let (projection, records) = RecordPlan::new(table, version, projection, whole, &schema)?;
+                let names: Vec<String> =
+                    projection.schema().fields().iter().map(|field| field.name().clone()).collect();
+                let column = |column| ScanPlanError::SystemColumnInRecords { column };
+                let (projection, records) = RecordPlan::kept(RecordParts::named(&names).map_err(column)?, &schema);
                 (projection, Some(records))
             }
         };
-        let plan = ScanPlan::new(&schema, Some((table, version)), projection, request, clock)?;
+        let plan = ScanPlan::new(&schema, None, projection, request, clock, Some(&seen))?;
+        Ok(ScanPlan { records, ..plan })
+    }
+
+    fn of_table(
+        table: &Arc<Table>,
+        version: Option<i32>,
+        request: &ScanRequest,
+        rows: ResultRows,
+        clock: Clock,
+        restriction: &Restriction,
+    ) -> Result<ScanPlan, ScanPlanError> {
+        let (oldest, current) = (table.versions().first().unwrap_or(table.current()), table.current());
+        let version = match version {
+            None => current,
+            Some(id) => {
+                let none = ScanPlanError::NoSuchVersion { id, oldest: oldest.version, current: current.version };
+                table.version(id).ok_or(none)?
+            }
+        };
+        if restriction.rows.as_ref().is_some_and(|rule| !judges_alike(rule, version, current)) {
+            let (id, current) = (version.version, current.version);
+            return Err(ScanPlanError::NoSuchVersion { id, oldest: current, current });
+        }
+        let schema = topic_schema(version);
+        let seen = Seen::new(&schema, Some(version), restriction);
+        let projection = match &request.projection {
+            Some(paths) => Projection::new(paths, &seen.schema)?.moved(&seen.places),
+            None => {
+                let user = seen.places.iter().copied().filter(|at| *at < version.fields.len());
+                Projection::whole(user, &schema)
+            }
+        };
+        let (projection, records) = match rows {
+            ResultRows::Arrow => (projection, None),
+            ResultRows::Kafka => {
+                let parts = restriction.parts();
+                let whole = request.projection.is_none() && (restriction.columns.is_none() || parts.value);
+                let (projection, records) = RecordPlan::new(table, version, projection, whole, parts, &schema)?;
+                (projection, Some(records))
+            }
+        };
+        let plan = ScanPlan::new(&schema, Some((table, version)), projection, request, clock, Some(&seen))?;
         Ok(ScanPlan { schema_id: version.version, table: Some(table.clone()), records, ..plan })
     }
 
@@ -117,7 +185,7 @@ impl ScanPlan {
         let schema = system_schema();
         let (projection, records) = RecordPlan::kept(parts, &schema);
         let request = ScanRequest { projection: None, predicate };
-        let plan = ScanPlan::new(&schema, None, projection, &request, Clock::Refused)?;
+        let plan = ScanPlan::new(&schema, None, projection, &request, Clock::Refused, None)?;
         Ok(ScanPlan { records: Some(records), ..plan })
     }
 
@@ -143,7 +211,7 @@ impl ScanPlan {
                 RecordPlan::rewritten(projection, encoder, &schema)
             }
         };
-        let plan = ScanPlan::new(&schema, Some((table, version)), projection, request, Clock::Refused)?;
+        let plan = ScanPlan::new(&schema, Some((table, version)), projection, request, Clock::Refused, None)?;
         Ok(ScanPlan { schema_id: version.version, table: Some(table.clone()), records: Some(records), ..plan })
     }
 
@@ -153,20 +221,34 @@ impl ScanPlan {
         projection: Projection,
         request: &ScanRequest,
         clock: Clock,
+        seen: Option<&Seen>,
     ) -> Result<ScanPlan, ScanPlanError> {
+        let named = seen.map_or(schema, |seen| &seen.schema);
         let predicate = match &request.predicate {
             None => None,
-            Some(text) => Some(Predicate::plan(text, schema, clock)?),
+            Some(text) => Some(Predicate::plan(text, named, clock)?),
         };
+        let guard = seen.and_then(|seen| seen.guard.take());
         let mut read: BTreeSet<usize> = projection.inputs().collect();
-        let filtered = predicate.iter().flat_map(|p| p.columns().fields().iter());
-        read.extend(filtered.filter_map(|field| schema.index_of(field.name()).ok()));
+        let filtered = predicate.iter().flat_map(|p| p.columns().fields().iter().map(|field| field.name()));
+        let filtered = filtered.chain(guard.iter().flat_map(|guard| guard.columns()));
+        read.extend(filtered.filter_map(|name| schema.index_of(name).ok()));
         let mut places = vec![None; schema.fields().len()];
         for (place, at) in read.iter().enumerate() {
             places[*at] = Some(place);
         }
         let columns = Columns::new(schema, table, &read);
-        Ok(ScanPlan { columns, places, projection, predicate, schema_id: UNTYPED, table: None, records: None })
+        Ok(ScanPlan {
+            columns,
+            places,
+            projection,
+            predicate,
+            schema_id: UNTYPED,
+            table: None,
+            records: None,
+            guard,
+            restricted: false,
+        })
     }
 
     /// The columns that are read.
@@ -185,6 +267,29 @@ impl ScanPlan {
 
     pub fn predicate(&self) -> Option<&Predicate> {
         self.predicate.as_ref()
+    }
+
+    pub(crate) fn guard(&self) -> Option<&Guard> {
+        self.guard.as_ref()
+    }
+
+    /// Whether its reader may not see everything.
+    pub fn is_restricted(&self) -> bool {
+        self.restricted
+    }
+
+    /// Why its reader may not see any row, if that is so: for whoever runs the broker.
+    pub fn hides_all(&self) -> Option<&str> {
+        self.guard.as_ref().and_then(Guard::hides_all)
+    }
+
+    /// Where, among the columns that are read, those are that decide about rows.
+    pub(crate) fn deciding(&self) -> Vec<usize> {
+        let schema = self.columns.schema();
+        let predicate = self.predicate.iter().flat_map(|p| p.columns().fields().iter().map(|field| field.name()));
+        let names = predicate.chain(self.guard.iter().flat_map(|guard| guard.columns()));
+        let places: BTreeSet<usize> = names.filter_map(|name| schema.index_of(name).ok()).collect();
+        places.into_iter().collect()
     }
 
     /// The version of the table's schema that columns are of; 0 of an untyped topic.
@@ -219,6 +324,24 @@ impl ScanPlan {
             // Every column of the projection is among those that are read.
             None => arrow_array::new_null_array(&arrow_schema::DataType::Null, batch.num_rows()),
         })
+    }
+}
+
+/// What a reader may name.
+struct Seen {
+    schema: SchemaRef,
+    /// Where its columns are in the topic's schema.
+    places: Vec<usize>,
+    /// Taken by the plan.
+    guard: Cell<Option<Guard>>,
+}
+
+impl Seen {
+    fn new(schema: &SchemaRef, table: Option<&TableSchema>, restriction: &Restriction) -> Seen {
+        let places = restriction.visible(schema, table);
+        let fields: Vec<_> = places.iter().map(|at| schema.fields()[*at].clone()).collect();
+        let guard = Cell::new(restriction.guard(schema, table));
+        Seen { schema: Arc::new(Schema::new_with_metadata(fields, schema.metadata().clone())), places, guard }
     }
 }
 

@@ -52,6 +52,12 @@ impl Projection {
         Projection::of(columns.into_iter().map(|at| (at, Want::All)).collect(), schema)
     }
 
+    /// The same over a schema in which column `i` is at `places[i]`.
+    pub fn moved(self, places: &[usize]) -> Projection {
+        let columns = self.columns.into_iter().map(|(at, want)| (places[at], want)).collect();
+        Projection { columns, ..self }
+    }
+
     /// The same, and behind it these whole columns of `schema`.
     pub fn with_whole(self, columns: impl IntoIterator<Item = usize>, schema: &Schema) -> Projection {
         Projection::of(self.columns.into_iter().chain(columns.into_iter().map(|at| (at, Want::All))).collect(), schema)

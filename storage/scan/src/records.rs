@@ -84,16 +84,17 @@ impl RecordPlan {
         (projection, RecordPlan { encoder: Some(encoder), user, parts: RecordParts::ALL })
     }
 
-    /// `projection` plus what records keep. `whole`: every column, so that values can keep their bytes.
+    /// `projection` plus what records keep, of which `parts` are shown. `whole`: every column, so that values can keep their bytes.
     pub fn new(
         table: &Table,
         version: &Arc<TableSchema>,
         projection: Projection,
         whole: bool,
+        parts: RecordParts,
         schema: &Schema,
     ) -> Result<(Projection, RecordPlan), ScanPlanError> {
         if whole {
-            return Ok(RecordPlan::kept(RecordParts::ALL, schema));
+            return Ok(RecordPlan::kept(parts, schema));
         }
         if let Some(system) = projection.inputs().find(|at| *at >= version.fields.len()) {
             let column = schema.field(system).name().clone();
@@ -107,7 +108,8 @@ impl RecordPlan {
         }
         let encoder = table.encoder(&Arc::new(projection.table(version)));
         let encoder = encoder.map_err(|error| not_writable(error.to_string()))?;
-        Ok(RecordPlan::rewritten(projection, encoder, schema))
+        let (projection, plan) = RecordPlan::rewritten(projection, encoder, schema);
+        Ok((projection, RecordPlan { parts: RecordParts { value: true, ..parts }, ..plan }))
     }
 }
 

@@ -6,7 +6,7 @@ use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordB
 use arrow_select::filter::filter;
 use weir_column::{ColumnSegmentReader, GroupInfo, OriginalBatch, Projection as Stored};
 use weir_layout::ColumnSegment;
-use weir_predicate::{ContainerStatistics, Matches, Predicate};
+use weir_predicate::ContainerStatistics;
 use weir_protocol::ids::Offset;
 use weir_protocol::records::batch::Attributes;
 use weir_storage::log::{AbortedTransaction, ColumnPart};
@@ -15,6 +15,7 @@ use weir_table::schema::ReadMapping;
 use crate::columns::Columns;
 use crate::error::ScanError;
 use crate::plan::{ScanPlan, batch_of};
+use crate::restriction::Judged;
 use crate::slices::{SliceCodecs, SlicedGroup, StoredRows};
 use crate::system::{HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP, VALUE};
 
@@ -121,13 +122,10 @@ impl SegmentScan {
                 Err(_) => return Ok(None),
             },
         };
-        let keep = match plan.predicate().filter(|predicate| predicate.can_prune()) {
-            Some(predicate) => keep(predicate, &segment, columns, mapping.as_ref()),
-            None => vec![true; segment.reader().group_count()],
-        };
+        let keep = keep(plan, &segment, columns, mapping.as_ref());
         let (base, next) = (part.base, part.next);
         let mut scan = SegmentScan { segment, mapping, keep, base, next, partition, sliced: None };
-        if let Some(codecs) = codecs.filter(|_| plan.predicate().is_none()) {
+        if let Some(codecs) = codecs.filter(|_| plan.predicate().is_none() && plan.guard().is_none()) {
             scan.sliced = scan.sliceable(plan, codecs)?;
         }
         Ok(Some(scan))
@@ -189,14 +187,14 @@ impl SegmentScan {
         found.next().filter(|(_, info)| info.first_offset < end.0)
     }
 
-    /// The row group at `from`: its rows from there on and below `end` that match, as `matches` tells.
+    /// The row group at `from`: its rows from there on and below `end` that match, as `judge` tells.
     pub fn group(
         &self,
         plan: &ScanPlan,
         from: Offset,
         end: Offset,
         aborted: &[AbortedTransaction],
-        matches: &dyn Fn(&RecordBatch) -> Result<Option<Matches>, ScanError>,
+        judge: &dyn Fn(&RecordBatch) -> Result<Option<Judged>, ScanError>,
     ) -> Result<Group, ScanError> {
         let end = end.min(self.next);
         let Some((index, info)) = self.at(from, end) else { return Ok(Group::Passed { end, pruned: false }) };
@@ -209,18 +207,14 @@ impl SegmentScan {
         let mut columns: Vec<Option<ArrayRef>> = vec![None; schema.fields().len()];
         let mut stored_bytes = 0;
         // The predicate's columns first: often nothing matches, and the others are not opened at all.
-        let first: Vec<usize> = match plan.predicate() {
-            Some(predicate) => {
-                predicate.columns().fields().iter().filter_map(|field| schema.index_of(field.name()).ok()).collect()
-            }
-            None => Vec::new(),
-        };
+        let first = plan.deciding();
         stored_bytes += self.read(plan, index, &first, &seen, None, &mut columns)?;
         let tested = Arc::new(schema.project(&first)?);
         let arrays: Vec<ArrayRef> = first.iter().filter_map(|at| columns[*at].clone()).collect();
-        let matches = matches(&batch_of(&tested, arrays, seen.offsets.len())?)?;
+        let judged = judge(&batch_of(&tested, arrays, seen.offsets.len())?)?;
+        let matches = judged.as_ref().map(|judged| &judged.matches);
         let errored = matches.iter().flat_map(|m| &m.errored).map(|row| seen.offsets[*row]).collect();
-        let (mask, matching) = match &matches {
+        let (mask, matching) = match matches {
             Some(matches) if matches.matched < seen.offsets.len() => {
                 (Some(matches.mask()), matches.rows.set_indices().map(|row| seen.offsets[row]).collect())
             }
@@ -238,14 +232,11 @@ impl SegmentScan {
             stored_bytes += self.read(plan, index, &rest, &seen, mask.as_ref(), &mut columns)?;
             plan.project(&batch_of(schema, columns.into_iter().flatten().collect(), matching.len())?)
         };
-        Ok(Group::Rows(Found {
-            columns: projected,
-            matching,
-            scanned: seen.offsets,
-            errored,
-            stored_bytes,
-            end: behind,
-        }))
+        let scanned = match &judged {
+            Some(judged) => judged.visible_of(seen.offsets),
+            None => seen.offsets,
+        };
+        Ok(Group::Rows(Found { columns: projected, matching, scanned, errored, stored_bytes, end: behind }))
     }
 
     /// Which rows of a row group are looked at.
@@ -417,10 +408,16 @@ fn hidden(batches: &[OriginalBatch], aborted: &[AbortedTransaction], first: i64,
     within.filter(|batch| is_hidden(batch)).map(range).collect()
 }
 
-/// Which row groups may have a row that matches.
-fn keep(predicate: &Predicate, segment: &ColumnSegment, columns: &Columns, mapping: Option<&ReadMapping>) -> Vec<bool> {
+/// Which row groups may have a row that matches. Where rows are hidden, only what hides them rules groups out: statistics are of
+/// hidden rows too, and what the reader's predicate made of them would show in its counters.
+fn keep(plan: &ScanPlan, segment: &ColumnSegment, columns: &Columns, mapping: Option<&ReadMapping>) -> Vec<bool> {
     let reader = segment.reader();
-    predicate.prune(&Statistics { reader, columns, mapping })
+    let statistics = Statistics { reader, columns, mapping };
+    match (plan.guard(), plan.predicate().filter(|predicate| predicate.can_prune())) {
+        (Some(guard), _) => guard.prune(&statistics),
+        (None, Some(predicate)) => predicate.prune(&statistics),
+        (None, None) => vec![true; reader.group_count()],
+    }
 }
 
 /// Statistics of a file's row groups, under the names of the plan. A column that is stored in another type says nothing.

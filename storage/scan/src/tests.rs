@@ -22,6 +22,7 @@ use crate::plan::batch_of;
 use crate::*;
 
 mod naive;
+mod restricted;
 mod typed;
 
 /// One record as the tests know it.

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use kafka_protocol::messages::FetchRequest;
@@ -33,12 +33,13 @@ use super::{FetchedPartition, TOPIC_IDS_SINCE};
 use crate::api::lookup::TopicRef;
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
+use crate::security::rules::Part;
 use crate::topics::Topic;
 use crate::views::ViewState;
 
 mod plans;
 
-pub use plans::{PlanCache, TypedRead};
+pub use plans::{PlanCache, RestrictedRead, TypedRead};
 
 /// Why a partition is not answered with columns.
 #[derive(Debug, Clone, Error)]
@@ -63,6 +64,8 @@ pub enum ColumnarFetchError {
     BrokenView { view: String, reason: String },
     #[error("the schema of view `{view}` is being registered; try again")]
     ViewNotYet { view: String },
+    #[error("READ of `{topic}` is restricted to some columns and rows, and so it cannot be answered: {reason}")]
+    Restricted { topic: String, reason: String },
     #[error("the result cannot be encoded: {reason}")]
     Encode { reason: String },
 }
@@ -82,6 +85,7 @@ impl KafkaError for ColumnarFetchError {
             | ColumnarFetchError::BrokenView { .. }
             | ColumnarFetchError::NotClustered => ErrorCode::InvalidRequest,
             ColumnarFetchError::ViewNotYet { .. } => ErrorCode::NotLeaderOrFollower,
+            ColumnarFetchError::Restricted { .. } => ErrorCode::TopicAuthorizationFailed,
             ColumnarFetchError::Scan(ScanError::Read(error)) => error.error_code(),
             ColumnarFetchError::Scan(ScanError::Failed { .. }) | ColumnarFetchError::Encode { .. } => {
                 ErrorCode::KafkaStorageError
@@ -206,10 +210,12 @@ pub struct ScanTarget {
     /// `None` before its turn came, or while it runs.
     scan: Option<Scan>,
     failed: Option<ScanError>,
+    /// Time that it has taken.
+    spent: Duration,
 }
 
 impl ScanTarget {
-    /// Checks and plans; nothing is read yet.
+    /// Checks and plans; nothing is read yet. `part`: what of the topic the client may read, if not all of it.
     pub async fn open(
         broker: &Broker,
         wishes: &Wishes,
@@ -217,12 +223,17 @@ impl ScanTarget {
         partition: Arc<Partition>,
         start: i64,
         visible: ReadLimit,
+        part: Option<&Part>,
     ) -> Result<ScanTarget, ColumnarFetchError> {
+        let mut name = String::new();
         let typed = {
             let topic_now = broker.topics.by_id(TopicId(topic.topic_id));
             if let Some((view, name)) = topic_now.as_ref().and_then(|topic| Some((topic.view.as_ref()?, &topic.name))) {
                 let (view, source_name) = (name.clone(), view.source_name.clone());
                 return Err(ColumnarFetchError::View { view, source_name });
+            }
+            if let Some(now) = &topic_now {
+                name.clone_from(&now.name);
             }
             wishes.check(topic, topic_now.as_ref().and_then(|topic| topic.table()))?
         };
@@ -231,9 +242,15 @@ impl ScanTarget {
             projection: topic.projection.clone(),
             predicate: topic.predicate.as_ref().map(|text| text.to_vec()),
         };
-        let asked = hash(&(&request, topic.read_schema, kafka));
-        let plan = broker.scan_plans.plan(typed, request, Clock::At(broker.wall_clock_ms())).await?;
+        let restriction = part.map(|part| part.restriction.clone());
+        let asked = hash(&(&request, topic.read_schema, kafka, &restriction));
+        let rows = if kafka { ResultRows::Kafka } else { ResultRows::Arrow };
+        let restricted = restriction.map(|restriction| RestrictedRead { topic: name, restriction, rows });
+        let clock = Clock::At(broker.wall_clock_ms());
+        let plan = broker.scan_plans.plan_for(typed, restricted, request, clock).await?;
         let settings = broker.settings.scan;
+        // Where a small budget ends would tell how large hidden rows are; 0 is the question what would be read.
+        let wish = wishes.max_scan_bytes.filter(|wish| *wish == 0 || part.is_none());
         Ok(ScanTarget {
             partition,
             plan,
@@ -249,10 +266,11 @@ impl ScanTarget {
             asked,
             start,
             visible,
-            max_scan_bytes: wishes.max_scan_bytes.map_or(settings.max_bytes, |wish| wish.min(settings.max_bytes)),
+            max_scan_bytes: wish.map_or(settings.max_bytes, |wish| wish.min(settings.max_bytes)),
             view: None,
             scan: None,
             failed: None,
+            spent: Duration::ZERO,
         })
     }
 
@@ -290,7 +308,61 @@ impl ScanTarget {
             view: Some(topic.id),
             scan: None,
             failed: None,
+            spent: Duration::ZERO,
         }))
+    }
+
+    /// A plain fetch of a topic, or of a view of it, by a client that may read `part` of the topic: answered as a view of that
+    /// part would be.
+    pub async fn open_part(
+        broker: &Broker,
+        topic: &Topic,
+        partition: Arc<Partition>,
+        start: i64,
+        visible: ReadLimit,
+        part: &Part,
+    ) -> Result<ScanTarget, ColumnarFetchError> {
+        let restricted = |reason: String| ColumnarFetchError::Restricted { topic: topic.name.clone(), reason };
+        match topic.view.as_ref().map(|view| &view.state) {
+            Some(ViewState::Unregistered { .. }) => {
+                return Err(ColumnarFetchError::ViewNotYet { view: topic.name.clone() });
+            }
+            Some(ViewState::Broken { reason }) => {
+                let (view, reason) = (topic.name.clone(), reason.clone());
+                return Err(ColumnarFetchError::BrokenView { view, reason });
+            }
+            Some(ViewState::Ready(_)) | None => {}
+        }
+        // It may be another one than the one that was judged.
+        let source = broker.topics.by_id(topic.log_id()).filter(|source| source.id == part.log);
+        let source = source.ok_or_else(|| restricted("it was deleted, or made again".to_owned()))?;
+        let settings = topic.settings.view.as_ref();
+        let request = ScanRequest {
+            projection: settings.and_then(|view| view.select.clone()),
+            predicate: settings.and_then(|view| view.predicate.as_ref()).map(|text| text.as_bytes().to_vec()),
+        };
+        let (restriction, rows) = (part.restriction.clone(), ResultRows::Kafka);
+        let asked = hash(&(&request, &restriction, source.id));
+        let table = source.table().cloned();
+        let typed = table.map(|table| TypedRead { topic: source.id, table, version: None, rows });
+        let read = RestrictedRead { topic: source.name.clone(), restriction, rows };
+        let plan = broker.scan_plans.plan_for(typed, Some(read), request, Clock::Refused).await;
+        let codec = topic.settings.compression.map_or(Compression::None, |(codec, _)| codec);
+        Ok(ScanTarget {
+            partition,
+            asked,
+            plan: plan.map_err(|error| restricted(error.to_string()))?,
+            cpu: broker.storage.cpu().clone(),
+            rows: broker.scan_rows.clone(),
+            form: Form::View(codec, Timestamp(broker.wall_clock_ms())),
+            start,
+            visible,
+            max_scan_bytes: broker.settings.scan.max_bytes,
+            view: None,
+            scan: None,
+            failed: None,
+            spent: Duration::ZERO,
+        })
     }
 
     /// The view is another one by now, or gone: what is appended from here on is not for this scan to judge.
@@ -315,10 +387,12 @@ impl ScanTarget {
                 Form::Records(_) | Form::View(..) => scan,
             }
         });
+        let started = Instant::now();
         match scan.run(time).await {
             Ok(scan) => self.scan = Some(scan),
             Err(error) => self.failed = Some(error),
         }
+        self.spent += started.elapsed();
     }
 
     pub fn partition(&self) -> &Arc<Partition> {
@@ -362,7 +436,13 @@ impl ScanTarget {
 
     async fn answer(mut self, key: &PartitionRef) -> FetchedPartition {
         if let Some(error) = self.failed.take() {
-            return self.refuse(key, &ColumnarFetchError::Scan(error));
+            // A predicate that is too expensive is paid for.
+            let predicate_us = match &error {
+                ScanError::Predicate(_) => u64::try_from(self.spent.as_micros()).unwrap_or(u64::MAX),
+                ScanError::Read(_) | ScanError::Failed { .. } => 0,
+            };
+            let scanned = Some(ScanCounters { predicate_us, ..ScanCounters::default() });
+            return FetchedPartition { scanned, ..self.refuse(key, &ColumnarFetchError::Scan(error)) };
         }
         let ends = self.partition.offsets();
         let is_view = matches!(self.form, Form::View(..));
@@ -384,6 +464,7 @@ impl ScanTarget {
         let (offsets, counters) = (result.offsets, result.counters);
         let (plan, partition, form, start) = (self.plan.clone(), self.partition.clone(), self.form, Offset(self.start));
         let (explains, visible) = (self.max_scan_bytes == 0, self.visible);
+        let is_restricted = plan.is_restricted();
         let work = move || match form {
             // Nothing may be looked at: what would be is told.
             Form::Arrow(..) if explains => explained(&plan, &partition, start, visible, &result),
@@ -402,7 +483,11 @@ impl ScanTarget {
                     rows_errored: counted.rows_errored.max(0) as u64,
                     ..counters
                 }),
-                columnar: (!is_view).then_some(counted),
+                columnar: (!is_view).then(|| match is_restricted {
+                    // Bytes are of hidden columns and rows too.
+                    true => ColumnarResult { bytes_scanned: 0, ..counted },
+                    false => counted,
+                }),
                 ..super::read::with_ends(key.clone(), &offsets)
             },
             Err(error) => self.refuse(key, &error),

@@ -2,6 +2,7 @@
 //!
 //! A long poll never spins: it registers one waiter with every partition, looks again, and sleeps until an append or the
 //! deadline wakes it. Only then are bytes read, once.
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +18,13 @@ use weir_storage::memory::{Reservation, Share};
 use super::FetchedPartition;
 use super::columnar::{self, ScanTarget, Wishes};
 use super::session::{PartitionRef, Wanted, WantedPartitions};
-use crate::api::lookup::{self, check_epoch};
+use crate::api::lookup::{self, TopicRef, check_epoch};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
+use crate::security::rules::Part;
+
+/// Topics of which a client may read a part only.
+pub type Parts = HashMap<TopicRef, Arc<Part>>;
 
 /// How long a fetch waits for memory before it answers without data, and its client asks again.
 const MEMORY_PATIENCE: Duration = Duration::from_secs(5);
@@ -84,18 +89,24 @@ pub async fn read(
     plan: &Plan,
     wishes: &Wishes,
     wanted: &WantedPartitions,
+    parts: &Parts,
 ) -> (Vec<FetchedPartition>, Vec<Reservation>) {
     let mut targets = Vec::with_capacity(wanted.len());
     for (key, wanted) in wanted {
-        targets.push(match (open(broker, key, wanted, plan), wishes.of_partition(key)) {
-            (Target::Open { partition, .. }, Some(wish)) => {
-                scan_of(broker, wishes, wish, key, wanted, partition, plan).await
+        let part = parts.get(&key.topic).map(|part| &**part);
+        let opened = open(broker, key, wanted, plan, part.is_some());
+        targets.push(match (opened, wishes.of_partition(key), part) {
+            (Target::Open { partition, .. }, Some(wish), part) => {
+                scan_of(broker, wishes, wish, (key, wanted), partition, plan, part).await
             }
-            (Target::Scan { scan, .. }, Some(wish)) => {
+            (Target::Scan { scan, .. }, Some(wish), part) => {
                 let partition = scan.partition().clone();
-                scan_of(broker, wishes, wish, key, wanted, partition, plan).await
+                scan_of(broker, wishes, wish, (key, wanted), partition, plan, part).await
             }
-            (plain, _) => plain,
+            (Target::Open { partition, .. }, None, Some(part)) => {
+                part_of(broker, key, wanted, partition, plan, part).await
+            }
+            (plain, ..) => plain,
         });
     }
     let mut memory = Vec::new();
@@ -139,13 +150,13 @@ async fn scan_of<'a>(
     broker: &Broker,
     wishes: &Wishes,
     wish: Result<&weir_protocol::columnar::ColumnarTopic, columnar::ColumnarFetchError>,
-    key: &'a PartitionRef,
-    wanted: &'a Wanted,
+    (key, wanted): (&'a PartitionRef, &'a Wanted),
     partition: Arc<Partition>,
     plan: &Plan,
+    part: Option<&Part>,
 ) -> Target<'a> {
     let opened = match wish {
-        Ok(topic) => ScanTarget::open(broker, wishes, topic, partition, wanted.offset, plan.limit).await,
+        Ok(topic) => ScanTarget::open(broker, wishes, topic, partition, wanted.offset, plan.limit, part).await,
         Err(error) => Err(error),
     };
     match opened {
@@ -154,7 +165,27 @@ async fn scan_of<'a>(
     }
 }
 
-fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted, plan: &Plan) -> Target<'a> {
+/// A plain fetch of part of a topic.
+async fn part_of<'a>(
+    broker: &Broker,
+    key: &'a PartitionRef,
+    wanted: &'a Wanted,
+    partition: Arc<Partition>,
+    plan: &Plan,
+    part: &Part,
+) -> Target<'a> {
+    let opened = match lookup::topic(broker, &key.topic) {
+        Ok(topic) => ScanTarget::open_part(broker, &topic, partition, wanted.offset, plan.limit, part).await,
+        Err(error) => return Target::Answered(Box::new(FetchedPartition::failed(key.clone(), &error))),
+    };
+    match opened {
+        Ok(scan) => Target::Scan { key, wanted, scan: Box::new(scan) },
+        Err(error) => Target::Answered(Box::new(columnar::refused_view(key, &error))),
+    }
+}
+
+/// `in_part`: the client may not read all of it, and what it gets is decided elsewhere.
+fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted, plan: &Plan, in_part: bool) -> Target<'a> {
     let found = lookup::topic(broker, &key.topic)
         .and_then(|topic| lookup::partition(broker, &topic, key.partition).map(|partition| (topic, partition)));
     let (topic, partition) = match found {
@@ -173,7 +204,11 @@ fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted, plan: &P
         let answer = FetchedPartition { diverging: Some(diverging), ..with_ends(key.clone(), &ends) };
         return Target::Answered(Box::new(answer));
     }
-    match ScanTarget::open_view(broker, &topic, partition.clone(), wanted.offset, plan.limit) {
+    let view = match in_part {
+        true => None,
+        false => ScanTarget::open_view(broker, &topic, partition.clone(), wanted.offset, plan.limit),
+    };
+    match view {
         None => Target::Open { key, wanted, partition },
         Some(Ok(scan)) => Target::Scan { key, wanted, scan: Box::new(scan) },
         Some(Err(error)) => Target::Answered(Box::new(columnar::refused_view(key, &error))),

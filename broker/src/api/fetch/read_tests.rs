@@ -11,7 +11,7 @@ async fn read(
     plan: &Plan,
     wanted: &WantedPartitions,
 ) -> (Vec<FetchedPartition>, Vec<Reservation>) {
-    super::read(broker, version, plan, &Wishes::default(), wanted).await
+    super::read(broker, version, plan, &Wishes::default(), wanted, &Parts::default()).await
 }
 
 /// A batch of `body` bytes; only what the walk looks at is filled in.

@@ -2,10 +2,12 @@
 //!
 //! For a resource three places can hold bindings: its literal name, `*`, and each prefix of its name. Prefixes are kept by
 //! length, so a question costs one look-up for each length that some prefix has.
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::filter::AclFilter;
+use super::grants::Grant;
 use super::model::{AclBinding, AclEntry, Operation, PatternType, Permission, ResourceType, WILDCARD};
 use crate::security::Principal;
 
@@ -14,12 +16,14 @@ use crate::security::Principal;
 pub enum Decision {
     /// By a super user, a binding, or because nothing is said about the resource and the policy allows that.
     Allowed,
+    /// To read some columns and rows only, as [`AclIndex::grant`] tells. Nobody who does not know of that may take it for more.
+    Restricted,
     /// By a binding, or because none allows it.
     Denied,
 }
 
 impl Decision {
-    /// Whether it may be done.
+    /// Whether it may be done, all of it.
     #[must_use]
     pub fn is_allowed(self) -> bool {
         self == Decision::Allowed
@@ -115,12 +119,31 @@ pub struct AclIndex {
     policy: Policy,
     bindings: Vec<AclBinding>,
     by_type: HashMap<ResourceType, OfType>,
+    /// By topic, then principal.
+    grants: BTreeMap<String, BTreeMap<String, Arc<Grant>>>,
 }
+
+/// Everybody, as bindings name them.
+const EVERYBODY: &str = "User:*";
 
 impl AclIndex {
     /// Of these bindings, each of them once.
     #[must_use]
     pub fn new(policy: Policy, bindings: impl IntoIterator<Item = AclBinding>) -> AclIndex {
+        AclIndex::with_grants(policy, bindings, [])
+    }
+
+    /// The same, and these restricted grants.
+    #[must_use]
+    pub fn with_grants(
+        policy: Policy,
+        bindings: impl IntoIterator<Item = AclBinding>,
+        grants: impl IntoIterator<Item = Arc<Grant>>,
+    ) -> AclIndex {
+        let mut by_topic: BTreeMap<String, BTreeMap<String, Arc<Grant>>> = BTreeMap::new();
+        for grant in grants {
+            by_topic.entry(grant.topic.clone()).or_default().insert(grant.principal.clone(), grant);
+        }
         let bindings: BTreeSet<AclBinding> = bindings.into_iter().collect();
         let mut by_type: HashMap<ResourceType, OfType> = HashMap::new();
         for AclBinding { pattern, entry } in &bindings {
@@ -135,7 +158,7 @@ impl AclIndex {
                 }
             }
         }
-        AclIndex { policy, bindings: bindings.into_iter().collect(), by_type }
+        AclIndex { policy, bindings: bindings.into_iter().collect(), by_type, grants: by_topic }
     }
 
     /// Every binding, in order.
@@ -147,6 +170,23 @@ impl AclIndex {
     /// The bindings that a filter means, in order.
     pub fn matching<'a>(&'a self, filter: &'a AclFilter) -> impl Iterator<Item = &'a AclBinding> {
         self.bindings.iter().filter(|binding| filter.matches(binding))
+    }
+
+    /// Every restricted grant, by topic and principal.
+    pub fn grants(&self) -> impl Iterator<Item = &Arc<Grant>> {
+        self.grants.values().flat_map(BTreeMap::values)
+    }
+
+    /// The restricted grants that a filter means.
+    pub fn matching_grants<'a>(&'a self, filter: &'a AclFilter) -> impl Iterator<Item = &'a Arc<Grant>> {
+        self.grants().filter(|grant| filter.matches(&grant.binding()))
+    }
+
+    /// What somebody may read of a topic at least: their own grant, or else everybody's.
+    #[must_use]
+    pub fn grant(&self, principal: &Principal, topic: &str) -> Option<&Arc<Grant>> {
+        let of_topic = self.grants.get(topic)?;
+        of_topic.get(&principal.to_string()).or_else(|| of_topic.get(EVERYBODY))
     }
 
     /// Whether somebody may do anything at all.
@@ -182,7 +222,18 @@ impl AclIndex {
                 }
             }
         }
-        if is_allowed || (!is_mentioned && self.policy.allow_if_no_acl) { Decision::Allowed } else { Decision::Denied }
+        if is_allowed {
+            return Decision::Allowed;
+        }
+        // A topic of which something is given to somebody is mentioned.
+        if resource == ResourceType::Topic && self.grants.contains_key(name) {
+            return match operation {
+                Operation::Read if self.grant(principal, name).is_some() => Decision::Restricted,
+                Operation::Describe if self.grant(principal, name).is_some() => Decision::Allowed,
+                _ => Decision::Denied,
+            };
+        }
+        if !is_mentioned && self.policy.allow_if_no_acl { Decision::Allowed } else { Decision::Denied }
     }
 
     /// Whether there may be a resource of this type to which the operation is allowed (Kafka's `authorizeByResourceType`): what

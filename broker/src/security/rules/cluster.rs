@@ -23,6 +23,7 @@ use kafka_protocol::messages::describe_configs_response::DescribeConfigsResult;
 use kafka_protocol::messages::describe_log_dirs_response::DescribeLogDirsResult;
 use kafka_protocol::messages::incremental_alter_configs_response::AlterConfigsResourceResponse as IncrementalResponse;
 use kafka_protocol::messages::*;
+use weir_protocol::columnar::TAG;
 
 use super::topics::{correct_cluster, may_show};
 use super::{Access, CLUSTER_REFUSED, Guarded, Verdict, take_refused};
@@ -281,7 +282,9 @@ impl Guarded for CreateAclsRequest {
 
     fn audited(&self) -> Option<Vec<String>> {
         let subject = |wanted: &AclCreation| {
-            crate::api::create_acls::binding(wanted).map_or_else(|error| error.to_string(), |made| made.to_string())
+            let some = if wanted.unknown_tagged_fields.contains_key(&TAG) { " of some columns and rows" } else { "" };
+            let made = crate::api::create_acls::binding(wanted);
+            made.map_or_else(|error| error.to_string(), |made| format!("{made}{some}"))
         };
         Some(self.creations.iter().map(subject).collect())
     }

@@ -95,7 +95,7 @@ impl Guarded for OffsetCommitRequest {
 
     fn admit<'a>(&mut self, access: &'a Access) -> Verdict<'a, OffsetCommitResponse> {
         let (refused, code) = if access.group(Operation::Read, &self.group_id) {
-            (take_refused(&mut self.topics, |topic| access.topic(Operation::Read, &topic.name)), TOPIC_REFUSED)
+            (take_refused(&mut self.topics, |topic| access.follows(&topic.name)), TOPIC_REFUSED)
         } else {
             (std::mem::take(&mut self.topics), GROUP_REFUSED)
         };
@@ -217,7 +217,7 @@ impl Guarded for OffsetDeleteRequest {
         if !access.group(Operation::Delete, &self.group_id) {
             return Verdict::refused(OffsetDeleteResponse::default().with_error_code(GROUP_REFUSED));
         }
-        let refused = take_refused(&mut self.topics, |topic| access.topic(Operation::Read, &topic.name));
+        let refused = take_refused(&mut self.topics, |topic| access.follows(&topic.name));
         Verdict::without(refused, |answer: &mut Self::Response, refused| {
             if answer.error_code != 0 {
                 return;

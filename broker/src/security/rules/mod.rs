@@ -23,10 +23,12 @@ use kafka_protocol::messages::ApiKey;
 use kafka_protocol::protocol::StrBytes;
 use uuid::Uuid;
 use weir_protocol::ids::TopicId;
+use weir_scan::Restriction;
 
 use super::Principal;
-use super::acl::{AclIndex, CLUSTER_NAME, Operation, ResourceType};
+use super::acl::{AclIndex, CLUSTER_NAME, Decision, Operation, ResourceType};
 use super::audit::AuditEvent;
+use crate::api::lookup::TopicRef;
 use crate::broker::{Broker, RequestContext};
 use crate::error_code::ErrorCode;
 
@@ -155,14 +157,54 @@ impl Access {
         }
     }
 
-    /// Whether records of the topic of a fetch may be read. A topic that does not exist is the handler's to answer, by its id; by
-    /// its name it is judged like any other, so that nobody learns which names exist.
-    pub fn may_fetch(&self, topic: &crate::api::lookup::TopicRef, operation: Operation) -> bool {
-        use crate::api::lookup::TopicRef;
+    /// Whether records of the topic of a fetch may be read, all of them. A topic that does not exist is the handler's to answer, by its
+    /// id; by its name it is judged like any other, so that nobody learns which names exist.
+    pub fn may_fetch(&self, topic: &TopicRef, operation: Operation) -> bool {
         match topic {
             TopicRef::Name(name) => self.topic(operation, name),
             TopicRef::Id(id) => self.topic_name(*id).is_none_or(|name| self.topic(operation, &name)),
         }
+    }
+
+    /// The same for a fetch, which can be answered with some columns and rows.
+    pub fn readable(&self, topic: &TopicRef) -> Readable {
+        let found = match topic {
+            TopicRef::Name(name) => self.broker.topics.get(name),
+            TopicRef::Id(id) => self.broker.topics.by_id(TopicId(*id)),
+        };
+        let Some(found) = found else {
+            return if self.may_fetch(topic, Operation::Read) { Readable::Everything } else { Readable::Nothing };
+        };
+        let judge =
+            |name: &str| self.index.authorize(&self.principal, self.host, Operation::Read, ResourceType::Topic, name);
+        // Nobody sees more of a topic through a view than they are given of the topic; those who are given nothing of it see what
+        // the view shows.
+        let source = found.view.as_ref().and_then(|view| self.broker.topics.by_id(view.source));
+        let restricted = match judge(&found.name) {
+            Decision::Restricted => Some(&found),
+            Decision::Allowed => source.as_ref().filter(|source| judge(&source.name) == Decision::Restricted),
+            Decision::Denied => {
+                self.note_refusal(Operation::Read, ResourceType::Topic, &found.name);
+                return Readable::Nothing;
+            }
+        };
+        match restricted.and_then(|topic| Some((topic, self.index.grant(&self.principal, &topic.name)?))) {
+            None => Readable::Everything,
+            Some((topic, grant)) => {
+                let restriction = Arc::new(grant.restriction(topic));
+                Readable::Part(Arc::new(Part { log: topic.id, restriction }))
+            }
+        }
+    }
+
+    /// Whether offsets may be committed for a topic: for whoever reads some of it too.
+    fn follows(&self, name: &str) -> bool {
+        let decision = self.index.authorize(&self.principal, self.host, Operation::Read, ResourceType::Topic, name);
+        let follows = matches!(decision, Decision::Allowed | Decision::Restricted);
+        if !follows {
+            self.note_refusal(Operation::Read, ResourceType::Topic, name);
+        }
+        follows
     }
 
     /// For replicas, which weir's brokers are not: what a fetch with a replica id needs.
@@ -197,6 +239,26 @@ impl Access {
         };
         Some(StrBytes::from_string(format!("{what}: {} needs {operation}.", self.principal)))
     }
+}
+
+/// What somebody may read of a topic.
+#[derive(Debug, Clone)]
+pub enum Readable {
+    /// All of it, or it does not exist.
+    Everything,
+    /// Some columns and rows.
+    Part(Arc<Part>),
+    /// It is refused.
+    Nothing,
+}
+
+/// Some columns and rows of a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Part {
+    /// The topic whose records they are: of a view its source.
+    pub log: TopicId,
+    /// What of them may be read.
+    pub restriction: Arc<Restriction>,
 }
 
 /// Takes the items out of a list that fail `keep`.

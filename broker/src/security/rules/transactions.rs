@@ -135,7 +135,7 @@ impl Guarded for TxnOffsetCommitRequest {
         } else {
             None
         };
-        let keep = |name: &TopicName| whole.is_none() && access.topic(Operation::Read, name);
+        let keep = |name: &TopicName| whole.is_none() && access.follows(name);
         let refused = take_refused(&mut self.topics, |topic| keep(&topic.name));
         let code = whole.unwrap_or(TOPIC_REFUSED);
         let topics = refused.into_iter().map(|topic| {

@@ -16,7 +16,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use weir_protocol::sasl::Mechanism;
 
-use super::Security;
+use super::audit::AuditEvent;
 use super::users::random_bytes;
 use crate::broker::{Broker, Connection};
 use crate::config::SaslSettings;
@@ -30,6 +30,8 @@ const NONCE_BYTES: usize = 24;
 pub struct Authenticator {
     session: Session,
     connection: Arc<Connection>,
+    /// Who the client claims to be in the exchange that goes on.
+    claimed: String,
 }
 
 /// What a client is told.
@@ -51,7 +53,7 @@ impl Authenticator {
             None => Session::not_needed(),
             Some(sasl) => Session::new(sasl.mechanisms.clone(), sasl.max_reauth),
         };
-        Authenticator { session, connection }
+        Authenticator { session, connection, claimed: String::new() }
     }
 
     /// Whether the client may ask for anything.
@@ -95,6 +97,7 @@ impl Authenticator {
 
     /// The client chooses a mechanism.
     pub fn handshake(&mut self, version: i16, mechanism: &str) -> Result<(), HandshakeRefused> {
+        self.claimed.clear();
         self.session.handshake(version, mechanism)
     }
 
@@ -102,7 +105,6 @@ impl Authenticator {
     pub async fn token(&mut self, broker: &Broker, token: &[u8]) -> Reply {
         let security = &broker.security;
         let mechanism = self.session.mechanism();
-        let mut name = String::new();
         let mut output = self.session.apply(Input::Token(token), broker.now_ms());
         loop {
             let input = match output {
@@ -111,11 +113,11 @@ impl Authenticator {
                     self.authenticated(&known, mechanism);
                     return Reply::Done(token, lifetime_ms);
                 }
-                Output::Fail(failure) => return self.failed(security, mechanism, &name, &failure).await,
+                Output::Fail(failure) => return self.failed(broker, mechanism, &failure).await,
                 Output::FindKeys { hash, name: user } => {
                     let keys = security.users.keys_or_nobody(&user, hash);
                     let keys = keys.map_err(|error| Failure::Unavailable(error.to_string()));
-                    name = user;
+                    self.claimed = user;
                     match random_bytes(NONCE_BYTES) {
                         Ok(bytes) => Input::Keys(keys, STANDARD_NO_PAD.encode(bytes)),
                         Err(error) => Input::Keys(Err(Failure::Unavailable(error.to_string())), String::new()),
@@ -127,14 +129,14 @@ impl Authenticator {
                         Ok(false) => Err(Failure::Credentials),
                         Err(error) => Err(Failure::Unavailable(error.to_string())),
                     };
-                    name = user;
+                    self.claimed = user;
                     Input::Checked(checked)
                 }
                 Output::CheckToken { token, authorization } => {
                     let checked = security.verify_token(&token, &authorization).await;
                     // Noted here: some clients do not acknowledge a refused token, but go on as if it was taken.
                     if let Err(failure) = &checked {
-                        self.note(mechanism, &name, failure);
+                        self.note(broker, mechanism, failure);
                     }
                     Input::Checked(checked)
                 }
@@ -151,21 +153,25 @@ impl Authenticator {
         tracing::debug!(id, %client, principal = %known.principal, mechanism = name, "authenticated");
     }
 
-    async fn failed(&self, security: &Security, mechanism: Option<Mechanism>, user: &str, failure: &Failure) -> Reply {
+    async fn failed(&self, broker: &Broker, mechanism: Option<Mechanism>, failure: &Failure) -> Reply {
         if mechanism != Some(Mechanism::OauthBearer) || matches!(failure, Failure::Message(_) | Failure::Changed) {
-            self.note(mechanism, user, failure);
+            self.note(broker, mechanism, failure);
         }
-        tokio::time::sleep(security.failed_delay).await;
+        tokio::time::sleep(broker.security.failed_delay).await;
         Reply::Refused(mechanism.map_or_else(|| failure.to_string(), |mechanism| failure.told(mechanism)))
     }
 
-    /// Counts and logs a refusal.
-    fn note(&self, mechanism: Option<Mechanism>, user: &str, failure: &Failure) {
+    /// Counts and logs a refusal, also for the audit.
+    fn note(&self, broker: &Broker, mechanism: Option<Mechanism>, failure: &Failure) {
         let name = mechanism.map_or("none", Mechanism::name);
         metrics::counter!(tables::AUTHENTICATIONS.name, "mechanism" => name, "outcome" => "refused").increment(1);
         let (id, client) = (self.connection.id, self.connection.client_addr);
-        let user: String = user.chars().take(64).collect();
+        let user: String = self.claimed.chars().take(64).collect();
         let listener = self.connection.listener.name.as_str();
         tracing::warn!(id, %client, listener, mechanism = name, user, reason = %failure, "authentication refused");
+        let (mechanism, user) = (name.to_owned(), Some(user).filter(|user| !user.is_empty()));
+        let event = AuditEvent::AuthenticationFailed { mechanism, user };
+        // Who they are is what they failed to prove: it is who they were before.
+        broker.audit.record(&self.connection.principal(), client.ip(), None, &event);
     }
 }

@@ -236,6 +236,24 @@ async fn versions_are_read_by_field_id_and_results_carry_ids() {
     }
 }
 
+/// Seen failing when only the columns that are read decided what a name means: `land` then had what `country` holds.
+#[tokio::test(flavor = "multi_thread")]
+async fn name_that_is_in_use_again_means_its_column_whatever_else_is_read() {
+    let first = schema_of("id INT, country STRING");
+    let second = first.evolve(&[Change::Rename { path: vec!["country".into()], to: "land".into() }]).unwrap();
+    let field = weir_table::schema::Field::new("country", weir_table::DataType::String);
+    let third = second.evolve(&[Change::Add { path: Vec::new(), field }]).unwrap();
+    let table = table_of(vec![first, second, third]);
+    let log = log().await;
+    log.json(&[r#"{"id":1,"land":"DE","country":"FR"}"#, r#"{"id":2,"country":"FR"}"#]).await;
+    for paths in [None, Some(&["land"][..]), Some(&["id", "land"][..])] {
+        let plan = typed(&table, None, &request(paths, None)).unwrap();
+        let result = log.all(&plan).await;
+        let lands = result.batches[0].batch.column_by_name("land").unwrap().as_string::<i32>();
+        assert_eq!(lands.iter().collect::<Vec<_>>(), [Some("DE"), None], "{paths:?}");
+    }
+}
+
 /// Offset, key, value, timestamp, number of headers.
 type Found = (i64, Option<String>, Option<String>, i64, usize);
 

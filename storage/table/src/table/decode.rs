@@ -236,7 +236,7 @@ impl PartDecoder {
                     false => (unknown, Fidelity::Semantic),
                 };
                 let options = JsonOptions { unknown, fidelity, limits: parts.options.limits };
-                PartDecoder::Json(Box::new(JsonDecoder::with_aliases(schema, part, &parts.aliases, options)))
+                PartDecoder::Json(Box::new(JsonDecoder::with_aliases(schema, part, &parts.aliases_of(schema), options)))
             }
             FormatKind::Avro => PartDecoder::Avro(AvroRows::new(format, part)),
             FormatKind::Protobuf => PartDecoder::Protobuf(ProtobufRows::new(format, part)),

@@ -161,7 +161,7 @@ impl Parts {
             let references: Vec<_> = writer.references.iter().map(|(_, text)| text.clone()).collect();
             let parsed = AvroSchema::parse_with(&references, &writer.text).map_err(|error| error.to_string());
             Ok(parsed.and_then(|writer| {
-                let codec = AvroCodec::with_aliases(schema, part, &writer, &self.aliases, options);
+                let codec = AvroCodec::with_aliases(schema, part, &writer, &self.aliases_of(schema), options);
                 codec.map(Arc::new).map_err(|error| error.to_string())
             }))
         })?;
@@ -186,7 +186,7 @@ impl Parts {
             let options = ProtobufOptions { unknown: self.unknown(strict), limits: self.options.limits };
             let message = file.and_then(|file| file.message(indexes).map_err(|error| error.to_string()));
             Ok(message.and_then(|message| {
-                let codec = ProtobufCodec::with_aliases(schema, part, message, &self.aliases, options);
+                let codec = ProtobufCodec::with_aliases(schema, part, message, &self.aliases_of(schema), options);
                 codec.map(Arc::new).map_err(|error| error.to_string())
             }))
         })?;

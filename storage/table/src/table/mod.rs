@@ -20,6 +20,7 @@ mod key;
 mod tests;
 mod writers;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
@@ -222,6 +223,31 @@ impl Parts {
     pub(crate) fn current(&self) -> &Arc<TableSchema> {
         // Checked when the table was made: there is at least one.
         &self.versions[self.versions.len() - 1]
+    }
+
+    /// The older names of the columns of `schema`, a version or some columns of one, without names that other columns of that
+    /// version have: which columns are read must not decide what a name means.
+    pub(crate) fn aliases_of(&self, schema: &TableSchema) -> Cow<'_, Aliases> {
+        let version = self.versions.iter().find(|version| version.version == schema.version);
+        let Some(version) = version.filter(|version| version.fields.len() != schema.fields.len()) else {
+            return Cow::Borrowed(&self.aliases);
+        };
+        let is_key = |field: &Field| version.key_columns.contains(&field.id);
+        let in_use = |field: &Field, alias: &String| {
+            version
+                .fields
+                .iter()
+                .any(|other| other.name == *alias && other.id != field.id && is_key(other) == is_key(field))
+        };
+        let mut aliases = Cow::Borrowed(&self.aliases);
+        for field in &schema.fields {
+            if self.aliases.get(&field.id).is_some_and(|names| names.iter().any(|alias| in_use(field, alias)))
+                && let Some(names) = aliases.to_mut().get_mut(&field.id)
+            {
+                names.retain(|alias| !in_use(field, alias));
+            }
+        }
+        aliases
     }
 }
 

@@ -5,7 +5,7 @@ use indexmap::IndexMap;
 use parking_lot::Mutex;
 use weir_predicate::Clock;
 use weir_protocol::ids::TopicId;
-use weir_scan::{ResultRows, ScanPlan, ScanPlanError, ScanRequest};
+use weir_scan::{Restriction, ResultRows, ScanPlan, ScanPlanError, ScanRequest};
 use weir_table::Table;
 
 /// Plans kept; the one unused for longest goes first. Each is at most a few times its 16 KiB of text.
@@ -23,6 +23,16 @@ pub struct PlanCache {
 struct PlanKey {
     table: Option<(TopicId, Option<i32>, ResultRows)>,
     request: ScanRequest,
+    restriction: Option<(Arc<Restriction>, ResultRows)>,
+}
+
+/// A reader that may not see everything.
+#[derive(Debug, Clone)]
+pub struct RestrictedRead {
+    /// Whose records they are: for the log.
+    pub topic: String,
+    pub restriction: Arc<Restriction>,
+    pub rows: ResultRows,
 }
 
 /// A typed topic, and how it is read.
@@ -43,14 +53,34 @@ impl PlanCache {
         request: ScanRequest,
         clock: Clock,
     ) -> Result<Arc<ScanPlan>, ScanPlanError> {
+        self.plan_for(typed, None, request, clock).await
+    }
+
+    /// The same for a reader that may not see everything. That it sees nothing is logged when it is planned.
+    pub async fn plan_for(
+        &self,
+        typed: Option<TypedRead>,
+        restricted: Option<RestrictedRead>,
+        request: ScanRequest,
+        clock: Clock,
+    ) -> Result<Arc<ScanPlan>, ScanPlanError> {
         let table = typed.as_ref().map(|typed| (typed.topic, typed.version, typed.rows));
-        let key = PlanKey { table, request: request.clone() };
+        let restriction = restricted.as_ref().map(|read| (read.restriction.clone(), read.rows));
+        let key = PlanKey { table, request: request.clone(), restriction };
         if let Some(plan) = self.find(&key, typed.as_ref().map(|typed| &typed.table)) {
             return Ok(plan);
         }
-        let planning = move || match typed {
-            None => ScanPlan::untyped(&request, clock),
-            Some(typed) => ScanPlan::typed(&typed.table, typed.version, &request, typed.rows, clock),
+        let planning = move || match (typed, restricted) {
+            (typed, Some(RestrictedRead { topic, restriction, rows })) => {
+                let (table, version) = typed.map_or((None, None), |typed| (Some(typed.table), typed.version));
+                let plan = ScanPlan::restricted(table.as_ref(), version, &request, rows, clock, &restriction)?;
+                if let Some(reason) = plan.hides_all() {
+                    tracing::warn!(topic, reason, "a restricted READ gives no row of the topic");
+                }
+                Ok(plan)
+            }
+            (None, None) => ScanPlan::untyped(&request, clock),
+            (Some(typed), None) => ScanPlan::typed(&typed.table, typed.version, &request, typed.rows, clock),
         };
         let planned = tokio::task::spawn_blocking(planning).await;
         let detail = |join: tokio::task::JoinError| weir_predicate::PlanError::Unplannable { detail: join.to_string() };
