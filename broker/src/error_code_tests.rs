@@ -514,6 +514,7 @@ fn transactions() {
 Txn::InvalidProducerIdMapping 49 InvalidProducerIdMapping final
 Txn::ProducerFenced 90 ProducerFenced final
 Txn::ConcurrentTransactions 51 ConcurrentTransactions final
+Txn::NothingToCommit 51 ConcurrentTransactions final
 Txn::InvalidTxnState 48 InvalidTxnState final
 Txn::TransactionAbortable 120 TransactionAbortable final
 Txn::InvalidTransactionTimeout 50 InvalidTransactionTimeout final
