@@ -1,8 +1,8 @@
 """Random transactional histories from several clients, under kill -9, checked against the log in linear time.
 
-    history.py [--weir BINARY] [--cycles 8] [--seed 1] [--java 2] [--rdkafka 2] [--self-test]
+    history.py [--weir BINARY] [--cycles 8] [--seed 1] [--java 2] [--rdkafka 2] [--franz 1] [--self-test]
 
-Writers (librdkafka, which speaks the transactions of KIP-98, and Java, which speaks those of KIP-890) write transactions of
+Writers (librdkafka, which speaks the transactions of KIP-98, Java and franz-go, which speak those of KIP-890) write transactions of
 1 to 12 records over all partitions and commit their number as a group's offset in the same transaction; a quarter is aborted on
 purpose. Readers of committed data read along. In each cycle the broker, a writer, or both are killed. `check_history` says what
 must hold; `--self-test` damages a history in each way that it must notice, and runs no broker.
@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import random
+import subprocess
 import sys
 import threading
 import time
@@ -26,6 +27,7 @@ from suite.report import Report
 from txn_crash import NO_REBOOTSTRAP, patiently
 
 PARTITIONS = 4
+GO_SUITE = Path(os.environ.get("WEIR_CACHE") or Path.home() / ".cache/weir") / "go/suite"
 CALM = {"log_level": 0, "reconnect.backoff.max.ms": 200}
 
 
@@ -181,7 +183,10 @@ class Run:
         for future in admin.create_topics(topics).values():
             future.result(30)
         names = [f"java{n}" for n in range(arguments.java)] + [f"rdkafka{n}" for n in range(arguments.rdkafka)]
+        names += [f"franz{n}" for n in range(arguments.franz)]
         self.writers, self.runs, self.counts = dict.fromkeys(names), Counter(), Counter()
+        if arguments.franz:
+            subprocess.run(["bash", Path(__file__).resolve().parent.parent / "go/run.sh", "build"], check=True)
         for name in names:
             self.start_writer(name)
         self.readers = [Reader(self.broker.bootstrap) for _ in range(2)]
@@ -194,6 +199,9 @@ class Run:
         words = [self.broker.bootstrap, name, PARTITIONS, self.runs[name] * 1_000_000, self.random.randrange(1 << 30)]
         if name.startswith("java"):
             writer = java(name, self.folder.path, "history", *words)
+        elif name.startswith("franz"):
+            wish = dict(zip(("bootstrap", "name", "partitions", "first", "seed"), words))
+            writer = Process(name, [GO_SUITE, "--history", json.dumps(wish)], self.folder.path)
         else:
             writer = Process(name, [sys.executable, Path(__file__).resolve(), "--writer", *words], self.folder.path)
         self.writers[name] = self.folder.add(writer)
@@ -276,6 +284,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--java", type=int, default=2)
     parser.add_argument("--rdkafka", type=int, default=2)
+    parser.add_argument("--franz", type=int, default=1)
     parser.add_argument("--self-test", action="store_true")
     parser.add_argument("--writer", nargs=5, metavar=("BOOTSTRAP", "NAME", "PARTITIONS", "FIRST", "SEED"))
     arguments = parser.parse_args()

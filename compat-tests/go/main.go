@@ -31,7 +31,12 @@ func main() {
 	member := flag.String("member", "", "GROUP,TOPIC: be a member until killed (used by the suite itself)")
 	wanted := flag.String("secured", "", "JSON: one round trip with TLS and SASL, for the security suite")
 	toDrain := flag.String("drain", "", "JSON: a topic to its end, for the suite of views")
+	writes := flag.String("history", "", "JSON: random transactions until killed, for ecosystem/history.py")
 	flag.Parse()
+	if *writes != "" {
+		runHistory(*writes)
+		return
+	}
 	if *toDrain != "" {
 		runDrain(*name, *toDrain)
 		return
