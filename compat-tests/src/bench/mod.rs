@@ -3,6 +3,7 @@
 //!
 //! The broker is pinned to core 0, the generator to core 1. Requests are encoded before the clock starts; a run in which
 //! the generator used more than 90 % of its core is void and says so. Each bench states its back-of-envelope limit.
+mod codecs;
 mod columns;
 mod consume;
 mod idle;
@@ -131,6 +132,12 @@ pub const BENCHES: &[Bench] = &[
         limit: "decompression and JSON to columns, about 400 MB/s of JSON on the one core, and the merge's encoding",
         run: columns::produce,
     },
+    Bench {
+        name: "codecs",
+        about: "rows to columns and back, one core: JSON against arrow-json, Avro and Protobuf against our JSON",
+        limit: "every string's bytes copied once and every byte looked at twice: some 2 GB/s",
+        run: codecs::run,
+    },
 ];
 
 pub fn main(mut arguments: impl Iterator<Item = String>) -> Result<()> {
@@ -165,7 +172,8 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     for bench in chosen {
         println!("## {}\n{}\nbounded by: {}", bench.name, bench.about, bench.limit);
         let rows = (bench.run)(&options)?;
-        report::print(bench.name, &rows);
+        let baseline = if bench.name == "codecs" { "baseline" } else { "Kafka" };
+        report::print(bench.name, baseline, &rows);
     }
     Ok(())
 }

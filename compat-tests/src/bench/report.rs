@@ -38,8 +38,8 @@ pub fn rows(weir: &[Vec<Figure>], kafka: &[Vec<Figure>]) -> Vec<Row> {
     names.into_iter().map(|(name, unit)| Row { name, unit, weir: of(weir, name), kafka: of(kafka, name) }).collect()
 }
 
-pub fn print(bench: &str, rows: &[Row]) {
-    println!("\n| {bench} | unit | weir | Kafka | weir / Kafka | runs |\n|---|---|---|---|---|---|");
+pub fn print(bench: &str, baseline: &str, rows: &[Row]) {
+    println!("\n| {bench} | unit | weir | {baseline} | weir / {baseline} | runs |\n|---|---|---|---|---|---|");
     for row in rows {
         let (weir, kafka) = (median(&row.weir), median(&row.kafka));
         let show = |v: Option<f64>| v.map_or("-".to_owned(), |v| format!("{v:.3}"));

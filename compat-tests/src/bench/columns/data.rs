@@ -104,6 +104,17 @@ impl Dataset {
         out.push(b'}');
     }
 
+    /// The first rows, one by one.
+    pub fn rows(&self, rows: u64) -> Vec<Vec<u8>> {
+        let mut random = Random(1);
+        let row = |number| {
+            let mut value = Vec::new();
+            self.write(number, &mut random, &mut value);
+            value
+        };
+        (0..rows).map(row).collect()
+    }
+
     /// The rows of a partition as compressed batches of `per_batch` rows, and the bytes of JSON in them.
     pub fn batches(
         &self,

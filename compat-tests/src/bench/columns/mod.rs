@@ -232,7 +232,7 @@ pub fn of_20(options: &Options) -> Result<Vec<Row>> {
         let texts = pair.names(|n| n.starts_with("text")).into_iter();
         let columns: Vec<String> = numbers.chain(texts).take(wanted).collect();
         let rows = pair.compare(options, &columns, None)?;
-        report::print(title, &rows);
+        report::print(title, "Kafka", &rows);
         all.extend(rows);
     }
     Ok(all)
@@ -259,7 +259,7 @@ pub fn predicates(options: &Options) -> Result<Vec<Row>> {
     let mut all = Vec::new();
     for (limit, title) in [(10, "0.1 %"), (100, "1 %"), (1_000, "10 %"), (5_000, "50 %")] {
         let rows = pair.compare(options, &columns, Some(("int_05", limit)))?;
-        report::print(title, &rows);
+        report::print(title, "Kafka", &rows);
         all.extend(rows);
     }
     Ok(all)
