@@ -3,6 +3,7 @@
 //! longer and different.
 
 #![allow(unsafe_code, reason = "a counting allocator cannot be written without")]
+#![allow(clippy::unwrap_used)]
 
 #[path = "../../../protocol/tests/fuzz/allocation.rs"]
 mod allocation;
