@@ -188,13 +188,11 @@ impl Access {
                 return Readable::Nothing;
             }
         };
-        match restricted.and_then(|topic| Some((topic, self.index.grant(&self.principal, &topic.name)?))) {
-            None => Readable::Everything,
-            Some((topic, grant)) => {
-                let restriction = Arc::new(grant.restriction(topic));
-                Readable::Part(Arc::new(Part { log: topic.id, restriction }))
-            }
-        }
+        let Some(topic) = restricted else { return Readable::Everything };
+        // Judged by the same lists, so it is there; were it not, nothing of the topic is given.
+        let Some(grant) = self.index.grant(&self.principal, &topic.name) else { return Readable::Nothing };
+        let restriction = Arc::new(grant.restriction(topic));
+        Readable::Part(Arc::new(Part { log: topic.id, restriction }))
     }
 
     /// Whether offsets may be committed for a topic: for whoever reads some of it too.
