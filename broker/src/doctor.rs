@@ -109,6 +109,7 @@ pub fn examine(config: &Config) -> Vec<Finding> {
     findings.extend(listeners(config, &data));
     findings.extend(advertised(config));
     findings.push(exposure(config));
+    findings.push(authorisation(config, &data));
     findings
 }
 
@@ -309,6 +310,27 @@ fn exposure(config: &Config) -> Finding {
     Finding::fine("exposure", "nobody from other machines comes in without authentication")
 }
 
+/// Lists are in force, and somebody is there who can write the first one.
+fn authorisation(config: &Config, data: &Path) -> Finding {
+    const CHECK: &str = "authorisation";
+    if !config.authorizes() {
+        return Finding::fine(CHECK, "no lists are in force: whoever may connect may do everything");
+    }
+    let stored = std::fs::read(data.join(MetadataBackup::LOG)).ok().and_then(|log| MetadataBackup::read(&log).ok());
+    let count = |prefix: &str| stored.as_ref().map_or(0, |stored| stored.count(prefix));
+    let (super_users, lists) = (config.authorization.super_users.0.len(), count("acl/"));
+    let admin = config.security.init_admin || count("scram-admin-created") > 0;
+    let found = format!("{lists} lists, {super_users} super users{}", if admin { " and the first admin" } else { "" });
+    if super_users > 0 || lists > 0 || admin || config.authorization.allow_if_no_acl {
+        return Finding::fine(CHECK, found);
+    }
+    Finding::warning(
+        CHECK,
+        format!("{found}: nobody may do anything, nor allow it to anybody"),
+        "set super.users = \"User:NAME\", or start once with --init-admin",
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -346,6 +368,26 @@ mod tests {
         for finding in findings.iter().filter(|finding| finding.verdict != Verdict::Fine) {
             assert!(!finding.fix.is_empty(), "{finding:?}");
         }
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "a test's own files")]
+    #[test]
+    fn lists_that_nobody_can_write_are_seen() {
+        let dir = tempfile::tempdir().unwrap();
+        let data = dir.path().to_str().unwrap();
+        let with = |more: &[(&str, &str)]| {
+            let settings = [&[("data.dir", data), ("registry.listen", "off")], more].concat();
+            verdict(&examine(&with(&settings)), "authorisation")
+        };
+        assert_eq!(with(&[]), Verdict::Fine);
+        assert_eq!(with(&[("authorizer", "on")]), Verdict::Warning);
+        assert_eq!(with(&[("authorizer", "on"), ("super.users", "User:admin")]), Verdict::Fine);
+        assert_eq!(with(&[("authorizer", "on"), ("init.admin", "true")]), Verdict::Fine);
+        std::fs::create_dir_all(dir.path().join("meta")).unwrap();
+        let mut backup = MetadataBackup::default();
+        backup.put(b"acl/0", b"{}".to_vec());
+        std::fs::write(dir.path().join(MetadataBackup::LOG), backup.encode()).unwrap();
+        assert_eq!(with(&[("authorizer", "on")]), Verdict::Fine);
     }
 
     #[allow(clippy::disallowed_methods, reason = "a test's own files")]

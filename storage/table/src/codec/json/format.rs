@@ -250,7 +250,8 @@ fn write_int(format: &Format, data_type: &DataType, value: i64, out: &mut Vec<u8
         _ => return plain(value),
     };
     match format {
-        Format::Clock(fraction) => {
+        // Only an integer can say what is no time of a day.
+        Format::Clock(fraction) if (0..86_400 * unit.per_second()).contains(&value) => {
             out.push(b'"');
             write_clock(value, unit, *fraction, out);
             out.push(b'"');
@@ -440,5 +441,21 @@ fn write_decimal(format: &Format, data_type: &DataType, value: i128, out: &mut V
     write_positional(trimmed.as_bytes(), point, usize::from(decimals), out);
     if quoted {
         out.push(b'"');
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Found by fuzzing of stored shapes: a shape may be damaged, or meant for another column.
+    #[test]
+    fn what_is_no_time_of_a_day_shows_as_a_number() {
+        let time = DataType::Time(TimeUnit::Millis);
+        for (value, expected) in [(-1, "-1"), (86_400_000, "86400000"), (86_399_000, "\"23:59:59\"")] {
+            let mut out = Vec::new();
+            write_int(&Format::Clock(Fraction::Short), &time, value, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), expected);
+        }
     }
 }
