@@ -431,11 +431,12 @@ impl ScanTarget {
                     rows_errored: counted.rows_errored.max(0) as u64,
                     ..counters
                 }),
-                columnar: (!is_view).then(|| match is_restricted {
+                columnar: match (is_view, is_restricted) {
+                    (true, _) => None,
                     // Bytes are of hidden columns and rows too.
-                    true => ColumnarResult { bytes_scanned: 0, ..counted },
-                    false => counted,
-                }),
+                    (false, true) => Some(ColumnarResult { bytes_scanned: 0, ..counted }),
+                    (false, false) => Some(counted),
+                },
                 ..super::read::with_ends(key.clone(), &offsets)
             },
             Err(error) => self.refuse(key, &error),
