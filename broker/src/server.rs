@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use thiserror::Error;
 use tokio::net::TcpListener;
+use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -18,7 +19,7 @@ use weir_storage::disk::{Disk, OsDisk};
 use crate::broker::{Broker, Listener, StartError};
 use crate::config::{self, Config, ConfigProblem, ListenerSecurity};
 use crate::http::{self, HttpState, Readiness};
-use crate::lake::LakeTables;
+use crate::lake::{LakeTables, VerifyRefused};
 use crate::metrics::tables::transactions as tables;
 use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
@@ -93,6 +94,13 @@ impl HttpState for Health {
 
     fn lake(&self) -> Vec<TableStatus> {
         self.tables.get().map(LakeTables::status).unwrap_or_default()
+    }
+
+    fn verify(&self, topic: &str) -> Result<mpsc::Receiver<serde_json::Value>, VerifyRefused> {
+        let (Some(broker), Some(tables)) = (self.broker.get(), self.tables.get()) else {
+            return Err(VerifyRefused::Starting);
+        };
+        tables.verify(broker, topic)
     }
 
     async fn table(&self, topic: &str) -> Option<serde_json::Value> {

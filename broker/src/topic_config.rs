@@ -7,7 +7,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use weir_lake_sink::{LakeSettings, SettingsError};
 use weir_protocol::records::Compression;
-use weir_storage::log::{CleanupPolicy, Layout, LogConfig};
+use weir_storage::log::{CleanupPolicy, Gate, Layout, LogConfig};
 
 use crate::tables::TableSettings;
 use crate::views::ViewSettings;
@@ -319,13 +319,20 @@ impl TopicConfigs {
     fn lake(&self) -> Result<Option<LakeSettings>, SettingsError> {
         let [format, path, namespace] =
             ["weir.lake.format", "weir.lake.path", "weir.lake.namespace"].map(|n| self.get(n));
-        LakeSettings::parse(
-            format,
-            path,
-            namespace,
-            self.get("weir.lake.freshness"),
-            self.get("weir.lake.partition.by"),
-        )
+        let (freshness, partition_by) = (self.get("weir.lake.freshness"), self.get("weir.lake.partition.by"));
+        let paused = self.flag("weir.lake.paused");
+        let settings = LakeSettings::parse(format, path, namespace, freshness, partition_by)?;
+        Ok(settings.map(|settings| LakeSettings { paused, ..settings }))
+    }
+
+    fn flag(&self, name: &str) -> bool {
+        self.get(name).eq_ignore_ascii_case("true")
+    }
+
+    /// Whether retention waits for the lake table. Without one there is nobody to wait for.
+    fn gate(&self, tiered: bool) -> Option<Gate> {
+        let wanted = tiered && self.flag("weir.lake.gate.retention");
+        wanted.then(|| Gate { max_bytes: self.limit("weir.lake.gate.max.bytes") })
     }
 
     pub fn resolve(&self) -> TopicSettings {
@@ -335,10 +342,15 @@ impl TopicConfigs {
             compact: items(policy).any(|p| p == "compact"),
         };
         let log_append_time = self.get("message.timestamp.type") == "LogAppendTime";
+        let view = ViewSettings::of(self);
+        let is_view = view.is_some();
+        // What does not parse was refused when it was set.
+        let lake = self.lake().unwrap_or_default().filter(|_| !is_view);
         let log = LogConfig {
             cleanup,
             retention_ms: self.limit("retention.ms"),
             retention_bytes: self.limit("retention.bytes"),
+            gate: self.gate(lake.is_some()),
             segment_bytes: self.long("segment.bytes").max(1) as u64,
             segment_ms: self.long("segment.ms").max(1) as u64,
             delete_retention_ms: self.long("delete.retention.ms").max(0) as u64,
@@ -357,8 +369,6 @@ impl TopicConfigs {
             "zstd" => Some((Compression::Zstd, level("compression.zstd.level"))),
             _ => None,
         };
-        let view = ViewSettings::of(self);
-        let is_view = view.is_some();
         TopicSettings {
             view,
             compacted: cleanup.compact,
@@ -374,8 +384,7 @@ impl TopicConfigs {
                 true => TableSettings::of(&TopicConfigs::default(), false),
                 false => TableSettings::of(self, cleanup.compact),
             },
-            // What does not parse was refused when it was set.
-            lake: self.lake().unwrap_or_default().filter(|_| !is_view),
+            lake,
             layout: LayoutSettings::of(self, cleanup.compact),
         }
     }

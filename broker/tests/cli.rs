@@ -4,6 +4,8 @@
 //! twice; with `Producer::describe` failing on a lost connection, `a_broker_that_is_killed_...` stops in the middle of its input.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should stop")]
 
+#[path = "cli/lake.rs"]
+mod lake;
 #[path = "cli/tables.rs"]
 mod tables;
 

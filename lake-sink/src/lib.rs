@@ -13,6 +13,7 @@
 //! | `target/` | how a format publishes: hive directories of Parquet, Iceberg |
 //! | `round.rs` | one round of one table: scan, encode, write, publish |
 //! | `pool.rs` | many tables: one task each, few at a time; their states |
+//! | `verify/` | whether log and lake have the same rows |
 //!
 //! The newest commit in the lake is the authority on what is tiered; what the broker holds is a cache of it. A crash
 //! leaves files that no commit names; they are not read by anybody and are swept. This crate knows no Kafka wire format
@@ -30,8 +31,10 @@ pub mod store;
 pub mod target;
 #[cfg(test)]
 mod testing;
+pub mod verify;
 
 pub use pool::{Lake, LakeLimits, TableState, TableStatus};
 pub use settings::{Format, LakeSettings, SettingsError};
-pub use source::{Bounds, ScanSource, Scanned, SourceError, SourceTable};
+pub use source::{Bounds, GateStatus, ScanSource, Scanned, SourceError, SourceTable};
 pub use store::{LakeRoots, RootsError};
+pub use verify::{VerifyError, VerifyProgress, VerifyReport};

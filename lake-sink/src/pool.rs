@@ -19,8 +19,9 @@ use crate::commit::CommitRecord;
 use crate::plan::RoundLimits;
 use crate::round::{RoundDone, RoundError, TableRounds};
 use crate::settings::LakeSettings;
-use crate::source::{Bounds, ScanSource};
+use crate::source::{Bounds, GateStatus, ScanSource};
 use crate::store::LakeRoots;
+use crate::verify::{self, VerifyError, VerifyProgress, VerifyReport};
 
 /// How much tiering does at once.
 #[derive(Debug, Clone, Copy)]
@@ -61,7 +62,7 @@ pub enum TableState {
     Running,
     /// The last round failed; it is tried again.
     Retrying,
-    /// It needs a person; see the error.
+    /// It needs a person, or a person paused it; see the error.
     Paused,
 }
 
@@ -99,7 +100,9 @@ pub struct TableStatus {
     pub lost: u64,
     /// Next offset to be tiered, by partition.
     pub offsets: BTreeMap<i32, i64>,
-    /// Why the last round failed.
+    /// What the log keeps for the lake beyond retention; `None` if it keeps nothing for it (`weir.lake.gate.retention`).
+    pub gate: Option<GateStatus>,
+    /// Why the last round failed, or why there is none.
     pub error: Option<String>,
 }
 
@@ -168,7 +171,7 @@ impl Lake {
             if known.topic_id == topic_id && known.settings == *settings {
                 return;
             }
-            known.stop.cancel();
+            known.end();
         }
         let (settings, source) = (settings.clone(), source());
         let shown = Shown { state: TableState::Starting, record: None, error: None, caught_up: Instant::now() };
@@ -185,8 +188,9 @@ impl Lake {
         self.inner.tasks.spawn(async move {
             tokio::select! {
                 () = table.stop.cancelled() => {}
+                () = rest(&inner, &table), if table.settings.paused => {}
                 // Dropped in the middle of a round it leaves what a crash leaves.
-                () = work(&inner, &table) => {}
+                () = work(&inner, &table), if !table.settings.paused => {}
             }
         });
     }
@@ -196,7 +200,7 @@ impl Lake {
         self.inner.tables.lock().retain(|topic, table| {
             let kept = keep(topic);
             if !kept {
-                table.stop.cancel();
+                table.end();
             }
             kept
         });
@@ -206,6 +210,17 @@ impl Lake {
     pub fn wake(&self, topic: &str) -> bool {
         let table = self.inner.tables.lock().get(topic).cloned();
         table.inspect(|table| table.wake.notify_one()).is_some()
+    }
+
+    /// Whether log and lake have the same rows. Anybody may go on writing meanwhile.
+    ///
+    /// # Errors
+    /// [`VerifyError`], if it cannot be told.
+    pub async fn verify(&self, topic: &str, progress: &VerifyProgress) -> Result<VerifyReport, VerifyError> {
+        let table = self.inner.tables.lock().get(topic).cloned();
+        let table = table.ok_or_else(|| VerifyError::NotTiered { topic: topic.to_owned() })?;
+        let (source, roots) = (&*table.source, &self.inner.roots);
+        verify::verify(source, &table.settings, roots, &self.inner.cpu, progress).await
     }
 
     /// Every table, by topic.
@@ -223,6 +238,12 @@ impl Lake {
 }
 
 impl Table {
+    /// Ends its task. Once this returns, it says nothing more of what is tiered.
+    fn end(&self) {
+        let _shown = self.shown.lock();
+        self.stop.cancel();
+    }
+
     fn status(&self, topic: &str) -> TableStatus {
         let bounds = self.source.bounds().unwrap_or_default();
         let shown = self.shown.lock();
@@ -242,6 +263,7 @@ impl Table {
             lag_seconds,
             lost: record.map_or(0, |r| r.lost),
             offsets,
+            gate: self.source.gate(),
             error: shown.error.clone(),
         }
     }
@@ -310,7 +332,56 @@ async fn work(inner: &Inner, table: &Table) {
     }
 }
 
+/// What is said of a table that a person paused.
+const PAUSED: &str = "paused by `weir lake pause` (`weir.lake.paused`); `weir lake resume` lets it go on";
+
+/// Looks how far the table is, and does nothing more until it is asked again.
+async fn rest(inner: &Inner, table: &Table) {
+    let (source, settings) = (table.source.clone(), table.settings.clone());
+    let mut rounds =
+        TableRounds::new(source, settings, inner.limits.round, inner.cpu.clone()).below(inner.roots.clone());
+    loop {
+        // Like tables that failed: it is in no hurry.
+        let Ok(place) = inner.suspects.acquire().await else { return };
+        let found = tokio::time::timeout(inner.limits.slow_after, rounds.look()).await;
+        drop(place);
+        let found = match found {
+            Ok(Ok(record)) => Ok(record),
+            Ok(Err(error)) => Err(error.to_string()),
+            Err(_) => Err(format!("no answer within {} s", inner.limits.slow_after.as_secs_f64())),
+        };
+        let pause = if found.is_ok() { Duration::MAX } else { PAUSE };
+        table.show_resting(found);
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = table.wake.notified() => {}
+        }
+    }
+}
+
 impl Table {
+    /// It is paused, and this is how far it is, or why that cannot be told.
+    fn show_resting(&self, found: Result<Option<CommitRecord>, String>) {
+        let mut shown = self.shown.lock();
+        shown.state = TableState::Paused;
+        match found {
+            Ok(record) => {
+                shown.error = Some(PAUSED.to_owned());
+                shown.record = record;
+                self.tell(&shown);
+            }
+            Err(reason) => shown.error = Some(format!("{PAUSED}; how far it is cannot be told: {reason}")),
+        }
+    }
+
+    /// Tells the log what it need not keep for the lake, by the commit that is shown.
+    fn tell(&self, shown: &Shown) {
+        // Under the lock of `shown`, so that one whose table was replaced does not speak for the next one.
+        if let Some(record) = shown.record.as_ref().filter(|_| !self.stop.is_cancelled()) {
+            self.source.tiered(&record.partitions);
+        }
+    }
+
     fn show(&self, rounds: &TableRounds, result: Result<Option<RoundDone>, RoundError>, begun: Instant) {
         let topic = self.source.table().map(|table| table.name).unwrap_or_default();
         let mut shown = self.shown.lock();
@@ -334,6 +405,7 @@ impl Table {
                 }
                 shown.record = rounds.record().cloned().or_else(|| shown.record.take());
                 (shown.state, shown.error) = (TableState::Running, None);
+                self.tell(&shown);
             }
             Err(error) => {
                 metrics::counter!("weir_lake_failures_total").increment(1);

@@ -128,6 +128,18 @@ impl TableRounds {
         result
     }
 
+    /// The newest commit, read from the lake without changing anything there.
+    ///
+    /// # Errors
+    /// [`RoundError`].
+    pub async fn look(&mut self) -> Result<Option<CommitRecord>, RoundError> {
+        self.loaded = None;
+        let (table, mut target) = self.target()?;
+        let found = target.inspect().await?;
+        check_topic(&*target, &table, found.as_ref())?;
+        Ok(found)
+    }
+
     async fn round(&mut self, now_ms: i64) -> Result<Option<RoundDone>, RoundError> {
         let (table, mut target) = self.target()?;
         let result = self.round_of(&table, &mut *target, now_ms).await;
@@ -165,11 +177,8 @@ impl TableRounds {
             Some(known) => known,
             None => self.load(target, now_ms).await?,
         };
+        check_topic(target, table, before.as_ref())?;
         let before = before.unwrap_or_else(|| context.empty());
-        if before.topic_id != table.topic_id {
-            let (found, ours) = (before.topic_id, table.topic_id);
-            return Err(Pause::OtherTopic { address: target.address(), found, ours }.into());
-        }
         if !before.planned.is_empty() {
             return self.finish_announced(table, target, &context, before).await.map(Some);
         }
@@ -281,6 +290,18 @@ impl TableRounds {
             files.push(RoundFile { range, path: target.path(range, &file), file });
         }
         Ok((Gathered { files, rows, bytes, unreadable }, more))
+    }
+}
+
+/// A table that was made from another topic of this name is not this one's.
+pub(crate) fn check_topic(
+    target: &dyn Target,
+    table: &SourceTable,
+    record: Option<&CommitRecord>,
+) -> Result<(), Pause> {
+    match record.map(|record| record.topic_id).filter(|found| *found != table.topic_id) {
+        Some(found) => Err(Pause::OtherTopic { address: target.address(), found, ours: table.topic_id }),
+        None => Ok(()),
     }
 }
 

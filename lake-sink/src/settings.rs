@@ -88,10 +88,12 @@ pub struct LakeSettings {
     /// A record is in the lake at the latest so long after it was produced, if the broker keeps up.
     pub freshness: Duration,
     pub partition_by: PartitionSpec,
+    /// Nothing is written for now (`weir.lake.paused`).
+    pub paused: bool,
 }
 
 impl LakeSettings {
-    /// From the values of the topic configs; `None` if the topic is not tiered (`format` = `none`).
+    /// From the values of the topic configs; `None` if the topic is not tiered (`format` = `none`). It is not paused.
     ///
     /// # Errors
     /// [`SettingsError`], naming the config and what it must be.
@@ -116,7 +118,7 @@ impl LakeSettings {
             return Err(SettingsError::NoPath);
         }
         let (format, namespace) = (format.parse()?, namespace.to_owned());
-        Ok(Some(LakeSettings { format, path: path.to_owned(), namespace, freshness, partition_by }))
+        Ok(Some(LakeSettings { format, path: path.to_owned(), namespace, freshness, partition_by, paused: false }))
     }
 }
 

@@ -6,6 +6,7 @@ use arrow_array::types::Int64Type;
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
+use serde::Serialize;
 use thiserror::Error;
 use uuid::Uuid;
 
@@ -84,6 +85,14 @@ pub enum SourceError {
     Read { partition: i32, offset: i64, reason: String },
 }
 
+/// What the log keeps although retention would have removed it, because the lake does not have it yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+pub struct GateStatus {
+    pub held_bytes: u64,
+    /// Offsets that were removed all the same, because more was kept than allowed; since the process started.
+    pub dropped: u64,
+}
+
 /// A topic to be read as a table.
 #[async_trait]
 pub trait ScanSource: Send + Sync + 'static {
@@ -96,4 +105,12 @@ pub trait ScanSource: Send + Sync + 'static {
     /// Rows of committed transactions from offset `from` on, in all at most about `max_bytes` in memory, but at least one
     /// if there is any. It may go beyond what [`ScanSource::bounds`] said earlier.
     async fn scan(&self, partition: i32, from: i64, max_bytes: usize) -> Result<Scanned, SourceError>;
+
+    /// The lake has, durably, everything below these offsets (by partition): the log need not keep it for the lake.
+    fn tiered(&self, _offsets: &BTreeMap<i32, i64>) {}
+
+    /// What the log keeps for the lake; `None` if retention does not wait for it.
+    fn gate(&self) -> Option<GateStatus> {
+        None
+    }
 }

@@ -40,6 +40,28 @@ pub enum CliError {
         /// Its message.
         reason: String,
     },
+    /// A service that is not the Schema Registry refused.
+    #[error("{whom} refused ({status}): {reason}")]
+    Refused {
+        /// Who.
+        whom: &'static str,
+        /// HTTP status.
+        status: u16,
+        /// Its message.
+        reason: String,
+    },
+    /// Log and lake table have other rows.
+    #[error(
+        "the lake table of `{topic}` and its log do not have the same rows: {ranges} ranges of offsets differ, {files} files cannot be read"
+    )]
+    Differs {
+        /// The topic.
+        topic: String,
+        /// How many ranges differ.
+        ranges: u64,
+        /// How many files are damaged.
+        files: usize,
+    },
     /// The profile file cannot be understood.
     #[error("{path} is not a valid profile file: {reason}")]
     ProfileFile {
@@ -108,7 +130,10 @@ impl CliError {
             Self::InputTooLong { .. } => {
                 Some("raise --max-bytes (and the topic's `max.message.bytes`), or check the delimiter (-D)".into())
             }
-            Self::Registry { .. } | Self::Io { .. } | Self::Partial { .. } | Self::Interrupted => None,
+            Self::Differs { .. } => Some(
+                "restore the table's files from a copy, or move the table away: it is made again of what the log still has".into(),
+            ),
+            Self::Refused { .. } | Self::Registry { .. } | Self::Io { .. } | Self::Partial { .. } | Self::Interrupted => None,
         }
     }
 

@@ -1,12 +1,16 @@
-//! `weir lake`: how the lake tables of a broker are doing, as its HTTP listener tells.
+//! `weir lake`: how the lake tables of a broker are doing and whether they have what the log has, as its HTTP listener tells; pause
+//! and resume, which are a config of the topic.
 
 use std::io::Write;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use indicatif::HumanBytes;
 use serde_json::{Value, json};
+use weir_client::admin::{Admin, ConfigChange, ConfigResource};
 
-use super::output::{Format, OutputArgs, print_list, print_value};
-use super::registry::Rest;
+use super::output::{Format, OutputArgs, print_list, print_value, table, write_all};
+use super::progress::Progress;
+use super::registry::{Rest, encoded};
 use super::{CliError, Context};
 
 /// Flags of `lake`.
@@ -36,11 +40,156 @@ enum LakeCommand {
         /// Only this topic
         topic: Option<String>,
     },
+    /// Let a table rest: nothing is written to it until it is resumed, also after a restart
+    Pause {
+        /// The topic
+        topic: String,
+    },
+    /// Go on with a table that was paused, where it stopped
+    Resume {
+        /// The topic
+        topic: String,
+    },
+    /// Compare the rows of log and lake table, of all offsets that both have: counts and hashes, by column
+    ///
+    /// The broker reads the data files that the newest commit names, with the Parquet reader that it also writes with. Exits with 1
+    /// and names partition, offsets and columns if something differs or a file is missing or damaged.
+    Verify {
+        /// The topic
+        topic: String,
+    },
 }
 
 pub(crate) async fn run(context: &Context, args: LakeArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
-    let LakeCommand::Status { topic } = args.command;
-    let broker = Rest::new("the broker", "flag --http", args.http, context.client.request_timeout);
+    let format = args.output.output;
+    let http = args.http.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let broker = Rest::new("the broker", "flag --http", http, context.client.request_timeout);
+    match args.command {
+        LakeCommand::Status { topic } => status(&broker, topic, format, out).await,
+        LakeCommand::Pause { topic } => set_paused(context, &topic, true, out).await,
+        LakeCommand::Resume { topic } => set_paused(context, &topic, false, out).await,
+        LakeCommand::Verify { topic } => verify(&broker, &topic, format, out).await,
+    }
+}
+
+/// A config of the topic: who may alter it may do this, and it stays.
+async fn set_paused(
+    context: &Context,
+    topic: &str,
+    paused: bool,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CliError> {
+    let admin = Admin::new(context.client()?);
+    let name = "weir.lake.paused".to_owned();
+    let change = if paused { ConfigChange::Set(name, "true".to_owned()) } else { ConfigChange::Delete(name) };
+    admin.alter_configs(&ConfigResource::topic(topic), &[change], false).await?;
+    write_all(out, &format!("{topic} {}\n", if paused { "is paused" } else { "goes on" }))
+}
+
+async fn verify(broker: &Rest, topic: &str, format: Format, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
+    let (mut progress, mut counted, mut last) = (None::<Progress>, 0, Value::Null);
+    let path = format!("/lake/{}/verify", encoded(topic));
+    let each = |line: Value| {
+        if let Some(told) = line.get("progress") {
+            let figure = |name: &str| told[name].as_u64().unwrap_or(0);
+            let (done, total) = (figure("offsets") + figure("files"), figure("offsets_total") + figure("files_total"));
+            if total > 0 {
+                let bar = progress.get_or_insert_with(|| Progress::new(true, Some(total), "offsets and files"));
+                bar.add(done.saturating_sub(counted));
+                counted = done.max(counted);
+            }
+        } else {
+            last = line;
+        }
+        Ok(())
+    };
+    broker.lines("POST", &path, each).await?;
+    drop(progress);
+    let Some(report) = last.get("report") else {
+        let reason = last["error"].as_str().unwrap_or("it ended before there was a result").to_owned();
+        return Err(CliError::Refused { whom: "the broker", status: 200, reason });
+    };
+    match format {
+        Format::Table => write_all(out, &shown_report(report))?,
+        format => print_value(out, format, report)?,
+    }
+    if report["equal"] == true {
+        return Ok(());
+    }
+    let ranges = list(&report["partitions"]).iter().filter_map(|p| p["differences_total"].as_u64()).sum();
+    Err(CliError::Differs { topic: topic.to_owned(), ranges, files: list(&report["damaged"]).len() })
+}
+
+fn list(value: &Value) -> &[Value] {
+    value.as_array().map_or(&[], Vec::as_slice)
+}
+
+/// A table of the partitions, and a line for each difference.
+fn shown_report(report: &Value) -> String {
+    let partition = |p: &Value| {
+        let result = if p["differences_total"] == 0 { "equal" } else { "DIFFERS" };
+        json!({
+            "partition": p["partition"], "start": p["start"], "end": p["end"], "log": p["log_rows"],
+            "lake": p["lake_rows"], "result": result,
+        })
+    };
+    let partitions: Vec<Value> = list(&report["partitions"]).iter().map(partition).collect();
+    let mut text = table(PARTITIONS, &partitions);
+    for p in list(&report["partitions"]) {
+        let differences = list(&p["differences"]);
+        for difference in differences {
+            text.push_str(&shown_difference(&p["partition"], difference));
+        }
+        let more = p["differences_total"].as_u64().unwrap_or(0).saturating_sub(differences.len() as u64);
+        if more > 0 {
+            text.push_str(&format!("partition {}: {more} more ranges differ\n", p["partition"]));
+        }
+    }
+    for file in list(&report["damaged"]) {
+        text.push_str(&format!("{}: {}\n", plain(&file["file"]), plain(&file["reason"])));
+    }
+    let names = |value: &Value| list(value).iter().map(plain).collect::<Vec<_>>().join(", ");
+    if !list(&report["older"]).is_empty() {
+        text.push_str(&format!("not compared in files that are older than the column: {}\n", names(&report["older"])));
+    }
+    let columns = list(&report["columns"]).len();
+    text.push_str(&format!(
+        "{} data files at {}, commit {}; rows counted and {columns} columns hashed, the files read with our own Parquet reader\n",
+        report["files"], plain(&report["address"]), report["epoch"]
+    ));
+    text
+}
+
+fn plain(value: &Value) -> String {
+    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
+}
+
+fn shown_difference(partition: &Value, difference: &Value) -> String {
+    // Ends are exclusive in the report, and inclusive for people.
+    let last = difference["end"].as_i64().unwrap_or(0) - 1;
+    let columns = list(&difference["columns"]).iter().map(plain).collect::<Vec<_>>().join(", ");
+    let what = match columns.is_empty() {
+        true => format!("{} rows in the log, {} in the lake", difference["log_rows"], difference["lake_rows"]),
+        false => format!("other values in the lake: {columns}"),
+    };
+    format!("partition {partition}, offsets {} to {last}: {what}\n", difference["start"])
+}
+
+const PARTITIONS: &[(&str, &str)] = &[
+    ("partition", "PARTITION"),
+    ("start", "FROM"),
+    ("end", "TO"),
+    ("log", "LOG ROWS"),
+    ("lake", "LAKE ROWS"),
+    ("result", "RESULT"),
+];
+
+async fn status(
+    broker: &Rest,
+    topic: Option<String>,
+    format: Format,
+    out: &mut (dyn Write + Send),
+) -> Result<(), CliError> {
     let tables = broker.ask("GET", "/lake", None).await?;
     let mut tables: Vec<Value> = tables.as_array().cloned().unwrap_or_default();
     if let Some(topic) = topic {
@@ -51,7 +200,7 @@ pub(crate) async fn run(context: &Context, args: LakeArgs, out: &mut (dyn Write 
             return Err(CliError::Invalid { setting: "topic", value: topic, reason, fix });
         }
     }
-    match args.output.output {
+    match format {
         Format::Table => print_list(out, Format::Table, COLUMNS, &tables.iter().map(shown).collect::<Vec<_>>()),
         format => print_value(out, format, &Value::Array(tables)),
     }
@@ -67,6 +216,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("epoch", "COMMIT"),
     ("age", "COMMITTED"),
     ("lost", "LOST"),
+    ("gate", "GATE"),
     ("error", "ERROR"),
 ];
 
@@ -77,8 +227,18 @@ fn shown(table: &Value) -> Value {
     json!({
         "topic": table["topic"], "format": table["format"], "state": table["state"], "rows": table["rows"],
         "lag": table["lag_records"], "lag_seconds": lag_seconds, "epoch": table["epoch"], "age": age,
-        "lost": table["lost"], "error": table["error"],
+        "lost": table["lost"], "gate": shown_gate(&table["gate"]), "error": table["error"],
     })
+}
+
+/// What the log keeps for the lake; nothing if retention does not wait for it.
+fn shown_gate(gate: &Value) -> Option<String> {
+    let held = gate["held_bytes"].as_u64()?;
+    let holds = if held == 0 { "open".to_owned() } else { format!("holds {}", HumanBytes(held)) };
+    match gate["dropped"].as_u64() {
+        None | Some(0) => Some(holds),
+        Some(dropped) => Some(format!("{holds}, DROPPED {dropped} records")),
+    }
 }
 
 #[cfg(test)]
@@ -89,12 +249,45 @@ mod tests {
     fn a_table_is_shown_with_every_column_even_before_its_first_commit() {
         let table = json!({
             "topic": "flights", "format": "parquet", "state": "starting", "rows": 0, "lag_records": 7, "lag_seconds": 1.26,
-            "epoch": 0, "committed_at_ms": null, "lost": 0, "error": null,
+            "epoch": 0, "committed_at_ms": null, "lost": 0, "gate": null, "error": null,
         });
         let mut out = Vec::new();
         print_list(&mut out, Format::Table, COLUMNS, &[shown(&table)]).unwrap();
         let text = String::from_utf8(out).unwrap();
         let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(words, ["flights", "parquet", "starting", "0", "7", "1.3", "0", "-", "0", "-"]);
+        assert_eq!(words, ["flights", "parquet", "starting", "0", "7", "1.3", "0", "-", "0", "-", "-"]);
+    }
+
+    #[test]
+    fn what_the_gate_keeps_and_what_it_gave_up_is_shown() {
+        let shown = |held: u64, dropped: u64| shown_gate(&json!({ "held_bytes": held, "dropped": dropped })).unwrap();
+        assert_eq!(shown(0, 0), "open");
+        assert_eq!(shown(3 << 20, 0), "holds 3.00 MiB");
+        assert_eq!(shown(0, 7), "open, DROPPED 7 records");
+    }
+
+    #[test]
+    fn a_difference_names_partition_offsets_and_columns() {
+        let partition = json!({
+            "partition": 2, "start": 10, "end": 5000, "log_rows": 4990, "lake_rows": 4980, "differences_total": 3,
+            "differences": [
+                { "start": 1000, "end": 2000, "log_rows": 1000, "lake_rows": 990, "columns": [] },
+                { "start": 4000, "end": 5000, "log_rows": 1000, "lake_rows": 1000, "columns": ["price", "at"] },
+            ],
+        });
+        let report = json!({
+            "partitions": [partition], "damaged": [{ "file": "a.parquet", "reason": "it is not there" }], "older": [],
+            "columns": ["price", "at"], "files": 3, "address": "/lake/t", "epoch": 4,
+        });
+        let text = shown_report(&report);
+        for expected in [
+            "partition 2, offsets 1000 to 1999: 1000 rows in the log, 990 in the lake\n",
+            "partition 2, offsets 4000 to 4999: other values in the lake: price, at\n",
+            "partition 2: 1 more ranges differ\n",
+            "a.parquet: it is not there\n",
+            "DIFFERS",
+        ] {
+            assert!(text.contains(expected), "{text}");
+        }
     }
 }

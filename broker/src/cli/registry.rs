@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
 use super::output::{Format, OutputArgs, print_list, print_value, write_all};
@@ -337,6 +337,45 @@ impl Rest {
         }
         let reason = value["message"].as_str().unwrap_or(&text).to_owned();
         Err(CliError::Registry { status, code: value["error_code"].as_u64().unwrap_or_default(), reason })
+    }
+
+    /// Gives each line of the answer, a JSON value, to `each` as it comes. The service tells something within the time-out each time.
+    pub(crate) async fn lines(
+        &self,
+        verb: &str,
+        path: &str,
+        mut each: impl FnMut(Value) -> Result<(), CliError> + Send,
+    ) -> Result<(), CliError> {
+        let failed = |error| CliError::io(format!("asking {} at {} ({})", self.whom, self.address, self.flag))(error);
+        let within = |result: Result<_, tokio::time::error::Elapsed>| {
+            result.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)))
+        };
+        // In HTTP/1.0 lines come as they are, and end with the connection.
+        let head = format!("{verb} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address);
+        let asked = async {
+            let mut stream = TcpStream::connect(&self.address).await?;
+            stream.write_all(head.as_bytes()).await?;
+            Ok(BufReader::new(stream.take(ANSWER_BYTES_MAX)).lines())
+        };
+        let asked: Result<Result<_, std::io::Error>, _> = tokio::time::timeout(self.timeout, asked).await;
+        let mut lines = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(failed)?;
+        let (mut status, mut in_head) = (None, true);
+        while let Some(line) = within(tokio::time::timeout(self.timeout, lines.next_line()).await).map_err(failed)? {
+            if in_head {
+                status = status.or_else(|| line.split(' ').nth(1)?.parse::<u16>().ok());
+                in_head = !line.is_empty();
+                continue;
+            }
+            let value: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
+            match status {
+                Some(200) => each(value)?,
+                status => {
+                    let reason = value["message"].as_str().unwrap_or(&line).to_owned();
+                    return Err(CliError::Refused { whom: self.whom, status: status.unwrap_or_default(), reason });
+                }
+            }
+        }
+        Ok(())
     }
 
     async fn exchange(&self, verb: &str, path: &str, body: Option<Value>) -> std::io::Result<(u16, String)> {

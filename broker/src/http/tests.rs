@@ -24,6 +24,18 @@ impl HttpState for Fake {
         Vec::new()
     }
 
+    fn verify(&self, topic: &str) -> Result<mpsc::Receiver<Value>, VerifyRefused> {
+        let (send, receive) = mpsc::channel(2);
+        match topic {
+            "flights" => {
+                send.try_send(json!({ "progress": 1 })).unwrap();
+                send.try_send(json!({ "report": 2 })).unwrap();
+                Ok(receive)
+            }
+            _ => Err(VerifyRefused::NotTiered { topic: topic.to_owned() }),
+        }
+    }
+
     async fn table(&self, topic: &str) -> Option<serde_json::Value> {
         (topic == "flights").then(|| serde_json::json!({ "topic": topic }))
     }
@@ -73,6 +85,26 @@ async fn each_path_answers_and_the_index_lists_them() {
     let (_, text) = get(running.address, "/metrics").await;
     assert!(text.contains(r#"weir_group_lag_records{group="etl",topic="flights",partition="3"} 41"#), "{text}");
     assert!(text.contains("weir_ready 1"), "{text}");
+}
+
+#[tokio::test]
+async fn a_verification_is_asked_for_and_comes_line_by_line() {
+    let running = start().await;
+    // As the command asks: the end of the answer is the end of the connection.
+    let ask = async |path: &str| {
+        let mut stream = TcpStream::connect(running.address).await.unwrap();
+        stream.write_all(format!("POST {path} HTTP/1.0\r\nContent-Length: 0\r\n\r\n").as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        (head[9..12].to_owned(), body.to_owned())
+    };
+    let (status, body) = ask("/lake/flights/verify").await;
+    assert_eq!((status.as_str(), body.as_str()), ("200", "{\"progress\":1}\n{\"report\":2}\n"));
+    let (status, body) = ask("/lake/planes/verify").await;
+    assert!(status == "404" && body.contains("no topic `planes`"), "{body}");
+    // Looking at a path starts nothing.
+    assert_eq!(get(running.address, "/lake/flights/verify").await.0, 405);
 }
 
 #[tokio::test]

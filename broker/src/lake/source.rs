@@ -8,12 +8,12 @@ use arrow_array::{Array, RecordBatch};
 use arrow_schema::{Field, SchemaRef};
 use async_trait::async_trait;
 use parking_lot::Mutex;
-use weir_lake_sink::{Bounds, ScanSource, Scanned, SourceError, SourceTable, columns};
+use weir_lake_sink::{Bounds, GateStatus, ScanSource, Scanned, SourceError, SourceTable, columns};
 use weir_predicate::Clock;
 use weir_protocol::ids::{Offset, PartitionId, TopicId};
 use weir_scan::{Scan, ScanError, ScanLimits, ScanPlan, ScanRequest};
 use weir_storage::cpu::{Priority, breathe};
-use weir_storage::log::{ReadError, ReadLimit, Storage};
+use weir_storage::log::{Partition, ReadError, ReadLimit, Storage};
 use weir_table::codec::RowErrorKind;
 use weir_table::{RowDecoder, Table};
 
@@ -47,8 +47,15 @@ struct Planned {
 }
 
 impl LogSource {
+    /// For a table of which nothing is known: until [`ScanSource::tiered`] the log keeps all that a gate may keep.
     pub fn new(topics: Arc<Topics>, storage: Arc<Storage>, topic: &Topic) -> LogSource {
-        LogSource { topics, storage, id: topic.id, name: topic.name.clone(), planned: Mutex::default() }
+        let source = LogSource { topics, storage, id: topic.id, name: topic.name.clone(), planned: Mutex::default() };
+        source.partitions(topic).for_each(|log| log.hold());
+        source
+    }
+
+    fn partitions(&self, topic: &Topic) -> impl Iterator<Item = Arc<Partition>> {
+        (0..topic.partitions).filter_map(|partition| self.storage.partition(self.id, PartitionId(partition)))
     }
 
     fn topic(&self) -> Result<Arc<Topic>, SourceError> {
@@ -188,5 +195,23 @@ impl ScanSource for LogSource {
         let decoded = decoded.map_err(|error| failed(error.to_string()))?;
         let (batches, undecodable) = decoded.map_err(failed)?;
         Ok(Scanned { batches, next: next.0, unreadable: unreadable + undecodable })
+    }
+
+    fn tiered(&self, offsets: &BTreeMap<i32, i64>) {
+        for (&partition, &next) in offsets {
+            if let Some(log) = self.storage.partition(self.id, PartitionId(partition)) {
+                log.release_below(Offset(next));
+            }
+        }
+    }
+
+    fn gate(&self) -> Option<GateStatus> {
+        let topic = self.topic().ok()?;
+        topic.settings.log.gate?;
+        let add = |sum: GateStatus, log: Arc<Partition>| {
+            let figures = log.gate();
+            GateStatus { held_bytes: sum.held_bytes + figures.held_bytes, dropped: sum.dropped + figures.dropped }
+        };
+        Some(self.partitions(&topic).fold(GateStatus::default(), add))
     }
 }

@@ -68,6 +68,18 @@ pub(super) fn append_lake(text: &mut String, tables: &[TableStatus]) {
     for table in tables {
         line(text, &lake::STATE, &[&table.topic, table.state.name()], 1.0);
     }
+    let gates: Vec<_> = tables.iter().filter_map(|table| Some((&table.topic, table.gate?))).collect();
+    if gates.is_empty() {
+        return;
+    }
+    head(text, &lake::GATE_HELD_BYTES);
+    for (topic, gate) in &gates {
+        line(text, &lake::GATE_HELD_BYTES, &[topic], gate.held_bytes as f64);
+    }
+    head(text, &lake::GATE_DROPPED);
+    for (topic, gate) in &gates {
+        line(text, &lake::GATE_DROPPED, &[topic], gate.dropped as f64);
+    }
 }
 
 /// The quotient of two counters that the storage engine keeps.

@@ -216,8 +216,12 @@ pub mod lake {
         /// For how long a table has been behind the log; 0 if it is not.
         LAG_SECONDS = "weir_lake_lag_seconds", Kind::Gauge, Seconds, ["topic"];
         /// 1 for the state that a table is in: `starting`, `running`, `retrying` after a failure, or `paused` until somebody
-        /// looks at the error that `weir lake status` shows.
+        /// looks at the error that `weir lake status` shows, or resumes it.
         STATE = "weir_lake_state", Kind::Gauge, Count, ["topic", "state"];
+        /// Bytes that retention would have removed and that are kept until they are in the lake (`weir.lake.gate.retention`).
+        GATE_HELD_BYTES = "weir_lake_gate_held_bytes", Kind::Gauge, Bytes, ["topic"];
+        /// Records that were removed before they were in the lake because too much was kept for it, since the process started.
+        GATE_DROPPED = "weir_lake_gate_dropped_records", Kind::Gauge, Count, ["topic"];
     }
 }
 
@@ -250,6 +254,11 @@ pub mod storage {
         COMPACTION_BYTES = "weir_compaction_bytes_total", Kind::Counter, Bytes, [];
         /// Compactions that failed and will be tried again.
         COMPACTION_FAILURES = "weir_compaction_failures_total", Kind::Counter, Count, [];
+        /// Records that retention removed although `weir.lake.gate.retention` kept them for the lake: more was kept than
+        /// `weir.lake.gate.max.bytes` or the disk allows.
+        GATE_DROPPED_RECORDS = "weir_retention_gate_dropped_records_total", Kind::Counter, Count, [];
+        /// Bytes of these.
+        GATE_DROPPED_BYTES = "weir_retention_gate_dropped_bytes_total", Kind::Counter, Bytes, [];
         /// Bytes of batches appended to partitions.
         BYTES_INGESTED = "weir_storage_bytes_ingested_total", Kind::Counter, Bytes, [];
         /// Bytes written to the device: write-ahead log, merges, checkpoints.

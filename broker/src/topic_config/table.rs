@@ -276,6 +276,20 @@ pub const TABLE: &[TopicConfigDef] = &[
         "A record is in the lake table at the latest so long after it was produced, if the broker keeps up: 1s to 24h, such as 30s or 5m.",
     ),
     config(
+        "weir.lake.gate.max.bytes",
+        "-1",
+        Allowed::Long(-1, LONG),
+        "",
+        "weir.lake.gate.retention: bytes of the topic that are kept for the lake beyond what retention allows; beyond it the oldest are removed all the same, which is logged and counted. -1 is no limit of the topic's own. All topics together never keep more than is free on the disk.",
+    ),
+    config(
+        "weir.lake.gate.retention",
+        "false",
+        Allowed::Bool,
+        "",
+        "Retention (retention.ms, retention.bytes) removes only what is in the lake table already. Deleting records and compaction do not wait for it.",
+    ),
+    config(
         "weir.lake.namespace",
         "weir",
         Allowed::Text(128),
@@ -295,6 +309,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         Allowed::Text(1024),
         "",
         "Warehouse of the lake table: an absolute folder of the broker's machine, which the broker's setting `lake.roots` must allow. The table is in `<path>/<topic>/` (`parquet`), `<path>/<namespace>/<topic>/` (`iceberg`) or `<path>/<namespace>.db/<topic>/` (`paimon`).",
+    ),
+    config(
+        "weir.lake.paused",
+        "false",
+        Allowed::Bool,
+        "",
+        "Nothing is written to the lake table while this is true; `weir lake pause` and `weir lake resume` set it. Tiering goes on where it stopped.",
     ),
     config(
         "weir.layout",

@@ -248,6 +248,11 @@ impl TestBroker {
         &self.server.as_ref().unwrap().broker
     }
 
+    /// The tables of topics that are tiered.
+    pub fn lake(&self) -> &weir::lake::LakeTables {
+        &self.server.as_ref().unwrap().lake
+    }
+
     pub fn address(&self) -> SocketAddr {
         self.address
     }

@@ -12,6 +12,7 @@ mod columnar;
 mod columnar_produce;
 mod groups;
 mod harness;
+mod lake;
 mod produce_fetch;
 mod quotas;
 mod sessions;

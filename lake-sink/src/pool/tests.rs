@@ -21,6 +21,7 @@ fn settings(path: &str, format: Format) -> LakeSettings {
         namespace: "weir".to_owned(),
         freshness: Duration::from_millis(20),
         partition_by: "__partition".parse().unwrap(),
+        paused: false,
     }
 }
 
@@ -116,6 +117,54 @@ async fn other_settings_take_over_and_the_same_change_nothing() {
     put(&lake, "flights", &settings(&path, Format::Iceberg), &log);
     let second = until(&lake, "flights", |status| status.format == "iceberg" && status.rows == 10).await;
     assert_eq!(second.offsets, first.offsets);
+    stop.cancel();
+    lake.stopped().await;
+}
+
+#[tokio::test]
+async fn a_paused_table_is_not_written_shows_how_far_it_is_and_goes_on_where_it_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().display().to_string();
+    let stop = CancellationToken::new();
+    let lake = Lake::new(limits(), LakeRoots::any(), CpuPool::new(1), stop.clone());
+    for format in [Format::Parquet, Format::Iceberg, Format::Paimon] {
+        let (topic, log) = (format.name(), log(10, Mood::Well));
+        // Paused before it ever was a table.
+        let paused = LakeSettings { paused: true, ..settings(&path, format) };
+        put(&lake, topic, &paused, &log);
+        let status = until(&lake, topic, |status| status.state == TableState::Paused).await;
+        assert!(status.error.unwrap().contains("weir lake resume"));
+        assert_eq!((status.epoch, status.lag_records, log.told()), (0, 10, BTreeMap::new()));
+        put(&lake, topic, &settings(&path, format), &log);
+        until(&lake, topic, |status| status.rows == 10).await;
+        assert_eq!(log.told(), BTreeMap::from([(0, 10), (1, 0)]), "the log may let go of it");
+        put(&lake, topic, &paused, &log);
+        until(&lake, topic, |status| status.state == TableState::Paused && status.rows == 10).await;
+        log.append(1, 5);
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let status = until(&lake, topic, |_| true).await;
+        assert_eq!((status.state, status.rows, status.lag_records), (TableState::Paused, 10, 5));
+        assert_eq!(log.told(), BTreeMap::from([(0, 10), (1, 0)]));
+        put(&lake, topic, &settings(&path, format), &log);
+        let status = until(&lake, topic, |status| status.rows == 15).await;
+        assert_eq!((status.state, status.error), (TableState::Running, None));
+        assert_eq!(log.told(), BTreeMap::from([(0, 10), (1, 5)]));
+    }
+    stop.cancel();
+    lake.stopped().await;
+}
+
+#[tokio::test]
+async fn the_log_is_told_nothing_by_a_table_that_cannot_be_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let broken = folder.path().join("file");
+    std::fs::File::create(&broken).unwrap();
+    let stop = CancellationToken::new();
+    let lake = Lake::new(limits(), LakeRoots::any(), CpuPool::new(1), stop.clone());
+    let log = log(10, Mood::Well);
+    put(&lake, "flights", &settings(&broken.display().to_string(), Format::Parquet), &log);
+    until(&lake, "flights", |status| status.state == TableState::Retrying).await;
+    assert_eq!(log.told(), BTreeMap::new());
     stop.cancel();
     lake.stopped().await;
 }

@@ -1,5 +1,7 @@
 //! How a format publishes what a round wrote.
 mod avro;
+#[cfg(test)]
+mod costs;
 mod figures;
 mod iceberg;
 mod paimon;
@@ -75,12 +77,42 @@ pub struct RoundFile {
     pub file: EncodedFile,
 }
 
+/// A data file of a table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableFile {
+    /// In the table's folder.
+    pub path: String,
+    /// Offsets outside of this are not in it, where its name tells.
+    pub range: Option<Range>,
+}
+
+/// Why the rows of a table are not what its files hold.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum FilesError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(
+        "another engine deleted rows of the table at {address} without rewriting their files; what is left of these \
+         files cannot be told here: let that engine compact the table"
+    )]
+    Deletions { address: String },
+}
+
 /// A table in the lake, of some format.
 #[async_trait]
 pub trait Target: Send + Sync + 'static {
     /// The newest commit, read from the lake; `None` if there is no table. A table with data and without a commit of ours is
     /// [`Pause::Foreign`].
     async fn load(&mut self) -> Result<Option<CommitRecord>, TargetError>;
+
+    /// As [`Target::load`], but nothing in the lake is mended or changed on the way.
+    async fn inspect(&mut self) -> Result<Option<CommitRecord>, TargetError>;
+
+    /// The data files that a reader finds in what was loaded or inspected last.
+    async fn files(&mut self) -> Result<Vec<TableFile>, FilesError>;
+
+    /// The bytes of a file in the table's folder, of at most `max_bytes`; `None` if there is none.
+    async fn read_file(&self, path: &str, max_bytes: u64) -> Result<Option<bytes::Bytes>, StoreError>;
 
     /// Files are visible as soon as they are there, so their ranges must be committed before ([`CommitRecord::planned`]),
     /// and a file holds one partition of the topic.

@@ -11,8 +11,9 @@ use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
+use bytes::Bytes;
 
-use super::{Pause, RoundFile, Target, TargetError, check_partitioning, write_all};
+use super::{FilesError, Pause, RoundFile, TableFile, Target, TargetError, check_partitioning, write_all};
 use crate::commit::CommitRecord;
 use crate::encode::EncodedFile;
 use crate::partitioning::PartitionSpec;
@@ -65,6 +66,18 @@ fn epoch_of(path: &str) -> Option<u64> {
     path.strip_prefix(COMMITS)?.strip_prefix('/')?.strip_suffix(".json")?.parse().ok()
 }
 
+/// The offsets that a file's name says it has.
+fn range_of(path: &str) -> Option<Range> {
+    let name = path.rsplit('/').next().unwrap_or(path);
+    let mut parts = name.strip_prefix('p')?.strip_suffix(".parquet")?.split('-');
+    let range = Range {
+        partition: parts.next()?.parse().ok()?,
+        start: parts.next()?.parse().ok()?,
+        end: parts.next()?.parse().ok()?,
+    };
+    parts.next().is_none().then_some(range)
+}
+
 fn is_temporary(entry: &Entry) -> bool {
     let name = entry.path.rsplit('/').next().unwrap_or(&entry.path);
     name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX)
@@ -91,6 +104,24 @@ impl Target for ParquetTarget {
         }
         check_partitioning(self.address(), &record.partition_by, &self.spec)?;
         Ok(Some(record))
+    }
+
+    async fn inspect(&mut self) -> Result<Option<CommitRecord>, TargetError> {
+        self.load().await
+    }
+
+    /// Whatever a reader of directories takes, ours or not.
+    async fn files(&mut self) -> Result<Vec<TableFile>, FilesError> {
+        // `_a=1` is a partition, as Hive has it.
+        let hidden_name = |name: &str| name.starts_with('.') || (name.starts_with('_') && !name.contains('='));
+        let hidden = |path: &str| path.split('/').any(hidden_name);
+        let entries = self.store.list("").await.map_err(TargetError::from)?;
+        let data = entries.into_iter().filter(|entry| entry.path.ends_with(".parquet") && !hidden(&entry.path));
+        Ok(data.map(|entry| TableFile { range: range_of(&entry.path), path: entry.path }).collect())
+    }
+
+    async fn read_file(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
+        self.store.read(path, max_bytes).await
     }
 
     fn announces(&self) -> bool {

@@ -1,7 +1,7 @@
 //! A store in memory whose operations fail, crash or sleep, and what is in it.
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
@@ -31,6 +31,8 @@ pub enum Fault {
 #[derive(Default)]
 struct Faults {
     steps: AtomicUsize,
+    /// Read and written.
+    bytes: AtomicU64,
     armed: Mutex<Option<(usize, Fault)>>,
     struck: AtomicBool,
     dead: AtomicBool,
@@ -63,6 +65,15 @@ impl FaultyStore {
     /// Operations so far.
     pub fn steps(&self) -> usize {
         self.faults.steps.load(Ordering::SeqCst)
+    }
+
+    /// Bytes that were read and written so far.
+    pub fn bytes_moved(&self) -> u64 {
+        self.faults.bytes.load(Ordering::SeqCst)
+    }
+
+    fn moved(&self, bytes: usize) {
+        self.faults.bytes.fetch_add(bytes as u64, Ordering::SeqCst);
     }
 
     pub fn has_struck(&self) -> bool {
@@ -145,15 +156,19 @@ impl FaultyStore {
 #[async_trait]
 impl LakeStore for FaultyStore {
     async fn create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.moved(bytes.len());
         self.step(self.inner.create(path, bytes)).await
     }
 
     async fn replace(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
+        self.moved(bytes.len());
         self.step(self.inner.replace(path, bytes)).await
     }
 
     async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
-        self.step(self.inner.read(path, max_bytes)).await
+        let found = self.step(self.inner.read(path, max_bytes)).await?;
+        self.moved(found.as_ref().map_or(0, Bytes::len));
+        Ok(found)
     }
 
     async fn exists(&self, path: &str) -> Result<bool, StoreError> {

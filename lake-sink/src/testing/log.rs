@@ -34,12 +34,14 @@ pub struct TestLog {
     id: Uuid,
     mood: Mood,
     partitions: Arc<Mutex<BTreeMap<i32, Partition>>>,
+    tiered: Arc<Mutex<BTreeMap<i32, i64>>>,
 }
 
 impl TestLog {
     pub fn new(partitions: i32) -> TestLog {
         let partitions = (0..partitions).map(|p| (p, Partition::default())).collect();
-        TestLog { id: Uuid::new_v4(), mood: Mood::Well, partitions: Arc::new(Mutex::new(partitions)) }
+        let partitions = Arc::new(Mutex::new(partitions));
+        TestLog { id: Uuid::new_v4(), mood: Mood::Well, partitions, tiered: Arc::default() }
     }
 
     pub fn with_mood(self, mood: Mood) -> TestLog {
@@ -61,6 +63,16 @@ impl TestLog {
 
     fn extend(&self, partition: i32, rows: usize, visible: bool) {
         self.partitions.lock().get_mut(&partition).unwrap().offsets.extend(std::iter::repeat_n(visible, rows));
+    }
+
+    /// What the log was told last of what the lake has, by partition.
+    pub fn told(&self) -> BTreeMap<i32, i64> {
+        self.tiered.lock().clone()
+    }
+
+    /// The log lost its end, as a restored one has.
+    pub fn truncate(&self, partition: i32, end: usize) {
+        self.partitions.lock().get_mut(&partition).unwrap().offsets.truncate(end);
     }
 
     pub fn delete_below(&self, partition: i32, start: i64) {
@@ -125,5 +137,9 @@ impl ScanSource for TestLog {
         let offsets: Vec<i64> = (from..next).filter(|offset| log.offsets[*offset as usize]).collect();
         let batches = if offsets.is_empty() { Vec::new() } else { vec![self.batch(partition, &offsets)] };
         Ok(Scanned { batches, next, unreadable: 0 })
+    }
+
+    fn tiered(&self, offsets: &BTreeMap<i32, i64>) {
+        *self.tiered.lock() = offsets.clone();
     }
 }

@@ -120,12 +120,22 @@ impl PartialEq for Layout {
     }
 }
 
+/// Retention keeps what somebody else does not have yet (see the module `retention`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Gate {
+    /// Bytes of the whole topic that are kept beyond what retention allows; the oldest of them go beyond it. `None`: as much as
+    /// all gates together may.
+    pub max_bytes: Option<u64>,
+}
+
 /// Settings of one topic that its logs need. `None` = unlimited (Kafka's -1).
 #[derive(Debug, Clone, PartialEq)]
 pub struct LogConfig {
     pub cleanup: CleanupPolicy,
     pub retention_ms: Option<u64>,
     pub retention_bytes: Option<u64>,
+    /// `None`: nobody is waited for.
+    pub gate: Option<Gate>,
     /// Target size of a merged segment; also the grain of retention.
     pub segment_bytes: u64,
     pub segment_ms: u64,
@@ -144,6 +154,7 @@ impl Default for LogConfig {
             cleanup: CleanupPolicy { delete: true, compact: false },
             retention_ms: Some(7 * 24 * 3600 * 1000),
             retention_bytes: None,
+            gate: None,
             segment_bytes: 1 << 30,
             segment_ms: 7 * 24 * 3600 * 1000,
             delete_retention_ms: 24 * 3600 * 1000,

@@ -4,10 +4,13 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use weir_protocol::ids::Offset;
+
 use super::engine::{Storage, now};
 use super::manifest::{self, Checkpoint, FORMAT};
 use super::merge;
 use super::partition::Partition;
+use super::retention::{self, Due, Held};
 use crate::wal::WalFileInfo;
 
 /// Rounds without a pause while there is work, so that merges keep up with clients that write without one.
@@ -32,6 +35,28 @@ pub(super) async fn run(storage: Weak<Storage>) {
             }
         }
     }
+}
+
+/// Writes down what the gate keeps now that the log starts at `to`; what it had to give up is told loudly.
+fn note_gate(partition: &Partition, due: &Due, to: Offset) {
+    let mut state = partition.lock();
+    let kept = due.held.iter().filter(|piece| piece.next > to).map(|piece| piece.bytes).sum::<u64>();
+    state.gate.held_bytes = kept;
+    if to <= due.to {
+        return;
+    }
+    // Of the offsets below `to`, those that were not released.
+    let needed_from = state.released.unwrap_or(due.to).max(due.to);
+    let offsets = u64::try_from(to.0 - needed_from.0).unwrap_or(0);
+    let bytes = due.held_bytes() - kept;
+    state.gate.dropped += offsets;
+    drop(state);
+    metrics::counter!("weir_retention_gate_dropped_records_total").increment(offsets);
+    metrics::counter!("weir_retention_gate_dropped_bytes_total").increment(bytes);
+    tracing::error!(
+        partition = %partition.key(), offsets, bytes, kept, log_start = to.0,
+        "records are removed that are not in the lake yet: more was kept for it than `weir.lake.gate.max.bytes` or the disk allows"
+    );
 }
 
 impl Storage {
@@ -106,24 +131,46 @@ impl Storage {
         }
     }
 
-    /// `retention.ms` and `retention.bytes`.
+    /// `retention.ms` and `retention.bytes`, and what gates keep of it.
     async fn retain(self: &Arc<Self>) {
-        for partition in self.all_partitions() {
-            let target = {
-                let state = partition.lock();
-                if state.config.cleanup.delete { super::retention::target(&state, now()) } else { None }
-            };
-            if let Some(to) = target
+        let partitions = self.all_partitions();
+        let due: Vec<Due> = partitions.iter().map(|partition| retention::due(&partition.lock(), now())).collect();
+        let forced = self.beyond_gates(&partitions, &due);
+        for ((partition, due), forced) in partitions.into_iter().zip(due).zip(forced) {
+            let to = forced.map_or(due.to, |forced| forced.max(due.to));
+            if to > partition.offsets().log_start
                 && let Err(error) = self.advance_log_start(&partition, to).await
             {
                 tracing::warn!(%error, partition = %partition.key(), "retention is put off");
                 return;
             }
+            note_gate(&partition, &due, to);
             if let Err(error) = super::columns::expire_rows(self, &partition).await {
                 tracing::warn!(%error, partition = %partition.key(), "rows beside columns are kept for longer");
                 return;
             }
         }
+    }
+
+    /// Where logs start whose gates keep too much.
+    fn beyond_gates(&self, partitions: &[Arc<Partition>], due: &[Due]) -> Vec<Option<Offset>> {
+        let mut forced = vec![None; partitions.len()];
+        let (mut places, mut held) = (Vec::new(), Vec::new());
+        for (at, (partition, due)) in partitions.iter().zip(due).enumerate() {
+            if let Some(gate) = partition.config().gate.filter(|_| !due.held.is_empty()) {
+                places.push(at);
+                held.push(Held { topic: partition.key().topic, gate, pieces: due.held.clone() });
+            }
+        }
+        if held.is_empty() {
+            return forced;
+        }
+        // What is not known is no reason to drop anything.
+        let free = self.disk.free_bytes().unwrap_or(u64::MAX);
+        for (at, to) in places.into_iter().zip(retention::overflow(&mut held, free)) {
+            forced[at] = to;
+        }
+        forced
     }
 
     /// The oldest WAL file that holds data not in segments: `active` unless a tail begins in an older one. What was submitted

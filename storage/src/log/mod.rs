@@ -8,6 +8,8 @@ mod commit;
 mod compaction;
 mod config;
 mod engine;
+#[cfg(test)]
+mod gate_tests;
 mod maintenance;
 mod manifest;
 mod merge;
@@ -25,11 +27,11 @@ mod transaction_tests;
 mod types;
 
 pub use columns::{ColumnPart, Extent, View};
-pub use config::{CleanupPolicy, Durability, Layout, LogConfig, StorageConfig};
+pub use config::{CleanupPolicy, Durability, Gate, Layout, LogConfig, StorageConfig};
 pub use engine::{AppendFuture, OpenError, Storage, StorageStatus, TopicSpec};
 pub use partition::{DataWaiter, Partition};
 pub use producers::TransactionGuard;
 pub use types::{
-    AbortedTransaction, AckLevel, ActiveProducer, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey,
-    PendingAppend, ReadError, ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
+    AbortedTransaction, AckLevel, ActiveProducer, AppendError, AppendOrigin, Appended, GateFigures, LogOffsets,
+    PartitionKey, PendingAppend, ReadError, ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
 };

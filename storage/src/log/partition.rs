@@ -14,7 +14,7 @@ use super::room::LogRoom;
 use super::state::State;
 use super::timestamps;
 use super::types::{
-    ActiveProducer, AppendError, AppendOrigin, Appended, LogOffsets, PartitionKey, ReadError, ReadLimit,
+    ActiveProducer, AppendError, AppendOrigin, Appended, GateFigures, LogOffsets, PartitionKey, ReadError, ReadLimit,
     TimestampOffset,
 };
 use crate::memory::{Charged, MemoryBudget, Share, SharedReservation};
@@ -134,6 +134,22 @@ impl Partition {
     /// The epoch of the record at `offset`.
     pub fn epoch_at(&self, offset: Offset) -> Option<LeaderEpoch> {
         self.lock().epoch_at(offset)
+    }
+
+    /// Whoever the gate of retention waits for ([`LogConfig::gate`]) has everything below `offset`. It holds until the process
+    /// ends or [`Partition::hold`].
+    pub fn release_below(&self, offset: Offset) {
+        self.lock().released = Some(offset);
+    }
+
+    /// The gate keeps everything until it is told more.
+    pub fn hold(&self) {
+        self.lock().released = None;
+    }
+
+    /// What the gate does, as of the last round of retention.
+    pub fn gate(&self) -> GateFigures {
+        self.lock().gate
     }
 
     pub fn config(&self) -> Arc<LogConfig> {

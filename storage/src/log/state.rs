@@ -10,7 +10,7 @@ use super::config::LogConfig;
 use super::manifest::{PartitionCheckpoint, SegmentRef};
 use super::partition::DataWaiter;
 use super::producers::{Aborted, Producers};
-use super::types::{AbortedTransaction, LogOffsets, PartitionKey, ReadLimit};
+use super::types::{AbortedTransaction, GateFigures, LogOffsets, PartitionKey, ReadLimit};
 use crate::wal::WalLocation;
 
 /// A batch that is not yet in a segment: in memory, in the WAL, or both.
@@ -54,6 +54,9 @@ pub struct State {
     /// The largest log append time given, so that it never goes back.
     pub last_append_time: Timestamp,
     pub config: Arc<LogConfig>,
+    /// What is below is not needed by whoever the gate waits for; `None`: nobody said so since the start.
+    pub released: Option<Offset>,
+    pub gate: GateFigures,
     pub deleted: bool,
     /// Known to the maintenance task as having a tail.
     pub listed_dirty: bool,
@@ -75,6 +78,8 @@ impl State {
             producers: Producers::default(),
             last_append_time: Timestamp(-1),
             config,
+            released: None,
+            gate: GateFigures::default(),
             deleted: false,
             listed_dirty: false,
             waiters: Vec::new(),

@@ -182,6 +182,15 @@ pub struct LogOffsets {
     pub log_end: Offset,
 }
 
+/// What the gate of a partition does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct GateFigures {
+    /// Bytes that retention would have removed and that are kept for whoever does not have them yet.
+    pub held_bytes: u64,
+    /// Offsets that were removed although they were needed, because too much was kept; since the process started.
+    pub dropped: u64,
+}
+
 /// A record found by time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimestampOffset {

@@ -11,6 +11,8 @@ use crate::target::RoundFile;
 use crate::target::avro::{AvroSchema, field, int_map, none, number, record, some};
 use crate::target::figures::{Bounds, ColumnFigures};
 
+/// `status` of a file that is not in the table any more.
+pub const DELETED: i64 = 2;
 /// Longest bound of a text that is kept.
 const BOUND_LEN: usize = 16;
 

@@ -24,7 +24,7 @@ use uuid::Uuid;
 
 use self::manifest::{ManifestFile, ManifestWriter};
 use self::metadata::NewSnapshot;
-use super::{Pause, RoundFile, Target, TargetError, avro, check_partitioning, write_all};
+use super::{FilesError, Pause, RoundFile, TableFile, Target, TargetError, avro, check_partitioning, write_all};
 use crate::commit::CommitRecord;
 use crate::encode::EncodedFile;
 use crate::partitioning::PartitionSpec;
@@ -227,6 +227,16 @@ fn snapshot_id() -> i64 {
 #[async_trait]
 impl Target for IcebergTarget {
     async fn load(&mut self) -> Result<Option<CommitRecord>, TargetError> {
+        let record = self.inspect().await?;
+        if let Some((newest, _)) = &self.table
+            && self.hint().await? != Some(*newest)
+        {
+            self.set_hint(*newest).await;
+        }
+        Ok(record)
+    }
+
+    async fn inspect(&mut self) -> Result<Option<CommitRecord>, TargetError> {
         self.table = None;
         let newest = self.newest().await?;
         if newest == 0 {
@@ -244,11 +254,37 @@ impl Target for IcebergTarget {
             return Err(Pause::Foreign { address: self.address() }.into());
         };
         check_partitioning(self.address(), &record.partition_by, &self.spec)?;
-        if self.hint().await? != Some(newest) {
-            self.set_hint(newest).await;
-        }
         self.table = Some((newest, table));
         Ok(Some(record))
+    }
+
+    async fn files(&mut self) -> Result<Vec<TableFile>, FilesError> {
+        let Some((_, table)) = &self.table else { return Ok(Vec::new()) };
+        let schema = metadata::current_schema(table);
+        let writer = ManifestWriter::new(&self.spec, &self.file_schema, schema);
+        let writer = writer.map_err(|error| self.damaged("a manifest schema", error))?;
+        let mut files = Vec::new();
+        for manifest in self.manifests(&writer, table).await? {
+            if avro::number(&manifest, "content") != Some(0) {
+                return Err(FilesError::Deletions { address: self.address() });
+            }
+            let address = avro::text(&manifest, "manifest_path").unwrap_or_default();
+            let bytes = self.read_at(address).await?;
+            for entry in writer.read_entries(&bytes).map_err(|error| self.damaged(address, error))? {
+                if avro::number(&entry, "status") == Some(manifest::DELETED) {
+                    continue;
+                }
+                let file = avro::field(&entry, "data_file").and_then(|file| avro::text(file, "file_path"));
+                let path = file.and_then(|file| self.relative(file));
+                let path = path.ok_or_else(|| self.damaged(address, "a data file outside of the table's folder"))?;
+                files.push(TableFile { path, range: None });
+            }
+        }
+        Ok(files)
+    }
+
+    async fn read_file(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
+        self.store.read(path, max_bytes).await
     }
 
     fn announces(&self) -> bool {

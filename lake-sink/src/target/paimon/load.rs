@@ -5,14 +5,29 @@ use serde_json::Value;
 use super::manifest::{self, ManifestMeta};
 use super::snapshot::{self, Intent, Remembered};
 use super::{
-    HINT_BYTES_MAX, INTENT, JSON_BYTES_MAX, LATEST, MANIFEST_BYTES_MAX, PaimonTarget, TAG, WALK_MAX, id_of, schema,
-    schema_path, snapshot_path, sweep,
+    HINT_BYTES_MAX, INTENT, JSON_BYTES_MAX, LATEST, MANIFEST_BYTES_MAX, PaimonTarget, TAG, Table, WALK_MAX, id_of,
+    schema, schema_path, snapshot_path, sweep,
 };
 use crate::commit::CommitRecord;
 use crate::store::StoreError;
-use crate::target::{Pause, Target, TargetError};
+use crate::target::{Pause, Target, TargetError, check_partitioning};
 
 impl PaimonTarget {
+    /// The newest commit, and its snapshot if that is still there; the table is the newest snapshot from then on.
+    pub(super) async fn look(&mut self) -> Result<Option<(CommitRecord, Option<Value>)>, TargetError> {
+        (self.table, self.schema) = (None, None);
+        let Some(newest) = self.newest().await? else {
+            self.refuse_foreign().await?;
+            return Ok(None);
+        };
+        let snapshot = self.read_snapshot(newest).await?;
+        let (record, ours) = self.committed(newest, &snapshot).await?;
+        check_partitioning(self.address(), &record.partition_by, &self.spec)?;
+        let manifests = self.manifests(newest, &snapshot).await?;
+        self.table = Some(Table { id: newest, snapshot, manifests });
+        Ok(Some((record, ours)))
+    }
+
     pub(super) async fn read_json(&self, path: &str) -> Result<Option<Value>, TargetError> {
         let Some(bytes) = self.store.read(path, JSON_BYTES_MAX).await? else { return Ok(None) };
         serde_json::from_slice(&bytes).map(Some).map_err(|error| self.damaged(path, error))

@@ -40,6 +40,8 @@ pub struct NamedFile {
     pub name: String,
     /// Where it is in the table's folder; `None` if it may be outside or its partition cannot be read.
     pub path: Option<String>,
+    /// Its full address, where it is not found by its partition.
+    pub external: Option<String>,
 }
 
 /// Writes manifests of a table with these columns and partitions.
@@ -258,14 +260,15 @@ impl ManifestWriter {
                 Some(1) => true,
                 _ => return Err(Damaged::Value { what: "the kind of an entry" }),
             };
-            let path = match (text(file, "_EXTERNAL_PATH"), number(entry, "_BUCKET")) {
+            let external = text(file, "_EXTERNAL_PATH").map(str::to_owned);
+            let path = match (&external, number(entry, "_BUCKET")) {
                 // A name is no path.
                 (None, Some(bucket)) if !name.contains('/') => {
                     self.folder_of(entry).map(|folder| format!("{folder}bucket-{bucket}/{name}"))
                 }
                 _ => None,
             };
-            Ok(NamedFile { deleted, name, path })
+            Ok(NamedFile { deleted, name, path, external })
         };
         read_as_written(bytes)?.iter().map(named).collect()
     }

@@ -19,17 +19,19 @@ mod sweep;
 #[cfg(test)]
 mod tests;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
+use bytes::Bytes;
 use serde_json::Value;
 use uuid::Uuid;
 
 use self::manifest::{ManifestMeta, ManifestWriter};
 use self::schema::SchemaError;
 use self::snapshot::{Intent, NewSnapshot};
-use super::{Pause, RoundFile, Target, TargetError, check_partitioning, write_all};
+use super::{FilesError, Pause, RoundFile, TableFile, Target, TargetError, write_all};
 use crate::commit::CommitRecord;
 use crate::encode::EncodedFile;
 use crate::partitioning::PartitionSpec;
@@ -85,6 +87,14 @@ impl PaimonTarget {
         let writer = ManifestWriter::new(&spec, &schema, &file_schema);
         let writer = writer.map_err(|error| Pause::Schema { reason: error.to_string() })?;
         Ok(PaimonTarget { store, file_schema, fields, spec, writer, table: None, schema: None })
+    }
+
+    /// The path in the table's folder of a file with this address.
+    fn relative(&self, address: &str) -> Option<String> {
+        let plain = |text: &str| text.strip_prefix("file://").or(text.strip_prefix("file:")).unwrap_or(text).to_owned();
+        let root = plain(&self.store.address(""));
+        let path = plain(address).strip_prefix(root.trim_end_matches('/'))?.trim_start_matches('/').to_owned();
+        Some(path).filter(|path| !path.split('/').any(|name| name == ".."))
     }
 
     fn damaged(&self, path: &str, reason: impl ToString) -> TargetError {
@@ -229,24 +239,50 @@ fn id_of(path: &str, prefix: &str) -> Option<i64> {
 #[async_trait]
 impl Target for PaimonTarget {
     async fn load(&mut self) -> Result<Option<CommitRecord>, TargetError> {
-        (self.table, self.schema) = (None, None);
-        let Some(newest) = self.newest().await? else {
-            self.refuse_foreign().await?;
-            return Ok(None);
-        };
-        let snapshot = self.read_snapshot(newest).await?;
-        let (record, ours) = self.committed(newest, &snapshot).await?;
-        check_partitioning(self.address(), &record.partition_by, &self.spec)?;
-        if self.hint(LATEST).await? != Some(newest) {
+        let Some((record, ours)) = self.look().await? else { return Ok(None) };
+        if let Some(newest) = self.table.as_ref().map(|table| table.id)
+            && self.hint(LATEST).await? != Some(newest)
+        {
             self.set_hint(LATEST, newest).await;
         }
         if let Some(ours) = ours {
             // A crash came before it moved, or somebody set the table back.
             self.move_tag(&ours, |tagged| tagged.commit == record.commit).await?;
         }
-        let manifests = self.manifests(newest, &snapshot).await?;
-        self.table = Some(Table { id: newest, snapshot, manifests });
         Ok(Some(record))
+    }
+
+    async fn inspect(&mut self) -> Result<Option<CommitRecord>, TargetError> {
+        Ok(self.look().await?.map(|(record, _)| record))
+    }
+
+    async fn files(&mut self) -> Result<Vec<TableFile>, FilesError> {
+        let Some(table) = &self.table else { return Ok(Vec::new()) };
+        if table.snapshot["indexManifest"].is_string() {
+            return Err(FilesError::Deletions { address: self.address() });
+        }
+        let mut files = BTreeMap::new();
+        for manifest in &table.manifests {
+            let bytes = self.read_manifest(&manifest.name).await?;
+            let path = format!("manifest/{}", manifest.name);
+            let named = self.writer.named_files(&bytes).map_err(|error| self.damaged(&path, error))?;
+            for file in named {
+                // Names are used once.
+                match file.deleted {
+                    true => drop(files.remove(&file.name)),
+                    false => {
+                        let place = file.path.or_else(|| self.relative(&file.external?));
+                        let place = place.ok_or_else(|| self.damaged(&path, "a data file of an unknown place"))?;
+                        files.insert(file.name, place);
+                    }
+                }
+            }
+        }
+        Ok(files.into_values().map(|path| TableFile { path, range: None }).collect())
+    }
+
+    async fn read_file(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
+        self.store.read(path, max_bytes).await
     }
 
     fn announces(&self) -> bool {
