@@ -51,16 +51,12 @@ pub enum CliError {
         reason: String,
     },
     /// Log and lake table have other rows.
-    #[error(
-        "the lake table of `{topic}` and its log do not have the same rows: {ranges} ranges of offsets differ, {files} files cannot be read"
-    )]
+    #[error("the lake table of `{topic}` and its log do not have the same rows: {found}")]
     Differs {
         /// The topic.
         topic: String,
-        /// How many ranges differ.
-        ranges: u64,
-        /// How many files are damaged.
-        files: usize,
+        /// What differs, in a few words.
+        found: String,
     },
     /// The profile file cannot be understood.
     #[error("{path} is not a valid profile file: {reason}")]

@@ -116,8 +116,27 @@ async fn verify(broker: &Rest, topic: &str, format: Format, out: &mut (dyn Write
     if report["equal"] == true {
         return Ok(());
     }
-    let ranges = list(&report["partitions"]).iter().filter_map(|p| p["differences_total"].as_u64()).sum();
-    Err(CliError::Differs { topic: topic.to_owned(), ranges, files: list(&report["damaged"]).len() })
+    Err(CliError::Differs { topic: topic.to_owned(), found: found(report) })
+}
+
+/// What differs, in a few words.
+fn found(report: &Value) -> String {
+    let ranges: u64 = list(&report["partitions"]).iter().filter_map(|p| p["differences_total"].as_u64()).sum();
+    let damaged = list(&report["damaged"]).len();
+    let mut found = Vec::new();
+    if ranges > 0 {
+        found.push(format!("{ranges} ranges of offsets differ"));
+    }
+    if damaged > 0 {
+        found.push(format!("{damaged} files cannot be read"));
+    }
+    if report["rows_found"] != report["rows_committed"] {
+        found.push(format!(
+            "{} rows were committed, {} are in the files",
+            report["rows_committed"], report["rows_found"]
+        ));
+    }
+    found.join(", ")
 }
 
 fn list(value: &Value) -> &[Value] {
@@ -154,8 +173,9 @@ fn shown_report(report: &Value) -> String {
     }
     let columns = list(&report["columns"]).len();
     text.push_str(&format!(
-        "{} data files at {}, commit {}; rows counted and {columns} columns hashed, the files read with our own Parquet reader\n",
-        report["files"], plain(&report["address"]), report["epoch"]
+        "{} data files at {}, commit {}, {} rows of {} committed; rows counted and {columns} columns hashed, the files read with our \
+         own Parquet reader\n",
+        report["files"], plain(&report["address"]), report["epoch"], report["rows_found"], report["rows_committed"]
     ));
     text
 }

@@ -111,7 +111,7 @@ async fn a_broken_lake_keeps_the_log_and_one_that_heals_lets_it_go_without_a_gap
     let folder = tempfile::tempdir().unwrap();
     let lake = folder.path().join("lake");
     // A file is where a folder should be.
-    std::fs::write(&lake, "in the way").unwrap();
+    std::fs::File::create(&lake).unwrap();
     let broker = TestBroker::start().await;
     let mut client = Client::connect(&broker).await;
     let gate = [("weir.lake.gate.retention", "true"), ("retention.ms", "1")];
@@ -146,7 +146,7 @@ async fn a_broken_lake_keeps_the_log_and_one_that_heals_lets_it_go_without_a_gap
 async fn a_gate_ends_at_its_limit_and_deleting_records_does_not_wait_for_it() {
     let folder = tempfile::tempdir().unwrap();
     let lake = folder.path().join("lake");
-    std::fs::write(&lake, "in the way").unwrap();
+    std::fs::File::create(&lake).unwrap();
     let broker = TestBroker::start().await;
     let mut client = Client::connect(&broker).await;
     let gate = [("weir.lake.gate.retention", "true"), ("weir.lake.gate.max.bytes", "200000"), ("retention.ms", "1")];

@@ -32,12 +32,13 @@ pub enum FileError {
     Type(#[from] UnknownType),
 }
 
-/// Counts the rows of a file that are in the windows.
+/// Counts the rows of a file that are in the windows; returns the number of all its rows too.
 ///
 /// # Errors
 /// [`FileError`]: nobody should rely on any row of it.
-pub fn sum_file(bytes: Bytes, columns: &SchemaRef, windows: &Windows) -> Result<Sums, FileError> {
+pub fn sum_file(bytes: Bytes, columns: &SchemaRef, windows: &Windows) -> Result<(Sums, u64), FileError> {
     let builder = ParquetRecordBatchReaderBuilder::try_new(bytes)?;
+    let rows = u64::try_from(builder.metadata().file_metadata().num_rows()).unwrap_or(0);
     let places = places_in(builder.schema(), columns);
     let groups = builder.metadata().row_groups().iter().enumerate();
     let groups: Vec<usize> = groups.filter(|(_, group)| may_have(group, windows)).map(|(at, _)| at).collect();
@@ -47,7 +48,7 @@ pub fn sum_file(bytes: Bytes, columns: &SchemaRef, windows: &Windows) -> Result<
         add(&mut sums, windows, columns, &places, &batch?)?;
         breathe();
     }
-    Ok(sums)
+    Ok((sums, rows))
 }
 
 /// Counts rows that have all columns, in their order and types.

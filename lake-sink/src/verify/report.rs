@@ -22,6 +22,11 @@ pub struct VerifyReport {
     /// Columns whose values were compared.
     pub columns: Vec<String>,
     pub partitions: Vec<PartitionReport>,
+    /// Rows that all commits counted, also those that the log does not have any more.
+    pub rows_committed: u64,
+    /// Rows in all data files. Fewer in a plain directory are a difference: nobody but us may say what is in it. Other formats
+    /// have commits in which other engines may delete rows.
+    pub rows_found: u64,
     /// Data files that were read.
     pub files: usize,
     /// Those that could not be.

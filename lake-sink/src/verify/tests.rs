@@ -134,6 +134,19 @@ async fn a_file_that_is_gone_or_damaged_is_found_with_the_offsets_that_it_had() 
     }
 }
 
+#[tokio::test]
+async fn rows_that_only_the_lake_had_are_missed_in_a_directory_of_files() {
+    let (log, store) = (TestLog::new(1), FaultyStore::default());
+    log.append(0, 3000);
+    tier(TestFormat::Parquet, &log, &store, "").await;
+    log.delete_below(0, 3000);
+    let report = check(TestFormat::Parquet, &log, &store, "").await;
+    assert_eq!((report.equal, report.rows_committed, report.rows_found), (true, 3000, 3000));
+    store.delete(&data_files(&store).await.remove(0)).await.unwrap();
+    let report = check(TestFormat::Parquet, &log, &store, "").await;
+    assert!(!report.equal && differences(&report) == 0 && report.rows_found < 3000, "{report:?}");
+}
+
 /// The same file with what `change` makes of its rows.
 async fn rewrite(store: &FaultyStore, path: &str, change: impl Fn(RecordBatch) -> RecordBatch) {
     let reader = ParquetRecordBatchReaderBuilder::try_new(store.bytes(path).await).unwrap().build().unwrap();
