@@ -92,6 +92,7 @@ pub fn parse(text: &str, dependencies: &[Dependency]) -> Result<Parsed, String> 
 fn source_of(text: &str) -> Result<(SourceFile, bool), String> {
     if let Some(descriptor) = decode_descriptor(text) {
         check_syntax(&descriptor)?;
+        check_maps(&descriptor)?;
         let descriptor = FileDescriptorProto { name: Some(MAIN.to_owned()), ..descriptor };
         return Ok((SourceFile::from_file_descriptor_proto(descriptor), false));
     }
@@ -143,6 +144,25 @@ fn check_syntax(file: &FileDescriptorProto) -> Result<(), String> {
     }
 }
 
+/// The same crate panics where an entry of a map has no key or no value, as no compiler writes it.
+fn check_maps(file: &FileDescriptorProto) -> Result<(), String> {
+    fn damaged(message: &DescriptorProto) -> Option<&str> {
+        let is_entry = message.options.as_ref().is_some_and(prost_reflect::prost_types::MessageOptions::map_entry);
+        let has = |number: i32| message.field.iter().any(|field| field.number == Some(number));
+        if is_entry && !(has(1) && has(2)) {
+            return Some(message.name.as_deref().unwrap_or_default());
+        }
+        message.nested_type.iter().find_map(damaged)
+    }
+    match file.message_type.iter().find_map(damaged) {
+        None => Ok(()),
+        Some(name) => {
+            let shown: String = name.chars().take(40).collect();
+            Err(format!("the descriptor's message `{shown}` is an entry of a map without its key (1) or value (2)"))
+        }
+    }
+}
+
 struct Resolver {
     main: FileDescriptorProto,
     texts: HashMap<String, String>,
@@ -157,7 +177,7 @@ impl FileResolver for Resolver {
         let Some(text) = text else { return GoogleFileResolver::new().open_file(name) };
         let refused = |reason: String| protox::Error::new(std::io::Error::other(reason));
         if let Some(descriptor) = decode_descriptor(text) {
-            check_syntax(&descriptor).map_err(refused)?;
+            check_syntax(&descriptor).and_then(|()| check_maps(&descriptor)).map_err(refused)?;
             let descriptor = FileDescriptorProto { name: Some(name.to_owned()), ..descriptor };
             return Ok(SourceFile::from_file_descriptor_proto(descriptor));
         }

@@ -258,6 +258,21 @@ fn a_descriptor_in_base64_is_the_same_schema_as_its_text() {
     assert!(parsed.texts(false).0.contains("message Flight {"), "kept as text");
 }
 
+/// Found by fuzzing: the crate that reads descriptors panics at these.
+#[test]
+fn a_map_whose_entry_lacks_key_or_value_is_refused() {
+    let text = "syntax = \"proto3\"; message M { map<string, int32> m = 1; }";
+    let serialized = represent(Format::Protobuf, text, &[], "serialized").unwrap();
+    let whole =
+        prost_reflect::prost_types::FileDescriptorProto::decode(STANDARD.decode(&serialized).unwrap().as_slice());
+    for number in [1, 2] {
+        let mut file = whole.clone().unwrap();
+        file.message_type[0].nested_type[0].field.retain(|field| field.number != Some(number));
+        let error = parse(Format::Protobuf, &STANDARD.encode(file.encode_to_vec()), &[]).err().unwrap();
+        assert!(error.contains("`MEntry` is an entry of a map"), "{error}");
+    }
+}
+
 #[test]
 fn custom_options_make_another_schema() {
     let with = |doc: &str| {

@@ -114,9 +114,11 @@ impl Reader {
         let (number, name) = (field.number(), field.name().to_owned());
         if field.is_map()
             && let Kind::Message(entry) = field.kind()
-            && entry.map_entry_key_field().kind() == Kind::String
+            // Not by the functions for entries of maps: those panic where a descriptor has no such field.
+            && entry.get_field(1).is_some_and(|key| key.kind() == Kind::String)
+            && let Some(value) = entry.get_field(2)
         {
-            let kind = self.kind(&entry.map_entry_value_field())?;
+            let kind = self.kind(&value)?;
             return Ok(ProtoField { number, name, label: Label::Map, kind });
         }
         // Maps with other keys are lists of entries, as on the wire.

@@ -388,3 +388,17 @@ fn proto2_messages_have_required_and_optional_fields() {
     assert_eq!(written(&codec, &batch), row);
     assert_eq!(read(&schema, &codec, &[]).unwrap_err().column, "a");
 }
+
+/// Found by fuzzing: the library's functions for entries of maps panic at these.
+#[test]
+fn an_entry_of_a_map_without_key_or_value_is_a_list_of_messages() {
+    use prost_reflect::prost_types::FileDescriptorSet;
+    let file = File::from_source("m", "syntax = \"proto3\"; message M { map<string, int32> m = 1; }").unwrap();
+    for number in [1, 2] {
+        let mut descriptor = file.file_descriptor_proto().clone();
+        descriptor.message_type[0].nested_type[0].field.retain(|field| field.number != Some(number));
+        let text = STANDARD.encode(FileDescriptorSet { file: vec![descriptor] }.encode_to_vec());
+        let columns = ProtoFile::parse(&text).unwrap().message(&[0]).unwrap().columns().unwrap();
+        assert!(ddl::print(&columns).starts_with("m ARRAY<ROW<"), "{}", ddl::print(&columns));
+    }
+}
