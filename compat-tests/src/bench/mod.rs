@@ -202,6 +202,8 @@ pub fn subject(options: &Options, kafka: bool, durable: Durable) -> Result<Subje
         }
         // Weir looks every second; five minutes of Kafka's would not fit the disk in long runs.
         properties.push("log.retention.check.interval.ms=5000");
+        // Or a minute of what retention removes stays on the disk, which the longest run fills.
+        properties.push("log.segment.delete.delay.ms=1000");
         start_kafka(&folder.path.join("data"), free_port()?, Some(BROKER_CPU), &properties)?
     } else {
         let durability = if durable == Durable::Fsync { "fsync" } else { "os" };
