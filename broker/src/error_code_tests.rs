@@ -584,7 +584,7 @@ fn access_control_lists() {
             &GrantError::Nothing,
             &GrantError::NoTopic { topic: text() },
             &GrantError::Kind { topic: text(), kind: "a view" },
-            &GrantError::NoColumn { topic: text(), column: text() },
+            &GrantError::NoColumn { topic: text(), column: text(), known: text() },
             &GrantError::TooManyColumns { count: 3_000 },
             &GrantError::Filter(weir_predicate::PlanError::Empty),
             &GrantError::Exists { principal: text(), topic: text() },

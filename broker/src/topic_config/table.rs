@@ -371,7 +371,7 @@ pub const TABLE: &[TopicConfigDef] = &[
         "registry",
         Allowed::OneOf(&["registry", "plain"]),
         "",
-        "What is in front of values of weir.value.format `avro` and `protobuf`: the id that the Schema Registry gave (`registry`), or nothing, and all of them are of the subject's newest schema (`plain`). JSON rows are read with and without.",
+        "What is in front of values of weir.value.format `avro` and `protobuf`: the id that the Schema Registry gave (`registry`), or nothing, and all of them are of the subject's newest schema (`plain`). JSON rows are read with and without; of a topic with a subject, those that are made of columns (views, reads of a part) have it unless this is `plain`.",
     ),
     config(
         "weir.value.message",

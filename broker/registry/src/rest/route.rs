@@ -1,5 +1,6 @@
 //! From method and path to what is asked for.
 use axum::http::Method;
+use percent_encoding::percent_decode_str;
 
 use crate::error::RegistryError;
 use crate::model::VersionSelector;
@@ -150,20 +151,5 @@ fn version(text: &str) -> Result<VersionSelector, RegistryError> {
 
 /// A part of a path; a `+` stays one.
 fn decoded(part: &str) -> String {
-    let mut bytes = Vec::with_capacity(part.len());
-    let mut rest = part.as_bytes();
-    while let Some((first, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|b| char::from(*b).to_digit(16));
-        match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
+    percent_decode_str(part).decode_utf8_lossy().into_owned()
 }

@@ -294,11 +294,25 @@ impl ScanTarget {
                 return Some(Err(ColumnarFetchError::BrokenView { view, reason }));
             }
         };
+        let asked = hash(&(&topic.settings.view, plan.schema_id()));
+        let target = ScanTarget::of_rows(broker, topic, partition, (plan, asked), start, visible);
+        Some(Ok(ScanTarget { view: Some(topic.id), ..target }))
+    }
+
+    /// Answered in batches of rows, as clients without columns read them.
+    fn of_rows(
+        broker: &Broker,
+        topic: &Topic,
+        partition: Arc<Partition>,
+        (plan, asked): (Arc<ScanPlan>, u64),
+        start: i64,
+        visible: ReadLimit,
+    ) -> ScanTarget {
         // Whoever has read the topic may not know any codec.
         let codec = topic.settings.compression.map_or(Compression::None, |(codec, _)| codec);
-        Some(Ok(ScanTarget {
+        ScanTarget {
             partition,
-            asked: hash(&(&topic.settings.view, plan.schema_id())),
+            asked,
             plan,
             cpu: broker.storage.cpu().clone(),
             rows: broker.scan_rows.clone(),
@@ -306,11 +320,11 @@ impl ScanTarget {
             start,
             visible,
             max_scan_bytes: broker.settings.scan.max_bytes,
-            view: Some(topic.id),
+            view: None,
             scan: None,
             failed: None,
             spent: Duration::ZERO,
-        }))
+        }
     }
 
     /// The view is another one by now, or gone: what is appended from here on is not for this scan to judge.

@@ -56,12 +56,14 @@ pub enum GrantError {
         kind: &'static str,
     },
     /// A name that is no column.
-    #[error("topic `{topic}` has no column `{column}`; whole columns are given, not parts of them")]
+    #[error("topic `{topic}` has no column `{column}`; give some of {known}, whole and not parts of them")]
     NoColumn {
         /// Its name.
         topic: String,
         /// What was given.
         column: String,
+        /// The columns that there are, or the first of them.
+        known: String,
     },
     /// A bound.
     #[error("{count} columns are given, and {COLUMNS_MAX} are the most")]
@@ -253,11 +255,22 @@ fn columns_of(topic: &Topic, names: &[String]) -> Result<Vec<GrantedColumn>, Gra
         let field = topic.table().and_then(|table| table.current().column(name).map(|(_, field)| field.id.0));
         let system = ALWAYS.contains(&name.as_str()) || RecordParts::named(std::slice::from_ref(name)).is_ok();
         if field.is_none() && !system {
-            return Err(GrantError::NoColumn { topic: topic.name.clone(), column: name.chars().take(300).collect() });
+            let known = known_columns(topic);
+            let (topic, column) = (topic.name.clone(), name.chars().take(300).collect());
+            return Err(GrantError::NoColumn { topic, column, known });
         }
         columns.insert(GrantedColumn { name: name.clone(), id: field });
     }
     Ok(columns.into_iter().collect())
+}
+
+/// For a message: the table's columns and those of every record.
+fn known_columns(topic: &Topic) -> String {
+    const SHOWN: usize = 40;
+    let fields = topic.table().map(|table| table.current().fields.as_slice()).unwrap_or_default();
+    let system = ALWAYS.into_iter().chain(["_key", "_value", "_headers"]);
+    let names: Vec<&str> = fields.iter().map(|field| field.name.as_str()).take(SHOWN).chain(system).collect();
+    names.join(", ")
 }
 
 fn rows_of(topic: &Topic, text: &str) -> Result<GrantedRows, GrantError> {

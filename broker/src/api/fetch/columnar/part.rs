@@ -1,14 +1,11 @@
 //! Plain fetches by clients that may read a part of a topic.
 use std::sync::Arc;
-use std::time::Duration;
 
 use weir_predicate::Clock;
-use weir_protocol::ids::Timestamp;
-use weir_protocol::records::Compression;
 use weir_scan::{ResultRows, ScanRequest};
 use weir_storage::log::{Partition, ReadLimit};
 
-use super::{ColumnarFetchError, Form, RestrictedRead, ScanTarget, TypedRead, hash};
+use super::{ColumnarFetchError, RestrictedRead, ScanTarget, TypedRead, hash};
 use crate::broker::Broker;
 use crate::security::rules::Part;
 use crate::topics::Topic;
@@ -50,21 +47,7 @@ impl ScanTarget {
         let typed = table.map(|table| TypedRead { topic: source.id, table, version: None, rows });
         let read = RestrictedRead { topic: source.name.clone(), restriction, rows };
         let plan = broker.scan_plans.plan_for(typed, Some(read), request, Clock::Refused).await;
-        let codec = topic.settings.compression.map_or(Compression::None, |(codec, _)| codec);
-        Ok(ScanTarget {
-            partition,
-            asked,
-            plan: plan.map_err(|error| restricted(error.to_string()))?,
-            cpu: broker.storage.cpu().clone(),
-            rows: broker.scan_rows.clone(),
-            form: Form::View(codec, Timestamp(broker.wall_clock_ms())),
-            start,
-            visible,
-            max_scan_bytes: broker.settings.scan.max_bytes,
-            view: None,
-            scan: None,
-            failed: None,
-            spent: Duration::ZERO,
-        })
+        let plan = plan.map_err(|error| restricted(error.to_string()))?;
+        Ok(ScanTarget::of_rows(broker, topic, partition, (plan, asked), start, visible))
     }
 }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
+use percent_encoding::percent_decode_str;
 use serde::de::{Deserialize, Deserializer, Error, MapAccess, SeqAccess, Visitor};
 use serde_json::Number;
 
@@ -159,7 +160,7 @@ impl Documents {
         let (name, fragment) = reference.split_once('#').unwrap_or((reference, ""));
         let document = if name.is_empty() { from } else { self.named(from, name)? };
         let found = &self.0[document];
-        let fragment = percent_decoded(fragment);
+        let fragment = percent_decode_str(fragment).decode_utf8_lossy().into_owned();
         let node = if fragment.is_empty() || fragment.starts_with('/') {
             found.root.pointer(&fragment)
         } else {
@@ -209,22 +210,4 @@ fn find_anchors<'a>(node: &'a Node, path: &mut Vec<&'a str>, anchors: &mut HashM
         find_anchors(member, path, anchors);
         path.pop();
     }
-}
-
-fn percent_decoded(text: &str) -> String {
-    let (mut bytes, mut rest) = (Vec::with_capacity(text.len()), text.as_bytes());
-    while let Some((first, tail)) = rest.split_first() {
-        let digit = |at: usize| tail.get(at).and_then(|byte| char::from(*byte).to_digit(16));
-        match (first, digit(0), digit(1)) {
-            (b'%', Some(high), Some(low)) => {
-                bytes.push((high * 16 + low) as u8);
-                rest = &tail[2..];
-            }
-            _ => {
-                bytes.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
