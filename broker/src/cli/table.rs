@@ -83,7 +83,7 @@ struct AlterArgs {
 }
 
 /// Settings that `describe` shows beside the columns.
-const SHOWN: [&str; 8] = [
+const SHOWN: [&str; 9] = [
     "weir.value.format",
     "weir.value.schema.subject",
     "weir.key.columns",
@@ -92,6 +92,7 @@ const SHOWN: [&str; 8] = [
     "weir.on.unknown",
     "weir.fidelity",
     "weir.layout",
+    "weir.cluster.by",
 ];
 
 pub(crate) async fn run(context: &Context, args: TableArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {

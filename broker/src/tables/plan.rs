@@ -38,6 +38,18 @@ pub enum TablePlanError {
     )]
     KeysUntyped { columns: String },
     #[error(
+        "weir.cluster.by is `{columns}`, but the topic has no schema: set weir.table.schema, or a weir.value.format of the registry"
+    )]
+    ClusterUntyped { columns: String },
+    #[error(
+        "weir.cluster.by names `{column}`, and the table has no such column: it has {known}; change weir.cluster.by first, or with it"
+    )]
+    ClusterColumn { column: String, known: String },
+    #[error(
+        "weir.cluster.by names `{column}`, which is of type {data_type}: rows can be grouped by single values only"
+    )]
+    ClusterType { column: String, data_type: String },
+    #[error(
         "weir.table.schema and weir.value.schema.subject both name the columns of JSON rows: set weir.table.schema for columns of your own, or weir.value.schema.subject for those of a JSON Schema"
     )]
     TwoSchemas,
@@ -65,6 +77,9 @@ pub fn plan(
         if !settings.key_columns.is_empty() {
             return Err(TablePlanError::KeysUntyped { columns: settings.key_columns.join(",") });
         }
+        if !settings.cluster_by.is_empty() {
+            return Err(TablePlanError::ClusterUntyped { columns: settings.cluster_by.join(",") });
+        }
         return Ok(TopicTable { versions, typing: Typing::Untyped });
     }
     if settings.format == FormatKind::Json && settings.subject.is_some() && settings.ddl.is_some() {
@@ -82,8 +97,26 @@ pub fn plan(
         None if versions.is_empty() => return Ok(TopicTable { versions, typing: waiting(topic, settings) }),
         None => {}
     }
+    if let Some(newest) = versions.last() {
+        check_clustering(settings, newest)?;
+    }
     let table = build(&versions, settings, schemas, writer)?;
     Ok(TopicTable { versions, typing: Typing::Typed(Arc::new(table)) })
+}
+
+/// The columns that rows are grouped by are there and have an order.
+fn check_clustering(settings: &TableSettings, schema: &TableSchema) -> Result<(), TablePlanError> {
+    for column in &settings.cluster_by {
+        let Some((_, field)) = schema.column(column) else {
+            let known = schema.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
+            return Err(TablePlanError::ClusterColumn { column: column.clone(), known });
+        };
+        if matches!(field.data_type, DataType::Row(_) | DataType::Array(_) | DataType::Map(..)) {
+            let data_type = field.data_type.to_string();
+            return Err(TablePlanError::ClusterType { column: column.clone(), data_type });
+        }
+    }
+    Ok(())
 }
 
 /// A topic at start: what was decided is not decided again, and nothing stops the start.

@@ -33,6 +33,8 @@ pub struct TableSettings {
     pub key_columns: Vec<String>,
     /// `weir.key.format`.
     pub key_kind: KeyKind,
+    /// `weir.cluster.by`.
+    pub cluster_by: Vec<String>,
     /// `weir.on.invalid`.
     pub on_invalid: OnInvalid,
     /// `weir.on.unknown`.
@@ -69,6 +71,7 @@ impl TableSettings {
                 "json" => KeyKind::Row(FormatKind::Json),
                 _ => KeyKind::Raw,
             },
+            cluster_by: items(configs.get("weir.cluster.by")).map(str::to_owned).collect(),
             on_invalid: match configs.get("weir.on.invalid") {
                 "dead-letter" => OnInvalid::DeadLetter,
                 "null" => OnInvalid::Null,

@@ -6,14 +6,15 @@ use weir_layout::TopicLayout;
 use weir_storage::log::Layout;
 use weir_table::Table;
 
-use super::TopicConfigs;
+use super::{TopicConfigs, items};
 
 /// Which forms, and how columns are compressed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LayoutSettings {
     kind: Kind,
     codec: Codec,
     row_retention_ms: u64,
+    cluster_by: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,7 +40,13 @@ impl LayoutSettings {
                 _ => Codec::Zstd(number("weir.column.zstd.level", 3) as i32),
             },
             row_retention_ms: number("weir.row.retention.ms", 0).max(0) as u64,
+            cluster_by: items(configs.get("weir.cluster.by")).map(str::to_owned).collect(),
         }
+    }
+
+    /// Whether rows are stored in windows, grouped by the values of columns.
+    pub fn is_clustered(&self) -> bool {
+        self.kind != Kind::Row && !self.cluster_by.is_empty()
     }
 
     /// For a topic that is this table.
@@ -47,7 +54,7 @@ impl LayoutSettings {
         if self.kind == Kind::Row {
             return Layout::Row;
         }
-        let layout = Arc::new(TopicLayout::new(table.cloned(), self.codec));
+        let layout = Arc::new(TopicLayout::new(table.cloned(), self.codec).clustered_by(&self.cluster_by));
         match self.kind {
             Kind::Both => Layout::Both { layout },
             _ => Layout::Column { layout, row_retention_ms: self.row_retention_ms },

@@ -233,6 +233,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         "Accepted. There is one replica.",
     ),
     config(
+        "weir.cluster.by",
+        "",
+        Allowed::AnyList,
+        "",
+        "Columns of a typed topic, by name: weir.layout `column` and `both` store its rows in windows (at most 131,072 rows and 16 MiB before compression) in which rows with the same values, or neighbouring ones, lie together. A reader of one value then reads little else. Offsets do not change. Merges heed it from then on; what is stored stays as it is.",
+    ),
+    config(
         "weir.column.compression",
         "zstd",
         Allowed::OneOf(&["none", "lz4", "zstd"]),

@@ -20,7 +20,7 @@ async fn topic(client: &mut Client, partitions: i32) -> Topic {
     Topic { name: "t".to_owned(), id: client.create_topic("t", partitions, &[]).await }
 }
 
-fn wish(topic: &Topic, projection: Option<&[&str]>, predicate: Option<&str>) -> ColumnarFetch {
+pub(super) fn wish(topic: &Topic, projection: Option<&[&str]>, predicate: Option<&str>) -> ColumnarFetch {
     ColumnarFetch {
         format: ResultFormat::ArrowIpc,
         codecs: AcceptedCodecs { lz4: true, zstd: false },
@@ -36,13 +36,13 @@ fn wish(topic: &Topic, projection: Option<&[&str]>, predicate: Option<&str>) -> 
     }
 }
 
-fn tagged(request: FetchRequest, wish: &ColumnarFetch) -> FetchRequest {
+pub(super) fn tagged(request: FetchRequest, wish: &ColumnarFetch) -> FetchRequest {
     let mut tag = BytesMut::new();
     wish.encode(&mut tag);
     request.with_unknown_tagged_fields([(TAG, tag.freeze())].into())
 }
 
-fn result(data: &PartitionData) -> ColumnarResult {
+pub(super) fn result(data: &PartitionData) -> ColumnarResult {
     ColumnarResult::decode(data.unknown_tagged_fields.get(&TAG).expect("tag 5700 is there")).unwrap()
 }
 

@@ -6,6 +6,7 @@ mod authentication;
 mod authorization;
 mod authorization_requests;
 mod broker_configs;
+mod clustered;
 mod column_acls;
 mod column_client;
 mod columnar;

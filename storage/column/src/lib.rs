@@ -25,6 +25,9 @@
 //! A stored buffer starts at a multiple of 8. In a segment with a codec it begins with its uncompressed length as int64, or -1
 //! when it is stored raw because compression did not pay (or its column is kept raw by wish).
 //!
+//! Where rows are clustered (`writer/cluster.rs`) neighbouring row groups hold rows whose offsets lie among each other. Such
+//! groups are a *window*; windows follow each other in offset order. A reader tells them by the offset ranges of the groups.
+//!
 //! # Not yet
 //! A bound on the uncompressed size of one-row groups when a block is read, and sizes of lists measured per slice.
 
@@ -52,7 +55,7 @@ pub use bytes_io::ReadAt;
 pub use codec::Codec;
 pub use error::ColumnError;
 pub use projection::Projection;
-pub use reader::ColumnSegmentReader;
+pub use reader::{ColumnSegmentReader, Window};
 pub use slice::{Part, SliceBatch, Sliced, Slicer};
 pub use stream_in::{StreamLimits, decode_stream};
 pub use stream_out::StreamEncoder;
@@ -62,6 +65,10 @@ pub use writer::{ColumnSegmentWriter, FinishedSegment, OffsetColumn, Offsets, Wr
 pub const GROUP_ROWS_MAX: usize = 16 << 10;
 /// Uncompressed bytes of a row group at most, unless it is one row.
 pub const GROUP_BYTES_MAX: usize = 4 << 20;
+/// Rows of a window of row groups at most, where rows are clustered.
+pub const WINDOW_ROWS_MAX: usize = 128 << 10;
+/// Uncompressed bytes of a window at most, if no row is larger than a row group may be.
+pub const WINDOW_BYTES_MAX: usize = 16 << 20;
 /// Bytes of a dictionary's values at most.
 pub const DICTIONARY_BYTES_MAX: usize = 64 << 10;
 /// Name of the column that holds offsets where rows are not dense.

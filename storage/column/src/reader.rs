@@ -5,6 +5,9 @@
 
 mod open;
 mod statistics;
+mod windows;
+
+pub use windows::Window;
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -37,6 +40,7 @@ pub struct ColumnSegmentReader {
     schema: SchemaRef,
     layout: Layout,
     block: Block,
+    windows: Vec<Window>,
     /// Columns with a dictionary.
     keyed: Vec<usize>,
     dictionaries: Vec<OnceLock<ArrayRef>>,
@@ -73,6 +77,17 @@ impl ColumnSegmentReader {
     /// Row groups in order.
     pub fn groups(&self) -> impl ExactSizeIterator<Item = &GroupInfo> {
         self.block.groups.iter().map(|group| &group.info)
+    }
+
+    /// Row groups that belong together because their rows lie among each other, in offset order. Of a segment that is not
+    /// clustered each row group is one.
+    pub fn windows(&self) -> &[Window] {
+        &self.windows
+    }
+
+    /// The window that holds the offset or follows it.
+    pub fn window_from(&self, offset: i64) -> Option<&Window> {
+        self.windows.get(self.windows.partition_point(|window| window.last_offset < offset))
     }
 
     /// The batches its rows came in.

@@ -4,14 +4,16 @@
 //! whether a column has a dictionary is told by the schema message at the front but known at the end only. A column whose
 //! dictionary overflows late is turned into plain strings again.
 
+mod cluster;
 mod group;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow_schema::{DataType, Field, Schema, SchemaRef};
 use arrow_select::concat::concat;
+use arrow_select::take::take;
 use bytes::Bytes;
 
 use crate::block::{Block, DictionaryAt};
@@ -23,7 +25,8 @@ use crate::error::{ColumnError, Result};
 use crate::flatten::{plain_columns, plain_field, stored_bytes};
 use crate::ipc::{self, BatchShape, END_OF_STREAM, MAGIC, MessageAt};
 use crate::layout::{Layout, dictionary_type};
-use crate::{GROUP_BYTES_MAX, GROUP_ROWS_MAX, OFFSET_COLUMN};
+use crate::{GROUP_BYTES_MAX, GROUP_ROWS_MAX, OFFSET_COLUMN, WINDOW_ROWS_MAX};
+use cluster::Clustering;
 use group::EncodedGroup;
 pub(crate) use group::encode_column;
 
@@ -51,6 +54,12 @@ pub struct WriterOptions {
     pub dictionaries: bool,
     /// Whether there is a column `_offset`.
     pub offset_column: OffsetColumn,
+    /// Top-level columns by name. Rows are grouped by their values inside of *windows* of at most [`WINDOW_ROWS_MAX`] rows:
+    /// the row groups of a window hold rows that lie among each other, each in offset order; windows do not overlap. Empty:
+    /// rows stay in offset order.
+    pub cluster_by: Vec<String>,
+    /// Rows of such a group at least, where there are so many: headers and statistics of small groups cost more than they save.
+    pub cluster_rows_min: usize,
 }
 
 impl Default for WriterOptions {
@@ -62,6 +71,8 @@ impl Default for WriterOptions {
             bloom_columns: BTreeSet::new(),
             dictionaries: true,
             offset_column: OffsetColumn::Always,
+            cluster_by: Vec::new(),
+            cluster_rows_min: 256,
         }
     }
 }
@@ -107,6 +118,7 @@ pub struct ColumnSegmentWriter {
     input: SchemaRef,
     layout: Layout,
     compressor: Compressor,
+    clustering: Option<Clustering>,
     pending: Pending,
     groups: Vec<EncodedGroup>,
     dictionaries: Vec<Option<DictionaryBuilder>>,
@@ -132,6 +144,7 @@ impl ColumnSegmentWriter {
         let may = |field: &Field| options.dictionaries && *field.data_type() == DataType::Utf8;
         let dictionaries = schema.fields().iter().map(|field| may(field).then(DictionaryBuilder::default)).collect();
         let compressor = Compressor::new(options.codec)?;
+        let clustering = Clustering::new(&input, &options.cluster_by, options.cluster_rows_min)?;
         let pending = Pending { columns: vec![Vec::new(); input.fields().len()], ..Pending::default() };
         let (groups, batches) = (Vec::new(), Vec::new());
         Ok(ColumnSegmentWriter {
@@ -140,6 +153,7 @@ impl ColumnSegmentWriter {
             input,
             layout,
             compressor,
+            clustering,
             pending,
             groups,
             dictionaries,
@@ -178,19 +192,28 @@ impl ColumnSegmentWriter {
         let Some(last) = offsets.last() else { return Ok(()) };
         self.last_offset = Some(*last);
         let bytes: usize = columns.iter().map(stored_bytes).sum();
+        let (rows_max, bytes_max) = self.pending_max();
         let mut from = 0;
         while from < rows {
-            let room = GROUP_ROWS_MAX - self.pending.offsets.len();
+            let room = rows_max - self.pending.offsets.len();
             let each = (bytes / rows).max(1);
-            let fit = GROUP_BYTES_MAX.saturating_sub(self.pending.bytes) / each;
+            let fit = bytes_max.saturating_sub(self.pending.bytes) / each;
             let taken = room.min(fit.max(1)).min(rows - from);
             self.take(&columns, &offsets[from..from + taken], from, each);
             from += taken;
-            if self.pending.offsets.len() >= GROUP_ROWS_MAX || self.pending.bytes >= GROUP_BYTES_MAX {
+            if self.pending.offsets.len() >= rows_max || self.pending.bytes >= bytes_max {
                 self.flush()?;
             }
         }
         Ok(())
+    }
+
+    /// Rows and bytes that are gathered: a row group, or a window of them.
+    fn pending_max(&self) -> (usize, usize) {
+        match &self.clustering {
+            None => (GROUP_ROWS_MAX, GROUP_BYTES_MAX),
+            Some(_) => (WINDOW_ROWS_MAX, cluster::window_bytes(self.options.codec)),
+        }
     }
 
     fn checked(&self, offsets: Offsets<'_>, rows: usize) -> Result<Vec<i64>> {
@@ -231,7 +254,30 @@ impl ColumnSegmentWriter {
         }
         let parts = |arrays: &Vec<ArrayRef>| concat(&arrays.iter().map(AsRef::as_ref).collect::<Vec<_>>());
         let columns = pending.columns.iter().map(parts).collect::<std::result::Result<Vec<_>, _>>()?;
-        self.groups_of(columns, &pending.offsets)
+        match self.clustering.as_ref().map(|clustering| clustering.groups(&columns)).transpose()?.flatten() {
+            Some(groups) => self.window_of(&columns, &pending.offsets, &groups),
+            None => self.in_order(&columns, &pending.offsets),
+        }
+    }
+
+    /// Row groups of at most [`GROUP_ROWS_MAX`] rows, as the rows came.
+    fn in_order(&mut self, columns: &[ArrayRef], offsets: &[i64]) -> Result<()> {
+        for (nth, offsets) in offsets.chunks(GROUP_ROWS_MAX).enumerate() {
+            let from = nth * GROUP_ROWS_MAX;
+            self.groups_of(columns.iter().map(|column| column.slice(from, offsets.len())).collect(), offsets)?;
+        }
+        Ok(())
+    }
+
+    /// A window: row groups of the rows that belong together.
+    fn window_of(&mut self, columns: &[ArrayRef], offsets: &[i64], groups: &[UInt32Array]) -> Result<()> {
+        for rows in groups {
+            let columns = columns.iter().map(|column| take(column, rows, None));
+            let columns = columns.collect::<std::result::Result<Vec<_>, _>>()?;
+            let offsets: Vec<i64> = rows.values().iter().map(|row| offsets[*row as usize]).collect();
+            self.in_order(&columns, &offsets)?;
+        }
+        Ok(())
     }
 
     /// Rows are of uneven size, so the estimate may be off: what is too large is halved until it fits or is one row.

@@ -155,6 +155,62 @@ fn row_groups_keep_their_bounds_and_offsets_that_skip_are_kept() {
     assert!(open(&bytes).schema().index_of(OFFSET_COLUMN).is_err());
 }
 
+/// Rows of one value in few row groups, every row in the window of its neighbours, offsets with their rows. Seen failing with
+/// offsets left in the order of the rows that came.
+#[test]
+fn clustered_rows_lie_together_in_windows_that_follow_each_other() {
+    let mut rng = StdRng::seed_from_u64(9);
+    let rows = 300_000;
+    let cities: Vec<String> = (0..rows).map(|_| format!("c{}", rng.random_range(0..40))).collect();
+    let names = [("n", DataType::Int32), ("city", DataType::Utf8), ("text", DataType::Utf8)];
+    let schema = Schema::new(names.map(|(name, data_type)| Field::new(name, data_type, false)).to_vec());
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(Int32Array::from_iter_values(0..rows)),
+        Arc::new(StringArray::from(cities.clone())),
+        Arc::new((0..rows).map(|n| Some(format!("row {n}"))).collect::<StringArray>()),
+    ];
+    let all = RecordBatch::try_new(Arc::new(schema), columns).unwrap();
+    let batches: Vec<RecordBatch> = (0..rows as usize / 5_000).map(|at| all.slice(at * 5_000, 5_000)).collect();
+    let options = WriterOptions { cluster_by: vec!["city".to_owned()], ..WriterOptions::default() };
+    let (bytes, segment) = write(&batches, &options);
+    let reader = open(&bytes);
+    reader.scrub().unwrap();
+    assert_eq!(segment.rows, rows as u64);
+    let windows = reader.windows();
+    assert_eq!(windows.iter().map(|window| window.groups.len()).sum::<usize>(), reader.group_count());
+    assert!(windows.len() >= 3 && windows.windows(2).all(|two| two[0].last_offset < two[1].first_offset));
+    let mut next = 100;
+    for window in windows {
+        let mut offsets = Vec::new();
+        for group in window.groups.clone() {
+            let of = reader.offsets(group).unwrap();
+            let read = reader.read(group, &Projection::columns(&[0, 1])).unwrap();
+            let numbers = read.column(0).as_any().downcast_ref::<Int32Array>().unwrap();
+            let texts = read.column(1).as_any().downcast_ref::<StringArray>().unwrap();
+            for (row, offset) in of.iter().enumerate() {
+                assert_eq!(i64::from(numbers.value(row)) + 100, *offset);
+                assert_eq!(texts.value(row), cities[(*offset - 100) as usize]);
+            }
+            offsets.extend(of);
+        }
+        offsets.sort_unstable();
+        assert!(offsets.len() <= WINDOW_ROWS_MAX && window.groups.len() <= 64 + 8);
+        assert_eq!(offsets, (next..next + offsets.len() as i64).collect::<Vec<_>>());
+        assert_eq!((window.first_offset, window.last_offset), (next, next + offsets.len() as i64 - 1));
+        next += offsets.len() as i64;
+    }
+    // A value is in few of the groups, by their statistics.
+    let (min, max) = (reader.min_values("city").unwrap().unwrap(), reader.max_values("city").unwrap().unwrap());
+    let text = |array: &ArrayRef, at: usize| array.as_any().downcast_ref::<StringArray>().unwrap().value(at).to_owned();
+    let holds = |at: usize| text(&min, at).as_str() <= "c17" && "c17" <= text(&max, at).as_str();
+    let sizes = reader.groups().enumerate().filter(|(at, _)| holds(*at)).map(|(_, group)| group.rows as usize);
+    let holding: usize = sizes.sum();
+    assert!(holding < rows as usize / 20, "{holding} rows are in groups that may hold one of 40 values");
+    // Any reader of Arrow files takes it as it is.
+    let file = arrow_ipc::reader::FileReader::try_new(std::io::Cursor::new(&bytes[..]), None).unwrap();
+    assert_eq!(file.map(|batch| batch.unwrap().num_rows()).sum::<usize>(), rows as usize);
+}
+
 #[test]
 fn statistics_bound_every_value_and_filters_hold_every_value() {
     let batch = |from: i32| {

@@ -22,21 +22,49 @@ const BYTES_PER_STEP: usize = 1 << 20;
 pub struct TopicLayout {
     table: Option<Arc<Table>>,
     codec: Codec,
+    cluster_by: Vec<String>,
+    cluster_rows_min: Option<usize>,
 }
 
 impl TopicLayout {
     /// Without a table a value is one column of bytes.
     pub fn new(table: Option<Arc<Table>>, codec: Codec) -> TopicLayout {
-        TopicLayout { table, codec }
+        TopicLayout { table, codec, cluster_by: Vec::new(), cluster_rows_min: None }
+    }
+
+    /// Groups rows by the values of these columns of the table. Those that it does not have are left out.
+    #[must_use]
+    pub fn clustered_by(mut self, columns: &[String]) -> TopicLayout {
+        let schema = self.table.as_ref().map(|table| table.current());
+        let known = |column: &&String| schema.is_some_and(|schema| schema.column(column).is_some());
+        self.cluster_by = columns.iter().filter(known).cloned().collect();
+        self
+    }
+
+    /// Rows of such a group at least, instead of what has shown to pay.
+    #[must_use]
+    pub fn with_cluster_rows_min(self, rows: usize) -> TopicLayout {
+        TopicLayout { cluster_rows_min: Some(rows), ..self }
     }
 }
 
 impl ColumnLayout for TopicLayout {
+    fn working_bytes(&self) -> usize {
+        // Rows that are being made into columns, their row group and what compresses it; a window as it was gathered and as
+        // it is put together.
+        let window = if self.cluster_by.is_empty() { 0 } else { 2 * weir_column::WINDOW_BYTES_MAX };
+        (24 << 20) + window
+    }
+
     fn encoder(&self) -> Result<Box<dyn ColumnEncoder>, EncodeError> {
         let values = self.table.as_ref().map(Values::new);
         let schema = stored_schema(values.as_ref().map(|values| &**values.decoder.schema()))?;
         let schema_version = self.table.as_ref().map_or(0, |table| table.current().version);
-        let options = WriterOptions { codec: self.codec, schema_version, ..WriterOptions::default() };
+        let cluster_by = self.cluster_by.clone();
+        let mut options = WriterOptions { codec: self.codec, schema_version, cluster_by, ..WriterOptions::default() };
+        if let Some(rows) = self.cluster_rows_min {
+            options.cluster_rows_min = rows;
+        }
         let writer = ColumnSegmentWriter::new(&schema, options).map_err(failed)?;
         Ok(Box::new(Encoder { writer, values, rows: Rows::default() }))
     }

@@ -1,38 +1,34 @@
 //! A column file as batches of rows.
 use std::any::Any;
-use std::collections::VecDeque;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, UInt16Type};
-use arrow_array::{Array, BinaryArray, PrimitiveArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, BinaryArray, PrimitiveArray};
 use bytes::{Bytes, BytesMut};
-use parking_lot::Mutex;
-use weir_column::{ColumnError, ColumnSegmentReader, OriginalBatch, Projection, ReadAt};
+use weir_column::{ColumnError, ColumnSegmentReader, OriginalBatch, Projection, ReadAt, Window};
 use weir_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use weir_protocol::records::batch::{Attributes, BatchHeader, TimestampType, patch_base_offset_and_epoch};
 use weir_protocol::records::{BatchBuilder, ControlType, EndTxnMarker};
 use weir_storage::disk::DiskFile;
-use weir_storage::memory::{MemoryBudget, Reservation, Share};
+use weir_storage::memory::MemoryBudget;
 use weir_storage::segment::{BatchSlice, ColumnFile, ColumnFormat, SectionRead, SegmentError};
 use weir_table::table::{KeptEncoder, KeptRows};
 
+use crate::decoded::{Decoded, Group};
 use crate::headers::Headers;
 use crate::schema::{HEADERS, KEY, SHAPE_COLUMN, StoredTable, TIMESTAMP, VALUE, form_of, read_shapes, read_writers};
-
-/// Row groups that are kept as arrays: a plain consumer takes several fetches to read one.
-const GROUPS_KEPT: usize = 8;
 
 /// Opens column files.
 #[derive(Debug)]
 pub struct Format {
-    groups: Arc<Groups>,
+    decoded: Arc<Decoded>,
 }
 
 impl Format {
-    /// Decoded row groups that are kept draw on [`Share::Decode`]; where that has nothing left they are not kept.
+    /// Decoded row groups that are kept draw on the budget; where that has nothing left they are not kept.
     pub fn new(memory: MemoryBudget) -> Format {
-        Format { groups: Arc::new(Groups { memory, kept: Mutex::new(VecDeque::new()) }) }
+        Format { decoded: Arc::new(Decoded::new(memory)) }
     }
 }
 
@@ -40,58 +36,52 @@ impl ColumnFormat for Format {
     fn open(&self, file: Arc<dyn DiskFile>) -> Result<Arc<dyn ColumnFile>, SegmentError> {
         let len = file.len().map_err(|source| SegmentError::Io { source })?;
         let reader = ColumnSegmentReader::open(Arc::new(Source { file, len })).map_err(damaged)?;
-        Ok(Arc::new(ColumnSegment::new(reader, self.groups.clone())?))
+        Ok(Arc::new(ColumnSegment::new(reader, self.decoded.clone())?))
     }
 }
 
-/// A row group as arrays.
-struct Group {
-    batch: RecordBatch,
+/// The rows of a window in offset order.
+struct InOrder {
+    groups: Vec<Arc<Group>>,
+    /// Of each row its group and its place there; `None`: there is one group.
+    places: Option<Vec<(u32, u32)>>,
+    /// Of each row; empty if there is one group.
     offsets: Vec<i64>,
-    /// `None`: nothing is kept of it.
-    _memory: Option<Reservation>,
 }
 
-/// The row group that a read looked at last, and its number.
-type Current = Option<(usize, Arc<Group>)>;
-
-/// A row group, of which file, and its number.
-type Kept = (Weak<ColumnSegmentReader>, usize, Arc<Group>);
-
-#[derive(Debug)]
-struct Groups {
-    memory: MemoryBudget,
-    kept: Mutex<VecDeque<Kept>>,
-}
-
-impl std::fmt::Debug for Group {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Group({} rows)", self.offsets.len())
-    }
-}
-
-impl Groups {
-    fn get(&self, reader: &Arc<ColumnSegmentReader>, index: usize) -> Option<Arc<Group>> {
-        let kept = self.kept.lock();
-        let found = kept.iter().find(|(of, at, _)| *at == index && std::ptr::eq(of.as_ptr(), Arc::as_ptr(reader)));
-        found.map(|(.., group)| group.clone())
-    }
-
-    fn keep(&self, reader: &Arc<ColumnSegmentReader>, index: usize, mut group: Group) -> Arc<Group> {
-        let Some(memory) = self.memory.try_reserve(Share::Decode, group.batch.get_array_memory_size()) else {
-            return Arc::new(group);
-        };
-        group._memory = Some(memory);
-        let group = Arc::new(group);
-        let mut kept = self.kept.lock();
-        kept.retain(|(of, ..)| of.strong_count() > 0);
-        if kept.len() >= GROUPS_KEPT {
-            kept.pop_front();
+impl InOrder {
+    fn new(groups: Vec<Arc<Group>>) -> InOrder {
+        if groups.len() == 1 {
+            return InOrder { groups, places: None, offsets: Vec::new() };
         }
-        kept.push_back((Arc::downgrade(reader), index, group.clone()));
-        group
+        let rows = |(at, group): (usize, &Arc<Group>)| {
+            let numbered = group.offsets.clone().into_iter().enumerate();
+            numbered.map(move |(row, offset)| (offset, at as u32, row as u32))
+        };
+        let mut sorted: Vec<(i64, u32, u32)> = groups.iter().enumerate().flat_map(rows).collect();
+        sorted.sort_unstable();
+        let offsets = sorted.iter().map(|(offset, ..)| *offset).collect();
+        let places = Some(sorted.into_iter().map(|(_, group, row)| (group, row)).collect());
+        InOrder { groups, places, offsets }
+    }
+
+    fn offsets(&self) -> &[i64] {
+        match &self.places {
+            Some(_) => &self.offsets,
+            None => &self.groups[0].offsets,
+        }
+    }
+
+    fn place(&self, nth: usize) -> (usize, usize) {
+        match &self.places {
+            Some(places) => (places[nth].0 as usize, places[nth].1 as usize),
+            None => (0, nth),
+        }
     }
 }
+
+/// The window that a read looked at last: its first row group, and its rows.
+type Current = Option<(usize, Arc<InOrder>)>;
 
 struct Source {
     file: Arc<dyn DiskFile>,
@@ -125,11 +115,12 @@ pub struct ColumnSegment {
     reader: Arc<ColumnSegmentReader>,
     table: Option<StoredTable>,
     encoder: Option<KeptEncoder>,
-    groups: Arc<Groups>,
+    decoded: Arc<Decoded>,
+    read_bytes: usize,
 }
 
 impl ColumnSegment {
-    fn new(reader: ColumnSegmentReader, groups: Arc<Groups>) -> Result<ColumnSegment, SegmentError> {
+    fn new(reader: ColumnSegmentReader, decoded: Arc<Decoded>) -> Result<ColumnSegment, SegmentError> {
         let metadata = reader.schema().metadata().clone();
         let table = StoredTable::read(&metadata)?;
         let encoder = match &table {
@@ -146,7 +137,10 @@ impl ColumnSegment {
         if !batches.iter().all(sound) || batches.windows(2).any(|pair| pair[1].base_offset < next(&pair[0])) {
             return Err(unreadable("its batches are not in order"));
         }
-        Ok(ColumnSegment { reader: Arc::new(reader), table, encoder, groups })
+        let windows = reader.windows().iter().filter(|window| !window.is_single());
+        let largest = windows.map(|window| window.bytes as usize).max().unwrap_or(0);
+        let read_bytes = largest.max(weir_column::GROUP_BYTES_MAX);
+        Ok(ColumnSegment { reader: Arc::new(reader), table, encoder, decoded, read_bytes })
     }
 
     /// The file's columns.
@@ -157,6 +151,11 @@ impl ColumnSegment {
     /// The table whose columns it has; none for a topic that had no table.
     pub fn table(&self) -> Option<&StoredTable> {
         self.table.as_ref()
+    }
+
+    /// Uncompressed bytes that reading a row decodes at most: those of a row group or of a window.
+    pub fn read_bytes(&self) -> usize {
+        self.read_bytes
     }
 
     /// The bytes of values of a row group, also of those that are made of columns. Rows that are not `wanted` cost nothing and are
@@ -175,13 +174,41 @@ impl ColumnSegment {
         Ok(values.finish())
     }
 
+    /// Columns of a row group as they are stored, each in its place, out of those that were decoded before where that can be.
+    pub fn stored_columns(&self, group: usize, columns: &[usize]) -> Result<Vec<ArrayRef>, ColumnError> {
+        let mut found: Vec<Option<ArrayRef>> =
+            columns.iter().map(|column| self.decoded.column(&self.reader, group, *column)).collect();
+        let mut missing: Vec<usize> =
+            columns.iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(c, _)| *c).collect();
+        missing.sort_unstable();
+        missing.dedup();
+        if !missing.is_empty() {
+            let read = self.reader.read_stored(group, &Projection::columns(&missing))?;
+            for (column, array) in missing.iter().zip(read.columns()) {
+                self.decoded.keep_column(&self.reader, group, *column, array);
+                let places = columns.iter().zip(&mut found).filter(|(wanted, _)| *wanted == column);
+                places.for_each(|(_, place)| *place = Some(array.clone()));
+            }
+        }
+        // Each was kept before or was missing.
+        Ok(found.into_iter().flatten().collect())
+    }
+
     fn group(&self, index: usize) -> Result<Arc<Group>, SegmentError> {
-        if let Some(group) = self.groups.get(&self.reader, index) {
+        if let Some(group) = self.decoded.group(&self.reader, index) {
             return Ok(group);
         }
         let batch = self.reader.read(index, &Projection::all(self.reader.schema())).map_err(damaged)?;
         let offsets = self.reader.offsets(index).map_err(damaged)?;
-        Ok(self.groups.keep(&self.reader, index, Group { batch, offsets, _memory: None }))
+        if offsets.len() != batch.num_rows() || !offsets.is_sorted() {
+            return Err(unreadable("the offsets of a row group are not in order"));
+        }
+        Ok(self.decoded.keep_group(&self.reader, index, Group { batch, offsets }))
+    }
+
+    fn in_order(&self, window: &Window) -> Result<InOrder, SegmentError> {
+        let groups = window.groups.clone().map(|index| self.group(index)).collect::<Result<_, _>>()?;
+        Ok(InOrder::new(groups))
     }
 
     /// One batch as its producer sent it; `None` if it has no record. `current` is the row group that was looked at last.
@@ -226,18 +253,26 @@ impl ColumnSegment {
     ) -> Result<(), SegmentError> {
         let (base, end) = (original.base_offset, original.base_offset + i64::from(original.last_offset_delta) + 1);
         let mut text = Vec::new();
-        let groups = self.reader.groups().enumerate();
-        for (index, _) in groups.skip_while(|(_, g)| g.last_offset < base).take_while(|(_, g)| g.first_offset < end) {
-            let group = match current {
-                Some((at, group)) if *at == index => group.clone(),
-                _ => current.insert((index, self.group(index)?)).1.clone(),
+        let windows = self.reader.windows();
+        let windows = &windows[windows.partition_point(|window| window.last_offset < base)..];
+        for window in windows.iter().take_while(|window| window.first_offset < end) {
+            let first = window.groups.start;
+            let rows = match current {
+                Some((at, rows)) if *at == first => rows.clone(),
+                _ => current.insert((first, Arc::new(self.in_order(window)?))).1.clone(),
             };
+            // Opened where a row of theirs is wanted.
             let mut headers = Vec::new();
-            let rows = GroupRows::new(self, &group)?;
-            let from = group.offsets.partition_point(|offset| *offset < base);
-            let to = group.offsets.partition_point(|offset| *offset < end);
-            for row in from..to {
-                let delta = (group.offsets[row] - base) as i32; // within last_offset_delta
+            let mut opened: Vec<Option<GroupRows<'_>>> = rows.groups.iter().map(|_| None).collect();
+            let from = rows.offsets().partition_point(|offset| *offset < base);
+            let to = rows.offsets().partition_point(|offset| *offset < end);
+            for nth in from..to {
+                let delta = (rows.offsets()[nth] - base) as i32; // within last_offset_delta
+                let (group, row) = rows.place(nth);
+                let rows = match &mut opened[group] {
+                    Some(rows) => rows,
+                    closed => closed.insert(GroupRows::new(self, &rows.groups[group])?),
+                };
                 rows.headers.row(row, &mut headers);
                 let key = rows.keys.is_valid(row).then(|| rows.keys.value(row));
                 let value = rows.value(row, &mut text)?;
@@ -315,8 +350,8 @@ impl ColumnFile for ColumnSegment {
                 break;
             }
             let held = found.as_ref().map_or(0, |(bytes, ..)| bytes.len());
-            // What is decoded for a batch is a row group or two at a time.
-            let wanted = (held + 2 * weir_column::GROUP_BYTES_MAX).max(max_bytes.min(1 << 20));
+            // What is decoded for a batch is a row group, or window, or two at a time.
+            let wanted = (held + 2 * self.read_bytes()).max(max_bytes.min(1 << 20));
             if wanted > admitted {
                 if !admit(wanted) {
                     break;

@@ -10,6 +10,7 @@
 //!
 //! A file says itself what is needed to read it (table, format, shapes: the schema's metadata), so no later change of the topic
 //! makes it unreadable. Never opens a file, never looks at a topic's configuration.
+mod decoded;
 mod encode;
 mod file;
 mod headers;

@@ -20,7 +20,7 @@ use crate::output::{Output, ScannedBatch};
 use crate::plan::ScanPlan;
 use crate::restriction::{Judged, guarded_batch};
 use crate::rows::{Chunk, Rows, read_chunk};
-use crate::segments::{Found, Group, SegmentScan};
+use crate::segments::{Found, Looked, SegmentScan, WindowOrder};
 use crate::slices::{SliceCodecs, StoredRows};
 
 /// Stored bytes read at once.
@@ -70,6 +70,8 @@ pub struct Scan {
     segment: Option<SegmentScan>,
     /// Codecs in which stored row groups may be returned; `None`: rows are wanted opened.
     slices: Option<SliceCodecs>,
+    /// Of rows that are stored in windows.
+    order: WindowOrder,
     /// Row groups that are returned unopened: then nothing else is.
     stored: Option<StoredRows>,
     full: bool,
@@ -123,6 +125,7 @@ impl Scan {
             output,
             segment: None,
             slices: None,
+            order: WindowOrder::Offset,
             stored: None,
             full: false,
             out_of_time: false,
@@ -142,6 +145,14 @@ impl Scan {
     #[must_use]
     pub fn with_slices(mut self, codecs: SliceCodecs) -> Scan {
         self.slices = Some(codecs);
+        self
+    }
+
+    /// Gives rows of windows group by group. A window is given whole, whatever the limits are, so that the next scan can go on
+    /// behind it.
+    #[must_use]
+    pub fn in_window_order(mut self) -> Scan {
+        self.order = WindowOrder::Stored;
         self
     }
 
@@ -167,9 +178,11 @@ impl Scan {
         let started = Instant::now();
         while !self.is_exhausted() {
             if self.partition.stores_columns_at(self.next) {
-                let memory = self.partition.memory_to_read(2 * weir_column::GROUP_BYTES_MAX).await;
+                let least = 2 * weir_column::GROUP_BYTES_MAX;
+                let held = self.segment.as_ref().map_or(least, |segment| segment.look_bytes().max(least));
+                let memory = self.partition.memory_to_read(held).await;
                 let work = move || {
-                    let step = self.column_step();
+                    let step = self.column_step(held);
                     drop(memory);
                     step.map(|step| (self, step))
                 };
@@ -252,8 +265,8 @@ impl Scan {
         })
     }
 
-    /// Looks at the next row group that statistics do not rule out.
-    fn column_step(&mut self) -> Result<Step, ScanError> {
+    /// Looks at the next rows that statistics do not rule out. `held`: memory for that; a file that takes more is opened only.
+    fn column_step(&mut self, held: usize) -> Result<Step, ScanError> {
         let segment = match self.segment.take().filter(|segment| segment.covers(self.next)) {
             Some(segment) => segment,
             None => {
@@ -265,6 +278,10 @@ impl Scan {
                 segment
             }
         };
+        if segment.look_bytes() > held {
+            self.segment = Some(segment);
+            return Ok(Step::Moved);
+        }
         let view = self.partition.view(self.next, segment.next(), self.limits.visible)?;
         self.offsets = view.offsets;
         if self.next >= view.end {
@@ -280,14 +297,15 @@ impl Scan {
                 }
             }
             let judge = |batch: &RecordBatch| self.judge(batch);
-            match segment.group(&self.plan, self.next, view.end, &view.aborted, &judge)? {
-                Group::Passed { end, pruned } => {
-                    self.counters.groups_pruned += u64::from(pruned);
+            match segment.look(&self.plan, (self.next, view.end), self.order, &view.aborted, &judge)? {
+                Looked::Passed { end, pruned } => {
+                    self.counters.groups_pruned += pruned;
                     self.next = self.next.max(end);
                 }
-                Group::Rows(found) => {
-                    self.counters.groups_read += 1;
-                    let _ = self.accept(found, 0);
+                Looked::Rows { parts, read, pruned } => {
+                    self.counters.groups_read += read;
+                    self.counters.groups_pruned += pruned;
+                    self.accept_all(parts);
                     break;
                 }
             }
@@ -357,6 +375,26 @@ impl Scan {
         let lost = if self.plan.is_restricted() { 0 } else { rows.errored };
         let found = Found { columns, matching, scanned, errored, stored_bytes: rows.stored_bytes, end: rows.end };
         Ok(self.accept(found, lost))
+    }
+
+    /// Hands the rows of a window to the output: of several parts all or none.
+    fn accept_all(&mut self, mut parts: Vec<Found>) {
+        if parts.len() < 2 {
+            let _ = parts.pop().map(|found| self.accept(found, 0));
+            return;
+        }
+        if !parts.iter().all(|part| part.matching.is_empty()) && !self.output.has_room(parts.iter().map(|p| &p.columns))
+        {
+            self.full = true;
+            return;
+        }
+        for Found { columns, matching, scanned, errored, stored_bytes, end } in parts {
+            self.counters.bytes_scanned += stored_bytes;
+            self.counters.rows_scanned += scanned.len() as u64;
+            self.counters.rows_errored += errored.len() as u64;
+            self.output.push_whole(columns, matching);
+            self.next = self.next.max(end);
+        }
     }
 
     /// Hands rows that match to the output. `lost`: records behind them that could not be decoded.

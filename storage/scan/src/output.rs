@@ -62,13 +62,29 @@ impl Output {
         self.bytes
     }
 
+    /// Whether these fit. What is too large to be returned ever is returned alone.
+    pub fn has_room<'a>(&self, parts: impl Iterator<Item = &'a Vec<ArrayRef>>) -> bool {
+        let size: usize = parts.flatten().map(bytes_of).sum();
+        size <= self.max_bytes.saturating_sub(self.bytes) || (self.rows == 0 && self.at_least_one)
+    }
+
+    /// Takes all of the rows.
+    pub fn push_whole(&mut self, columns: Vec<ArrayRef>, offsets: Vec<i64>) {
+        if offsets.is_empty() {
+            return;
+        }
+        self.rows += offsets.len();
+        self.bytes += columns.iter().map(bytes_of).sum::<usize>().max(offsets.len() / 8 + 1);
+        self.pieces.push(Piece { columns, offsets });
+    }
+
     /// Takes as many of the rows as fit, from the first on; returns how many it took.
     pub fn push(&mut self, columns: Vec<ArrayRef>, offsets: Vec<i64>) -> usize {
         let rows = offsets.len();
         if rows == 0 {
             return 0;
         }
-        let size: usize = columns.iter().map(|c| c.to_data().get_slice_memory_size().unwrap_or(0)).sum();
+        let size: usize = columns.iter().map(bytes_of).sum();
         // Rows without columns cost what their batch entry costs.
         let size = size.max(rows / 8 + 1);
         let left = self.max_bytes.saturating_sub(self.bytes);
@@ -86,7 +102,7 @@ impl Output {
         taken
     }
 
-    /// The rows in offset order, and the schema they have.
+    /// The rows as they came, and the schema they have. A batch has them in offset order.
     pub fn finish(self) -> Result<(SchemaRef, Vec<ScannedBatch>), ArrowError> {
         let offsets: Vec<i64> = self.pieces.iter().flat_map(|p| p.offsets.iter().copied()).collect();
         let runs = 1 + offsets.windows(2).filter(|w| w[1] != w[0] + 1).count();
@@ -122,11 +138,16 @@ impl Output {
     }
 }
 
+fn bytes_of(column: &ArrayRef) -> usize {
+    column.to_data().get_slice_memory_size().unwrap_or(0)
+}
+
 /// How many of the rows make the next batch.
 fn batch_len(offsets: &[i64], dense: bool) -> usize {
     let len = offsets.len().min(BATCH_ROWS);
     if !dense {
-        return len;
+        // Rows of another group of a window begin where offsets go down.
+        return offsets[..len].windows(2).position(|w| w[1] <= w[0]).map_or(len, |at| at + 1);
     }
     let gap = offsets[..len].windows(2).position(|w| w[1] != w[0] + 1);
     gap.map_or(len, |at| at + 1)

@@ -1,10 +1,13 @@
 //! Column files: row groups that statistics rule out are not read, and of the others only the columns that are needed: those
 //! of the predicate first, the others for rows that match. Without a predicate a group may not have to be opened at all.
+//! Where rows are clustered the groups of a window are looked at together, since their rows lie among each other.
 use std::sync::Arc;
 
-use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt64Array};
+use arrow_array::{Array, ArrayRef, BooleanArray, Int32Array, Int64Array, RecordBatch, UInt32Array, UInt64Array};
+use arrow_select::concat::concat;
 use arrow_select::filter::filter;
-use weir_column::{ColumnSegmentReader, GroupInfo, OriginalBatch, Projection as Stored};
+use arrow_select::take::take;
+use weir_column::{ColumnSegmentReader, OriginalBatch, Projection as Stored, Window};
 use weir_layout::ColumnSegment;
 use weir_predicate::ContainerStatistics;
 use weir_protocol::ids::Offset;
@@ -33,14 +36,22 @@ pub struct SegmentScan {
     sliced: Option<Stored>,
 }
 
-/// What a row group gave.
-pub enum Group {
-    Rows(Found),
+/// What a window of row groups gave; most windows are one row group.
+pub enum Looked {
+    /// Rows in offset order; in several parts, each in offset order, if that was asked for.
+    Rows { parts: Vec<Found>, read: u64, pruned: u64 },
     /// Nothing to see up to here.
-    Passed {
-        end: Offset,
-        pruned: bool,
-    },
+    Passed { end: Offset, pruned: u64 },
+}
+
+/// In which order the rows of a window are wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum WindowOrder {
+    /// By offset.
+    #[default]
+    Offset,
+    /// As they are stored, group by group.
+    Stored,
 }
 
 /// Rows of a row group that match, and what was looked at for them.
@@ -180,35 +191,61 @@ impl SegmentScan {
         reader.stored_bytes(group, &Stored::columns(&stored)).map_err(unreadable)
     }
 
-    /// The row group that holds `from` or follows it and begins before `end`.
-    fn at(&self, from: Offset, end: Offset) -> Option<(usize, &GroupInfo)> {
-        let groups = self.segment.reader().groups();
-        let mut found = groups.enumerate().skip_while(|(_, info)| info.last_offset < from.0);
-        found.next().filter(|(_, info)| info.first_offset < end.0)
+    /// The window that holds `from` or follows it and begins before `end`.
+    fn at(&self, from: Offset, end: Offset) -> Option<&Window> {
+        self.segment.reader().window_from(from.0).filter(|window| window.first_offset < end.0)
     }
 
-    /// The row group at `from`: its rows from there on and below `end` that match, as `judge` tells.
-    pub fn group(
+    /// Memory that one look takes.
+    pub fn look_bytes(&self) -> usize {
+        2 * self.segment.read_bytes()
+    }
+
+    /// The window at `from`: its rows from there on and below `end` that match, as `judge` tells.
+    pub fn look(
         &self,
         plan: &ScanPlan,
-        from: Offset,
-        end: Offset,
+        (from, end): (Offset, Offset),
+        order: WindowOrder,
         aborted: &[AbortedTransaction],
         judge: &dyn Fn(&RecordBatch) -> Result<Option<Judged>, ScanError>,
-    ) -> Result<Group, ScanError> {
+    ) -> Result<Looked, ScanError> {
         let end = end.min(self.next);
-        let Some((index, info)) = self.at(from, end) else { return Ok(Group::Passed { end, pruned: false }) };
-        let behind = Offset(info.last_offset + 1).min(end);
-        if !self.keep[index] {
-            return Ok(Group::Passed { end: behind, pruned: true });
+        let Some(window) = self.at(from, end) else { return Ok(Looked::Passed { end, pruned: 0 }) };
+        let behind = Offset(window.last_offset + 1).min(end);
+        let groups: Vec<_> = self.segment.reader().groups().collect();
+        let within = |at: &usize| groups[*at].last_offset >= from.0 && groups[*at].first_offset < end.0;
+        let (kept, out): (Vec<usize>, Vec<usize>) = window.groups.clone().filter(within).partition(|at| self.keep[*at]);
+        let pruned = out.len() as u64;
+        if kept.is_empty() {
+            return Ok(Looked::Passed { end: behind, pruned });
         }
+        let read = kept.len() as u64;
+        let found = |index: usize| self.group(plan, index, (from, behind), window.is_single(), aborted, judge);
+        let mut parts = kept.into_iter().map(found).collect::<Result<Vec<_>, _>>()?;
+        if parts.len() > 1 && order == WindowOrder::Offset {
+            parts = vec![in_order(parts, behind)?];
+        }
+        Ok(Looked::Rows { parts, read, pruned })
+    }
+
+    /// Rows of a row group.
+    fn group(
+        &self,
+        plan: &ScanPlan,
+        index: usize,
+        (from, behind): (Offset, Offset),
+        once: bool,
+        aborted: &[AbortedTransaction],
+        judge: &dyn Fn(&RecordBatch) -> Result<Option<Judged>, ScanError>,
+    ) -> Result<Found, ScanError> {
         let seen = self.seen(index, from, behind, aborted)?;
         let schema = plan.columns().schema();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; schema.fields().len()];
         let mut stored_bytes = 0;
         // The predicate's columns first: often nothing matches, and the others are not opened at all.
         let first = plan.deciding();
-        stored_bytes += self.read(plan, index, &first, &seen, None, &mut columns)?;
+        stored_bytes += self.read(plan, (index, once), &first, &seen, None, &mut columns)?;
         let tested = Arc::new(schema.project(&first)?);
         let arrays: Vec<ArrayRef> = first.iter().filter_map(|at| columns[*at].clone()).collect();
         let judged = judge(&batch_of(&tested, arrays, seen.offsets.len())?)?;
@@ -229,14 +266,14 @@ impl SegmentScan {
                 }
             }
             let rest: Vec<usize> = (0..columns.len()).filter(|at| columns[*at].is_none()).collect();
-            stored_bytes += self.read(plan, index, &rest, &seen, mask.as_ref(), &mut columns)?;
+            stored_bytes += self.read(plan, (index, once), &rest, &seen, mask.as_ref(), &mut columns)?;
             plan.project(&batch_of(schema, columns.into_iter().flatten().collect(), matching.len())?)
         };
         let scanned = match &judged {
             Some(judged) => judged.visible_of(seen.offsets),
             None => seen.offsets,
         };
-        Ok(Group::Rows(Found { columns: projected, matching, scanned, errored, stored_bytes, end: behind }))
+        Ok(Found { columns: projected, matching, scanned, errored, stored_bytes, end: behind })
     }
 
     /// Which rows of a row group are looked at.
@@ -261,11 +298,11 @@ impl SegmentScan {
     }
 
     /// Fills `columns`, at these positions, with the rows that are seen and, of those, that `mask` tells. Returns the stored
-    /// bytes that were read.
+    /// bytes that they take. `once`: the reader is not expected to come back to the row group.
     fn read(
         &self,
         plan: &ScanPlan,
-        index: usize,
+        (index, once): (usize, bool),
         positions: &[usize],
         seen: &Seen,
         mask: Option<&BooleanArray>,
@@ -281,7 +318,10 @@ impl SegmentScan {
         wanted.dedup();
         let projection = Stored::columns(&wanted);
         let stored_bytes = reader.stored_bytes(index, &projection).map_err(unreadable)?;
-        let read = reader.read_stored(index, &projection).map_err(unreadable)?;
+        let read: Vec<ArrayRef> = match once {
+            true => reader.read_stored(index, &projection).map_err(unreadable)?.columns().to_vec(),
+            false => self.segment.stored_columns(index, &wanted).map_err(unreadable)?,
+        };
         let cut = |array: &ArrayRef| -> Result<ArrayRef, ScanError> {
             let array = seen.cut(array)?;
             match mask {
@@ -296,7 +336,7 @@ impl SegmentScan {
             let stored = match source.and_then(|source| wanted.binary_search(&source).ok()) {
                 Some(place) => {
                     let plain = reader.schema().field(wanted[place]).data_type();
-                    let array = cut(read.column(place))?;
+                    let array = cut(&read[place])?;
                     Some(if array.data_type() == plain { array } else { arrow_cast::cast(&array, plain)? })
                 }
                 None => None,
@@ -344,8 +384,13 @@ impl SegmentScan {
         aborted: &[AbortedTransaction],
     ) -> Result<Option<(SlicedGroup, u64)>, ScanError> {
         let Some(projection) = &self.sliced else { return Ok(None) };
-        let Some((index, info)) = self.at(from, end.min(self.next)) else { return Ok(None) };
         let reader = self.segment.reader();
+        // Rows of other groups would lie between.
+        let Some(window) = self.at(from, end.min(self.next)).filter(|window| window.is_single()) else {
+            return Ok(None);
+        };
+        let index = window.groups.start;
+        let Some(info) = reader.groups().nth(index) else { return Ok(None) };
         let (first, last) = (info.first_offset, info.last_offset);
         let skip_head = (from.0 - first).clamp(0, i64::from(info.rows)) as u32;
         // What the reader has seen of the group is sent again: not if it is most of it.
@@ -381,6 +426,30 @@ impl SegmentScan {
         }
         Ok((!stored.is_empty()).then(|| Stored::columns(&stored)))
     }
+}
+
+/// One part of all, in offset order.
+fn in_order(parts: Vec<Found>, end: Offset) -> Result<Found, ScanError> {
+    let sorted = |offsets: &dyn Fn(&Found) -> &Vec<i64>| {
+        let mut all: Vec<i64> = parts.iter().flat_map(|part| offsets(part).iter().copied()).collect();
+        all.sort_unstable();
+        all
+    };
+    let (scanned, errored) = (sorted(&|part| &part.scanned), sorted(&|part| &part.errored));
+    let stored_bytes = parts.iter().map(|part| part.stored_bytes).sum();
+    let matching: Vec<i64> = parts.iter().flat_map(|part| part.matching.iter().copied()).collect();
+    let mut order: Vec<u32> = (0..matching.len() as u32).collect();
+    order.sort_unstable_by_key(|row| matching[*row as usize]);
+    let matching = order.iter().map(|row| matching[*row as usize]).collect();
+    let rows = UInt32Array::from(order);
+    let full: Vec<&Found> = parts.iter().filter(|part| !part.matching.is_empty()).collect();
+    let count = full.first().map_or(0, |part| part.columns.len());
+    let column = |at: usize| -> Result<ArrayRef, ScanError> {
+        let pieces: Vec<&dyn Array> = full.iter().map(|part| part.columns[at].as_ref()).collect();
+        Ok(take(&concat(&pieces)?, &rows, None)?)
+    };
+    let columns = (0..count).map(column).collect::<Result<_, _>>()?;
+    Ok(Found { columns, matching, scanned, errored, stored_bytes, end })
 }
 
 /// Offsets of the aborted transactions' batches among `first..end`, as ranges that include their ends.

@@ -138,6 +138,37 @@ impl Log {
     }
 }
 
+impl Log {
+    /// Offsets of the rows that scans in window order find; sorted, since each window is to be given whole by one scan.
+    async fn in_windows(&self, plan: &Arc<ScanPlan>, limits: ScanLimits) -> Vec<i64> {
+        let mut next = Offset::ZERO;
+        let mut found = Vec::new();
+        for step in 0.. {
+            assert!(step < 10_000, "SCAN-2: the scan does not advance at {next:?}");
+            let scan = Scan::new(plan.clone(), self.partition.clone(), self.storage.cpu().clone(), next, limits);
+            let scan = scan.in_window_order().run(LONG).await.unwrap();
+            let exhausted = scan.is_exhausted();
+            let result = opened(scan.finish().unwrap());
+            assert!(result.next > next || !exhausted, "SCAN-2");
+            let mut rows = Vec::new();
+            for batch in &result.batches {
+                let offsets = offsets_of(batch);
+                assert!(offsets.is_sorted(), "a batch in order");
+                assert_eq!((batch.first_offset, Some(batch.last_offset)), (offsets[0], offsets.last().copied()));
+                rows.extend(offsets);
+            }
+            rows.sort_unstable();
+            assert!(rows.iter().all(|offset| (next.0..result.next.0).contains(offset)), "{next:?} {rows:?}");
+            found.extend(rows);
+            next = result.next;
+            if !exhausted {
+                break;
+            }
+        }
+        found
+    }
+}
+
 fn offsets_of(batch: &ScannedBatch) -> Vec<i64> {
     if batch.dense {
         return (batch.first_offset..=batch.last_offset).collect();

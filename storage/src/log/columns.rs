@@ -17,12 +17,9 @@ use crate::cpu::Priority;
 use crate::memory::{MemoryBudget, Share};
 use crate::segment::{ColumnLayout, EncodeError, FileKind};
 
-/// Rows that are being made into columns, their row group and what compresses it.
-const ENCODER_BYTES: usize = 24 << 20;
-
 /// Writes a section as columns, with rows beside them where the topic wants that, and swaps them in.
 pub(super) async fn write(storage: &Arc<Storage>, section: Section, layout: Arc<dyn ColumnLayout>) {
-    let held = encoder_bytes(storage.memory(), &section);
+    let held = encoder_bytes(storage.memory(), &section, layout.working_bytes());
     let _memory = storage.memory().reserve(Share::Merge, held).await;
     let (this, spare) = (storage.clone(), section.clone());
     let work = move || write_files(&this, section, &*layout, held);
@@ -47,9 +44,9 @@ async fn as_rows(storage: &Arc<Storage>, section: Section, reason: &str) {
 
 /// What a merge into columns holds: what is encoded until the file is written, and the encoder's own. As for rows never more
 /// than a quarter of the share; a section for which that is too little is written in parts.
-fn encoder_bytes(budget: &MemoryBudget, section: &Section) -> usize {
+fn encoder_bytes(budget: &MemoryBudget, section: &Section, working: usize) -> usize {
     let crumb = section.crumb.as_ref().map_or(0, |crumb| crumb.bytes);
-    ((section.bytes + crumb) as usize).saturating_add(ENCODER_BYTES).min(budget.limits_of(Share::Merge).max / 4)
+    ((section.bytes + crumb) as usize).saturating_add(working).min(budget.limits_of(Share::Merge).max / 4)
 }
 
 enum Failure {
@@ -79,7 +76,7 @@ fn write_files(
     let mut next = section.base();
     let mut max_timestamp = -1;
     let mut trouble = None;
-    let enough = held.saturating_sub(ENCODER_BYTES).max(held / 2);
+    let enough = held.saturating_sub(layout.working_bytes()).max(held / 2);
     let copied = merge::for_each_batch(&section, &mut |header, batch| {
         if let Err(error) = encoder.append(header, &batch) {
             trouble = Some(error);

@@ -21,6 +21,11 @@ pub trait ColumnFormat: Send + Sync + fmt::Debug {
 
 /// How the rows of one topic become columns.
 pub trait ColumnLayout: Send + Sync + fmt::Debug {
+    /// Memory that an encoder holds besides the file that grows: the rows it gathers, and what compresses them.
+    fn working_bytes(&self) -> usize {
+        24 << 20
+    }
+
     /// A new, empty file.
     fn encoder(&self) -> Result<Box<dyn ColumnEncoder>, EncodeError>;
 }

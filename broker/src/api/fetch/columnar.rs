@@ -55,8 +55,10 @@ pub enum ColumnarFetchError {
     NoSuchSchema { id: i32 },
     #[error("ResultFormat 1 (Kafka records) needs a typed topic; fetch this one without tag {TAG}")]
     RecordsOfUntyped,
-    #[error("Order 1 (window order) needs a topic with weir.cluster.by")]
+    #[error("Order 1 (window order) needs a topic with weir.cluster.by, stored as columns; Order 0 is offset order")]
     NotClustered,
+    #[error("Kafka records (ResultFormat 1) are in offset order: Order 1 goes with ResultFormat 0")]
+    RecordsInWindows,
     #[error(
         "`{view}` is a view: its columns are chosen by weir.view.select and weir.view.where; fetch it without tag {TAG}, or fetch `{source_name}`"
     )]
@@ -84,7 +86,8 @@ impl KafkaError for ColumnarFetchError {
             | ColumnarFetchError::RecordsOfUntyped
             | ColumnarFetchError::View { .. }
             | ColumnarFetchError::BrokenView { .. }
-            | ColumnarFetchError::NotClustered => ErrorCode::InvalidRequest,
+            | ColumnarFetchError::NotClustered
+            | ColumnarFetchError::RecordsInWindows => ErrorCode::InvalidRequest,
             ColumnarFetchError::ViewNotYet { .. } => ErrorCode::NotLeaderOrFollower,
             ColumnarFetchError::Restricted { .. } => ErrorCode::TopicAuthorizationFailed,
             ColumnarFetchError::Scan(ScanError::Read(error)) => error.error_code(),
@@ -146,7 +149,12 @@ impl Wishes {
     }
 
     /// What of the table is read; `None` of an untyped topic.
-    fn check(&self, wish: &ColumnarTopic, table: Option<&Arc<Table>>) -> Result<Option<TypedRead>, ColumnarFetchError> {
+    fn check(
+        &self,
+        wish: &ColumnarTopic,
+        table: Option<&Arc<Table>>,
+        clustered: bool,
+    ) -> Result<Option<TypedRead>, ColumnarFetchError> {
         let rows = match self.format {
             Some(ResultFormat::KafkaRecords) => ResultRows::Kafka,
             _ => ResultRows::Arrow,
@@ -158,8 +166,10 @@ impl Wishes {
             Some(id) if table.is_none() && id != UNTYPED => return Err(ColumnarFetchError::NoSuchSchema { id }),
             _ => {}
         }
-        if self.order == Some(ScanOrder::Window) {
-            return Err(ColumnarFetchError::NotClustered);
+        match (self.order, rows) {
+            (Some(ScanOrder::Window), _) if !clustered => return Err(ColumnarFetchError::NotClustered),
+            (Some(ScanOrder::Window), ResultRows::Kafka) => return Err(ColumnarFetchError::RecordsInWindows),
+            _ => {}
         }
         let topic = TopicId(wish.topic_id);
         Ok(table.map(|table| TypedRead { topic, table: table.clone(), version: wish.read_schema, rows }))
@@ -202,6 +212,8 @@ pub struct ScanTarget {
     cpu: CpuPool,
     rows: Arc<RowCache>,
     form: Form,
+    /// Rows of windows come group by group.
+    in_windows: bool,
     asked: u64,
     start: i64,
     visible: ReadLimit,
@@ -236,7 +248,8 @@ impl ScanTarget {
             if let Some(now) = &topic_now {
                 name.clone_from(&now.name);
             }
-            wishes.check(topic, topic_now.as_ref().and_then(|topic| topic.table()))?
+            let clustered = topic_now.as_ref().is_some_and(|topic| topic.settings.layout.is_clustered());
+            wishes.check(topic, topic_now.as_ref().and_then(|topic| topic.table()), clustered)?
         };
         let kafka = typed.as_ref().is_some_and(|typed| typed.rows == ResultRows::Kafka);
         let request = ScanRequest {
@@ -264,6 +277,7 @@ impl ScanTarget {
                     Form::Arrow(wishes.codec(), slices)
                 }
             },
+            in_windows: wishes.order == Some(ScanOrder::Window),
             asked,
             start,
             visible,
@@ -317,6 +331,7 @@ impl ScanTarget {
             cpu: broker.storage.cpu().clone(),
             rows: broker.scan_rows.clone(),
             form: Form::View(codec, Timestamp(broker.wall_clock_ms())),
+            in_windows: false,
             start,
             visible,
             max_scan_bytes: broker.settings.scan.max_bytes,
@@ -344,6 +359,7 @@ impl ScanTarget {
                 ScanLimits { visible: self.visible, max_bytes, at_least_one, max_scan_bytes: self.max_scan_bytes };
             let (plan, partition) = (self.plan.clone(), self.partition.clone());
             let scan = Scan::new(plan, partition, self.cpu.clone(), Offset(self.start), limits).with_cache(&self.rows);
+            let scan = if self.in_windows { scan.in_window_order() } else { scan };
             match self.form {
                 Form::Arrow(_, slices) => scan.with_slices(slices),
                 Form::Records(_) | Form::View(..) => scan,

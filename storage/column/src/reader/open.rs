@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 
+use super::windows::windows;
 use super::{ColumnSegmentReader, compare, plain_schema};
 use crate::block::{Block, TAIL_BYTES, Tail};
 use crate::bytes_io::{ReadAt, padded, read};
@@ -42,6 +43,7 @@ impl ColumnSegmentReader {
         let stored = footer.schema().ok_or_else(|| ColumnError::corrupt("a footer without schema"))?;
         let (stored, layout) = ipc_read::schema(stored)?;
         let block = Block::decode(&bytes, &layout, block_at)?;
+        let windows = windows(&block.groups)?;
         let keyed = layout.dictionary_columns();
         let buffers = block.groups.len() * layout.buffers;
         Ok(ColumnSegmentReader {
@@ -52,6 +54,7 @@ impl ColumnSegmentReader {
             keyed,
             layout,
             block,
+            windows,
             verified: (0..buffers.div_ceil(64)).map(|_| AtomicU64::new(0)).collect(),
         })
     }
