@@ -32,6 +32,8 @@ pub enum ConfigKind {
     Long = 5,
     Double = 6,
     List = 7,
+    /// Nobody is told the value.
+    Password = 9,
 }
 
 /// What values a config takes.

@@ -121,10 +121,10 @@ def compare(check: Check, reader: str, found: list[tuple], sent: dict) -> None:
     check.compared += len(found)
 
 
-def connect() -> duckdb.DuckDBPyConnection:
+def connect(*more: str) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect()
     connection.sql("set timezone = 'UTC'")
-    for name in ("avro", "iceberg"):
+    for name in ("avro", "iceberg", *more):
         places = [f"{folder}/duckdb_ext/**/{name}.duckdb_extension" for folder in sys.path]
         (extension, *_) = [file for place in places for file in glob.glob(place, recursive=True)]
         connection.sql(f"load '{extension}'")
@@ -316,10 +316,12 @@ def kill_nine(check: Check, ctx: Context) -> None:
             broker.wait()
 
 
-def start(folder: str, kafka: str, http: str) -> subprocess.Popen:
+def start(folder: str, kafka: str, http: str, *more: str, **variables: str) -> subprocess.Popen:
     command = [os.environ["WEIRTEST_BIN"], "serve", "--data-dir", f"{folder}/data", "--listen", kafka, "--http", http]
     with open(f"{folder}/broker.log", "ab") as log:
-        broker = subprocess.Popen([*command, "--registry", "off"], stdout=log, stderr=log)
+        broker = subprocess.Popen(
+            [*command, "--registry", "off", *more], stdout=log, stderr=log, env=os.environ | variables
+        )
     deadline = time.monotonic() + PATIENCE
     while time.monotonic() < deadline:
         try:

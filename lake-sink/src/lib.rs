@@ -36,5 +36,5 @@ pub mod verify;
 pub use pool::{Lake, LakeLimits, TableState, TableStatus};
 pub use settings::{Format, LakeSettings, SettingsError};
 pub use source::{Bounds, GateStatus, ScanSource, Scanned, SourceError, SourceTable};
-pub use store::{LakeRoots, RootsError};
+pub use store::{LakeRoots, RootsError, S3Address, S3Settings};
 pub use verify::{VerifyError, VerifyProgress, VerifyReport};

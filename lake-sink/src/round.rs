@@ -45,6 +45,10 @@ impl From<TargetError> for RoundError {
     fn from(error: TargetError) -> RoundError {
         match error {
             TargetError::Pause(pause) => pause.into(),
+            // Another store is a person's to choose.
+            TargetError::Store(error @ crate::store::StoreError::Unconditional { .. }) => {
+                Pause::Path(error.to_string()).into()
+            }
             TargetError::Store(error) => error.into(),
         }
     }

@@ -55,7 +55,9 @@ impl FromStr for Format {
 pub enum SettingsError {
     #[error("`weir.lake.format` is `{name}`; it must be parquet, iceberg or paimon")]
     Format { name: String },
-    #[error("`weir.lake.format` is set, but `weir.lake.path` is not; set it to a folder (`/lake`, `file:///lake`)")]
+    #[error(
+        "`weir.lake.format` is set, but `weir.lake.path` is not; set it to a folder (`/lake`, `file:///lake`) or to a place in S3 (`s3://bucket/lake`)"
+    )]
     NoPath,
     #[error("`weir.lake.path` is `{path}`: {reason}")]
     Path { path: String, reason: String },

@@ -15,6 +15,7 @@ mod tests;
 pub(crate) mod values;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 use std::time::Duration;
 
@@ -32,11 +33,11 @@ pub use settings::{
     StorageSettings, TieringSettings, TopicsSettings, TransactionSettings,
 };
 pub use values::{
-    ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap,
+    ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap, Secret,
     SecurityProtocol, SettingValue, TlsVersions, ValueError,
 };
 
-use weir_lake_sink::LakeRoots;
+use weir_lake_sink::{LakeRoots, S3Address, S3Settings};
 use weir_storage::memory::{MemoryBudget, Share};
 
 use crate::topic_config::{TABLE, TopicConfigDef, TopicConfigError, TopicConfigs};
@@ -265,6 +266,13 @@ impl Config {
             );
             return unsound("num.partitions", "out of bounds", &fix);
         }
+        if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.tiering.s3_timeout) {
+            return unsound("lake.s3.request.timeout", "out of bounds", "Use 100ms to 10min");
+        }
+        let endpoint = self.tiering.s3_endpoint.trim();
+        if !endpoint.is_empty() && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
+            return unsound("lake.s3.endpoint", "no URL", "Use http://HOST:PORT or https://HOST:PORT");
+        }
         if self.groups.min_session_timeout > self.groups.max_session_timeout {
             let fix = "Keep it below group.max.session.timeout.ms";
             return unsound("group.min.session.timeout.ms", "above the maximum", fix);
@@ -366,18 +374,39 @@ impl Config {
         Ok(resolved)
     }
 
-    /// Below which folders topics may be tiered; see the setting `lake.roots`.
+    /// Below which folders topics may be tiered (see the setting `lake.roots`), and how S3 is reached.
     #[must_use]
     pub fn lake_roots(&self) -> LakeRoots {
         let absolute = |folder: &Path| std::path::absolute(folder).unwrap_or_else(|_| folder.to_owned());
-        let given = &self.tiering.roots.0;
-        if !given.is_empty() {
-            return LakeRoots::below(given.iter().map(|folder| absolute(Path::new(folder))));
-        }
-        // What is advertised does not matter: who connects there comes through where it listens.
-        match self.node.listeners.0.iter().all(|listener| listener.address.is_loopback()) {
-            true => LakeRoots::any(),
-            false => LakeRoots::below([absolute(&Path::new(&self.node.data_dir).join("lake"))]),
+        let (urls, folders): (Vec<&String>, Vec<&String>) =
+            self.tiering.roots.0.iter().partition(|root| S3Address::parse(root).is_some());
+        let roots = if !urls.is_empty() || !folders.is_empty() {
+            LakeRoots::below(folders.into_iter().map(|folder| absolute(Path::new(folder))))
+                .and_urls(urls.into_iter().cloned())
+        } else {
+            // What is advertised does not matter: who connects there comes through where it listens.
+            match self.node.listeners.0.iter().all(|listener| listener.address.is_loopback()) {
+                true => LakeRoots::any(),
+                false => LakeRoots::below([absolute(&Path::new(&self.node.data_dir).join("lake"))]),
+            }
+        };
+        roots.with_s3(self.s3(std::env::vars_os()))
+    }
+
+    /// How S3 is reached. Of `variables`, those that Amazon's tools read count where no setting does.
+    fn s3(&self, variables: impl Iterator<Item = (OsString, OsString)>) -> S3Settings {
+        let text = |text: &String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let utf8 = |(name, value): (OsString, OsString)| Some((name.into_string().ok()?, value.into_string().ok()?));
+        let tiering = &self.tiering;
+        S3Settings {
+            environment: variables.filter_map(utf8).filter(|(name, _)| name.starts_with("AWS_")).collect(),
+            endpoint: text(&tiering.s3_endpoint),
+            region: text(&tiering.s3_region),
+            access_key_id: text(&tiering.s3_access_key),
+            secret_access_key: text(&tiering.s3_secret.0),
+            session_token: text(&tiering.s3_token.0),
+            path_style: tiering.s3_path_style,
+            request_timeout: tiering.s3_timeout,
         }
     }
 

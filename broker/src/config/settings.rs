@@ -6,7 +6,7 @@ use super::declare::settings;
 use super::listeners::{AddressList, HostPort, NamedAddress};
 use super::values::{
     Assignors, ByteCount, ClientAuth, DurabilitySetting, Folders, LogFormat, Mechanisms, OptionalAddress, ProtocolMap,
-    TlsVersions,
+    Secret, TlsVersions,
 };
 use crate::group::consumer::MigrationPolicy;
 use crate::security::tls::PrincipalMapping;
@@ -197,10 +197,27 @@ settings! {
     "Lake tables",
     /// Where topics may be tiered to.
     TieringSettings {
-        /// Folders below which a topic's `weir.lake.path` must be, once `..` and symbolic links are resolved; several are
-        /// separated by commas (or a TOML list). Without it any folder will do for a broker whose Kafka listeners only this
-        /// machine can reach, and only the folder `lake` in `data.dir` for others.
+        /// Folders, and places in S3 (`s3://bucket/path`), below which a topic's `weir.lake.path` must be, once `..` and symbolic
+        /// links are resolved; several are separated by commas (or a TOML list). Without it any will do for a broker whose Kafka
+        /// listeners only this machine can reach, and only the folder `lake` in `data.dir` for others.
         "lake.roots" => roots: Folders = Folders::default();
+        /// `http://HOST:PORT` or `https://HOST:PORT` of a store that speaks S3; without it Amazon's (or `AWS_ENDPOINT_URL`). It
+        /// must refuse to create an object that exists (`If-None-Match: *`), which is tried out.
+        "lake.s3.endpoint" => s3_endpoint: String = String::new();
+        /// Region of the buckets; without it `AWS_REGION`, or us-east-1.
+        "lake.s3.region" => s3_region: String = String::new();
+        /// Who we are there. Without it the variables that Amazon's tools read (`AWS_ACCESS_KEY_ID` and so on), a web identity or
+        /// the machine's role.
+        "lake.s3.access.key.id" => s3_access_key: String = String::new();
+        /// Proves it. Better set as a variable than as a flag, which others on the machine can see.
+        "lake.s3.secret.access.key" => s3_secret: Secret = Secret::default();
+        /// Goes with temporary keys.
+        "lake.s3.session.token" => s3_token: Secret = Secret::default();
+        /// Buckets are the beginning of paths (`endpoint/bucket/key`), not of host names (`bucket.endpoint/key`).
+        "lake.s3.path.style" => s3_path_style: bool = true;
+        /// A request without an answer after so long has an outcome that is not known; the table is read again before anything
+        /// else. Raise it where files of some ten MiB take longer.
+        "lake.s3.request.timeout" => s3_timeout: Duration = Duration::from_secs(30);
     }
 }
 

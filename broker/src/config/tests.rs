@@ -97,7 +97,8 @@ fn a_broker_that_others_reach_writes_tables_only_below_named_folders() {
         for (key, value) in pairs {
             config.set(key, value, Source::File).unwrap();
         }
-        config.lake_roots()
+        // However S3 is reached from here.
+        config.lake_roots().with_s3(S3Settings::default())
     };
     let below = |folders: &[&str]| LakeRoots::below(folders.iter().map(Into::into));
     assert_eq!(roots(&[]), LakeRoots::any());
@@ -106,8 +107,32 @@ fn a_broker_that_others_reach_writes_tables_only_below_named_folders() {
     assert_eq!(roots(&[reached]), below(&["/var/weir/lake"]));
     assert_eq!(roots(&[reached, ("lake.roots", "/lake, /other")]), below(&["/lake", "/other"]));
     assert_eq!(roots(&[("lake.roots", "/lake")]), below(&["/lake"]), "what is named counts everywhere");
+    let both = below(&["/lake"]).and_urls(["s3://bay/lake".to_owned()]);
+    assert_eq!(roots(&[reached, ("lake.roots", "s3://bay/lake,/lake")]), both);
+    assert_eq!(roots(&[reached, ("lake.roots", "s3://bay/lake")]), below(&[]).and_urls(["s3://bay/lake".to_owned()]));
     let error = Config::default().set("lake.roots", "lake", Source::File).unwrap_err().to_string();
     assert!(error.contains("lake.roots") && error.contains("absolute"), "{error}");
+}
+
+#[test]
+fn settings_of_s3_win_over_variables_and_secrets_are_not_shown() {
+    let set = [
+        ("lake.s3.endpoint", "http://store:9000"),
+        ("lake.s3.secret.access.key", "hush"),
+        ("lake.s3.session.token", "hush"),
+        ("lake.s3.request.timeout", "2s"),
+    ];
+    let config = load_from(&flags(&set), &[]).unwrap();
+    let variables = [("AWS_REGION", "eu-north-1"), ("AWS_SECRET_ACCESS_KEY", "other"), ("HOME", "/root")];
+    let s3 = config.s3(variables.iter().map(|(name, value)| (name.into(), value.into())));
+    assert_eq!(s3.environment.keys().collect::<Vec<_>>(), ["AWS_REGION", "AWS_SECRET_ACCESS_KEY"]);
+    assert_eq!((s3.endpoint.as_deref(), s3.secret_access_key.as_deref()), (Some("http://store:9000"), Some("hush")));
+    assert_eq!((s3.region, s3.request_timeout), (None, Duration::from_secs(2)));
+    let shown = command::shown(&config);
+    assert!(shown.contains("lake.s3.secret.access.key = \"(hidden)\""), "{shown}");
+    assert!(!format!("{shown}{config:?}{:?}", config.infos()).contains("hush"));
+    let error = load_from(&flags(&[("lake.s3.session.token", "(hidden)")]), &[]).unwrap_err().to_string();
+    assert!(error.contains("lake.s3.session.token") && error.contains("hides"), "{error}");
 }
 
 #[test]
@@ -143,6 +168,9 @@ fn settings_out_of_bounds_are_refused_with_a_fix() {
         ("wal.max.bytes", "64MiB"),
         ("num.partitions", "0"),
         ("group.min.session.timeout.ms", "1h"),
+        ("lake.s3.endpoint", "store:9000"),
+        ("lake.s3.request.timeout", "0"),
+        ("lake.roots", "s3://bay/../x"),
     ] {
         assert!(load_from(&flags(&[(key, value)]), &[]).is_err(), "{key}={value}");
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+use weir_lake_sink::S3Address;
 use weir_protocol::sasl::Mechanism;
 
 use crate::group::consumer::{AssignorKind, MigrationPolicy};
@@ -40,7 +41,39 @@ pub trait SettingValue: Sized {
     }
 }
 
-/// A comma-separated list of absolute folders.
+/// A text that nobody is shown.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Secret(pub String);
+
+impl Secret {
+    /// The type in the documentation.
+    pub const NAME: &'static str = "secret";
+    /// What is shown of one that is set.
+    const HIDDEN: &'static str = "(hidden)";
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.show())
+    }
+}
+
+impl SettingValue for Secret {
+    const KIND: &'static str = Secret::NAME;
+
+    fn parse(text: &str) -> Result<Self, ValueError> {
+        match text {
+            Secret::HIDDEN => Err(ValueError::new(text, "the secret itself; `weir config show` hides it")),
+            text => Ok(Secret(text.to_owned())),
+        }
+    }
+
+    fn show(&self) -> String {
+        if self.0.is_empty() { String::new() } else { Secret::HIDDEN.to_owned() }
+    }
+}
+
+/// A comma-separated list of absolute folders and places in object stores.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Folders(pub Vec<String>);
 
@@ -49,9 +82,10 @@ impl SettingValue for Folders {
 
     fn parse(text: &str) -> Result<Self, ValueError> {
         let folders = text.split(',').map(str::trim).filter(|folder| !folder.is_empty());
-        let absolute = |folder: &str| match folder.starts_with('/') {
-            true => Ok(folder.to_owned()),
-            false => Err(ValueError::new(folder, "an absolute folder, such as /lake")),
+        let absolute = |folder: &str| match S3Address::parse(folder) {
+            Some(Ok(_)) => Ok(folder.to_owned()),
+            None if folder.starts_with('/') => Ok(folder.to_owned()),
+            _ => Err(ValueError::new(folder, "an absolute folder, such as /lake, or s3://bucket/path")),
         };
         folders.map(absolute).collect::<Result<_, _>>().map(Folders)
     }

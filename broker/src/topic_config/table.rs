@@ -315,7 +315,7 @@ pub const TABLE: &[TopicConfigDef] = &[
         "",
         Allowed::Text(1024),
         "",
-        "Warehouse of the lake table: an absolute folder of the broker's machine, which the broker's setting `lake.roots` must allow. The table is in `<path>/<topic>/` (`parquet`), `<path>/<namespace>/<topic>/` (`iceberg`) or `<path>/<namespace>.db/<topic>/` (`paimon`).",
+        "Warehouse of the lake table: an absolute folder of the broker's machine or a place in S3 (`s3://bucket/path`, reached as the broker's settings `lake.s3.*` say), which the broker's setting `lake.roots` must allow. The table is in `<path>/<topic>/` (`parquet`), `<path>/<namespace>/<topic>/` (`iceberg`) or `<path>/<namespace>.db/<topic>/` (`paimon`).",
     ),
     config(
         "weir.lake.paused",

@@ -5,6 +5,7 @@
 mod local;
 mod remote;
 mod roots;
+mod s3;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ use thiserror::Error;
 pub use local::LocalStore;
 pub use remote::RemoteStore;
 pub use roots::{LakeRoots, RootsError};
+pub use s3::{S3Address, S3Settings, S3Stores};
 
 /// Names in a folder that are not part of a table: files that are being written.
 pub const TEMPORARY_SUFFIX: &str = ".tmp";
@@ -38,6 +40,12 @@ pub enum StoreError {
     /// Nothing was changed, or whether it was is not known: read again before anything is concluded.
     #[error("{action} of {path} failed: {reason}")]
     Failed { action: &'static str, path: String, reason: String },
+    /// Two writers could both commit there.
+    #[error(
+        "the object store at {address} {how}: it must refuse to create an object that exists (`If-None-Match: *`), or two \
+         writers could both commit; use a store that does, such as Amazon S3, or a folder"
+    )]
+    Unconditional { address: String, how: String },
 }
 
 impl StoreError {
@@ -73,12 +81,17 @@ pub trait LakeStore: Send + Sync + 'static {
 
 /// Whether a warehouse can be opened, without opening it; the error says what is wrong.
 pub(crate) fn check_path(path: &str) -> Result<(), String> {
+    if let Some(address) = S3Address::parse(path) {
+        return address.map(|_| ());
+    }
     let local = path.strip_prefix("file://").unwrap_or(path);
     if let Some((scheme, _)) = local.split_once("://") {
-        return Err(format!("this build cannot write to `{scheme}://`; give an absolute folder or file:///folder"));
+        return Err(format!(
+            "this build cannot write to `{scheme}://`; give an absolute folder, file:///folder or s3://bucket/path"
+        ));
     }
     if !local.starts_with('/') {
-        return Err("it must be absolute, such as /lake or file:///lake".to_owned());
+        return Err("it must be absolute, such as /lake, file:///lake or s3://bucket/lake".to_owned());
     }
     if local.split('/').any(|name| name == ".." || name == ".") {
         return Err("it must not have `.` or `..` in it".to_owned());
@@ -96,5 +109,10 @@ pub fn open(roots: &LakeRoots, path: &str, folder: &str) -> Result<Arc<dyn LakeS
     let table = format!("{root}/{folder}");
     // Of the table itself: a link may have come into the warehouse since the topic was configured.
     roots.check(&table).map_err(|error| error.to_string())?;
+    if let Some(address) = S3Address::parse(&table) {
+        let S3Address { bucket, prefix } = address?;
+        let store = roots.s3().bucket(bucket)?;
+        return Ok(Arc::new(RemoteStore::in_bucket(store, prefix, &format!("s3://{bucket}"))));
+    }
     Ok(Arc::new(LocalStore::new(table)))
 }

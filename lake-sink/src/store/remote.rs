@@ -9,57 +9,81 @@ use futures::TryStreamExt;
 use object_store::path::Path;
 use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
+use super::s3::Bucket;
 use super::{Entry, LakeStore, StoreError};
 
-/// A request that is not answered by then has an outcome that is not known.
+/// Of a store whose own limits are not known.
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(30);
+/// The store's client tries again within one request of ours.
+const TRIES: u32 = 4;
 
 /// Objects below a prefix.
 #[derive(Debug, Clone)]
 pub struct RemoteStore {
-    store: Arc<dyn ObjectStore>,
-    prefix: Path,
+    bucket: Arc<Bucket>,
+    /// Without `/` at either end.
+    prefix: String,
     /// `s3://bucket`, for addresses.
     base: String,
 }
 
 impl RemoteStore {
-    /// `base`: the address of the store's root, without a `/` at its end.
+    /// Of a store that is known to refuse the creation of an object that exists. `base`: the address of the store's root,
+    /// without a `/` at its end.
     #[must_use]
     pub fn new(store: Arc<dyn ObjectStore>, prefix: &str, base: &str) -> RemoteStore {
-        RemoteStore { store, prefix: Path::from(prefix), base: base.to_owned() }
+        RemoteStore::in_bucket(Arc::new(Bucket::trusted(store, REQUEST_TIME_MAX)), prefix, base)
     }
 
-    fn path(&self, path: &str) -> Path {
-        path.split('/').filter(|name| !name.is_empty()).fold(self.prefix.clone(), |at, name| at.join(name))
+    pub(super) fn in_bucket(bucket: Arc<Bucket>, prefix: &str, base: &str) -> RemoteStore {
+        RemoteStore { bucket, prefix: prefix.trim_matches('/').to_owned(), base: base.to_owned() }
+    }
+
+    fn name(&self, path: &str) -> String {
+        let names = [self.prefix.as_str(), path].into_iter().flat_map(|part| part.split('/'));
+        names.filter(|name| !name.is_empty()).collect::<Vec<_>>().join("/")
+    }
+
+    /// As it is: names of hive partitions have percent signs in them that readers decode, so nothing is encoded here.
+    fn path(&self, action: &'static str, path: &str) -> Result<Path, StoreError> {
+        Path::parse(self.name(path)).map_err(|error| StoreError::failed(action, path, error))
     }
 
     async fn put(&self, action: &'static str, path: &str, bytes: Bytes, mode: PutMode) -> Result<(), StoreError> {
-        let (location, options) = (self.path(path), PutOptions { mode, ..PutOptions::default() });
-        let put = self.store.put_opts(&location, PutPayload::from(bytes), options);
-        within(action, path, put).await.map(|_| ())
+        let (location, options) = (self.path(action, path)?, PutOptions { mode, ..PutOptions::default() });
+        let put = self.bucket.store.put_opts(&location, PutPayload::from(bytes), options);
+        self.within(action, path, put).await.map(|_| ())
     }
-}
 
-async fn within<R>(
-    action: &'static str,
-    path: &str,
-    request: impl Future<Output = Result<R, Error>>,
-) -> Result<R, StoreError> {
-    match tokio::time::timeout(REQUEST_TIME_MAX, request).await {
-        Ok(Ok(result)) => Ok(result),
-        Ok(Err(Error::AlreadyExists { .. } | Error::Precondition { .. })) => {
-            Err(StoreError::Exists { path: path.to_owned() })
+    async fn within<R>(
+        &self,
+        action: &'static str,
+        path: &str,
+        request: impl Future<Output = Result<R, Error>>,
+    ) -> Result<R, StoreError> {
+        let limit = self.bucket.request_timeout.saturating_mul(TRIES);
+        match tokio::time::timeout(limit, request).await {
+            Ok(Ok(result)) => Ok(result),
+            Ok(Err(Error::AlreadyExists { .. } | Error::Precondition { .. })) => {
+                Err(StoreError::Exists { path: path.to_owned() })
+            }
+            Ok(Err(error)) => Err(StoreError::failed(action, path, error)),
+            Err(_) => Err(StoreError::failed(action, path, format!("no answer within {} s", limit.as_secs()))),
         }
-        Ok(Err(error)) => Err(StoreError::failed(action, path, error)),
-        Err(_) => Err(StoreError::failed(action, path, format!("no answer within {} s", REQUEST_TIME_MAX.as_secs()))),
     }
 }
 
 #[async_trait]
 impl LakeStore for RemoteStore {
     async fn create(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
-        self.put("creation", path, bytes, PutMode::Create).await
+        self.bucket.check_conditional(&self.prefix, &self.address("")).await?;
+        match self.put("creation", path, bytes, PutMode::Create).await {
+            // S3 refuses (409) while another creation is in progress too, and that one may still fail.
+            Err(StoreError::Exists { .. }) if !self.exists(path).await? => {
+                Err(StoreError::failed("creation", path, "another writer was about to create it"))
+            }
+            other => other,
+        }
     }
 
     async fn replace(&self, path: &str, bytes: Bytes) -> Result<(), StoreError> {
@@ -67,16 +91,16 @@ impl LakeStore for RemoteStore {
     }
 
     async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
-        let location = self.path(path);
+        let location = self.path("read", path)?;
         let get = async {
-            match self.store.get(&location).await {
+            match self.bucket.store.get(&location).await {
                 Err(Error::NotFound { .. }) => Ok(None),
                 Err(error) => Err(error),
                 Ok(result) if result.meta.size > max_bytes => Ok(Some(None)),
                 Ok(result) => Ok(Some(Some(result.bytes().await?))),
             }
         };
-        match within("read", path, get).await? {
+        match self.within("read", path, get).await? {
             None => Ok(None),
             Some(Some(bytes)) => Ok(Some(bytes)),
             Some(None) => Err(StoreError::failed("read", path, format!("it is larger than {max_bytes} bytes"))),
@@ -84,40 +108,40 @@ impl LakeStore for RemoteStore {
     }
 
     async fn exists(&self, path: &str) -> Result<bool, StoreError> {
-        let location = self.path(path);
+        let location = self.path("look", path)?;
         let head = async {
-            match self.store.head(&location).await {
+            match self.bucket.store.head(&location).await {
                 Err(Error::NotFound { .. }) => Ok(false),
                 other => other.map(|_| true),
             }
         };
-        within("look", path, head).await
+        self.within("look", path, head).await
     }
 
     async fn list(&self, folder: &str) -> Result<Vec<Entry>, StoreError> {
-        let prefix = self.path(folder);
+        let prefix = self.path("listing", folder)?;
         let depth = format!("{}/", self.prefix);
         let entry = |meta: object_store::ObjectMeta| {
             let full = meta.location.to_string();
             let path = full.strip_prefix(&depth).unwrap_or(&full).to_owned();
             Entry { path, bytes: meta.size, modified_ms: meta.last_modified.timestamp_millis() }
         };
-        let listed = self.store.list(Some(&prefix)).map_ok(entry).try_collect::<Vec<Entry>>();
-        within("listing", folder, listed).await
+        let listed = self.bucket.store.list(Some(&prefix)).map_ok(entry).try_collect::<Vec<Entry>>();
+        self.within("listing", folder, listed).await
     }
 
     async fn delete(&self, path: &str) -> Result<(), StoreError> {
-        let location = self.path(path);
+        let location = self.path("deletion", path)?;
         let delete = async {
-            match self.store.delete(&location).await {
+            match self.bucket.store.delete(&location).await {
                 Err(Error::NotFound { .. }) => Ok(()),
                 other => other,
             }
         };
-        within("deletion", path, delete).await
+        self.within("deletion", path, delete).await
     }
 
     fn address(&self, path: &str) -> String {
-        format!("{}/{}", self.base, self.path(path))
+        format!("{}/{}", self.base, self.name(path))
     }
 }

@@ -1,7 +1,7 @@
-//! Which folders of this machine tables may be written to.
+//! Which folders of this machine, and which places of object stores, tables may be written to.
 //!
 //! A topic's `weir.lake.path` comes from whoever may create topics, and is written with the rights of the broker. So a broker
-//! that others can reach writes only below folders that its operator named.
+//! that others can reach writes only below places that its operator named.
 use std::fmt;
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -10,18 +10,28 @@ use std::sync::Arc;
 
 use thiserror::Error;
 
-/// Folders below which tables may be; clones share them.
+use super::s3::{S3Address, S3Settings, S3Stores};
+
+/// Places below which tables may be, and how those of object stores are reached; clones share them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LakeRoots {
     /// `None`: wherever the broker can write.
-    folders: Option<Arc<[PathBuf]>>,
+    places: Option<Arc<Places>>,
+    s3: S3Stores,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+struct Places {
+    folders: Vec<PathBuf>,
+    /// `s3://bucket/prefix`.
+    urls: Vec<String>,
 }
 
 /// Why tables may not be written to a folder.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum RootsError {
     #[error(
-        "`weir.lake.path` is `{path}`{}, and this broker writes tables only below {roots}: choose a folder there, or have it added to the \
+        "`weir.lake.path` is `{path}`{}, and this broker writes tables only below {roots}: choose a place there, or have it added to the \
          broker's setting `lake.roots`",
         real.as_ref().map(|real| format!(", which leads to `{real}`")).unwrap_or_default()
     )]
@@ -42,15 +52,45 @@ impl LakeRoots {
     /// Only what is below these folders, or one of them.
     #[must_use]
     pub fn below(folders: impl IntoIterator<Item = PathBuf>) -> LakeRoots {
-        LakeRoots { folders: Some(folders.into_iter().collect()) }
+        let places = Places { folders: folders.into_iter().collect(), urls: Vec::new() };
+        LakeRoots { places: Some(Arc::new(places)), s3: S3Stores::default() }
     }
 
-    /// Whether tables may be written to this folder (`/lake`, `file:///lake`), wherever symbolic links lead.
+    /// And below these (`s3://bucket/prefix`).
+    #[must_use]
+    pub fn and_urls(mut self, urls: impl IntoIterator<Item = String>) -> LakeRoots {
+        if let Some(places) = &mut self.places {
+            Arc::make_mut(places).urls.extend(urls);
+        }
+        self
+    }
+
+    /// With S3 reached like this.
+    #[must_use]
+    pub fn with_s3(mut self, settings: S3Settings) -> LakeRoots {
+        self.s3 = S3Stores::new(settings);
+        self
+    }
+
+    pub(crate) fn s3(&self) -> &S3Stores {
+        &self.s3
+    }
+
+    /// Whether tables may be written to this folder (`/lake`, `file:///lake`), wherever symbolic links lead, or to this place of
+    /// an object store (`s3://bucket/lake`).
     ///
     /// # Errors
     /// [`RootsError`], for people.
     pub fn check(&self, path: &str) -> Result<(), RootsError> {
-        let Some(folders) = &self.folders else { return Ok(()) };
+        let Some(places) = &self.places else { return Ok(()) };
+        let outside = |real| RootsError::Outside { path: path.to_owned(), real, roots: self.to_string() };
+        if let Some(address) = S3Address::parse(path) {
+            let below = |url: &String| match (S3Address::parse(url), &address) {
+                (Some(Ok(root)), Ok(wanted)) => wanted.is_below(&root),
+                _ => false,
+            };
+            return if places.urls.iter().any(below) { Ok(()) } else { Err(outside(None)) };
+        }
         let given = Path::new(path.strip_prefix("file://").unwrap_or(path));
         let real = real(given).map_err(|error| RootsError::Unclear {
             path: path.to_owned(),
@@ -58,21 +98,20 @@ impl LakeRoots {
             roots: self.to_string(),
         })?;
         // A root that cannot be resolved has nothing below it.
-        if folders.iter().filter_map(|root| self::real(root).ok()).any(|root| real.starts_with(root)) {
+        if places.folders.iter().filter_map(|root| self::real(root).ok()).any(|root| real.starts_with(root)) {
             return Ok(());
         }
         let real = (real != given).then(|| real.display().to_string());
-        Err(RootsError::Outside { path: path.to_owned(), real, roots: self.to_string() })
+        Err(outside(real))
     }
 }
 
 impl fmt::Display for LakeRoots {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Some(folders) = &self.folders else { return f.write_str("any folder") };
-        for (at, folder) in folders.iter().enumerate() {
-            write!(f, "{}`{}`", if at == 0 { "" } else { ", " }, folder.display())?;
-        }
-        Ok(())
+        let Some(places) = &self.places else { return f.write_str("any folder") };
+        let folders = places.folders.iter().map(|folder| format!("`{}`", folder.display()));
+        let all: Vec<String> = folders.chain(places.urls.iter().map(|url| format!("`{url}`"))).collect();
+        f.write_str(&all.join(", "))
     }
 }
 
@@ -130,6 +169,20 @@ mod tests {
         }
         let text = roots.check("/etc").unwrap_err().to_string();
         assert!(text.contains("`/etc`") && text.contains("`lake.roots`"), "{text}");
+    }
+
+    #[test]
+    fn a_place_in_an_object_store_is_below_one_that_was_named_by_whole_names_only() {
+        let roots = LakeRoots::below(["/lake".into()]).and_urls(["s3://bay/a/b".to_owned(), "s3://all".to_owned()]);
+        for path in ["s3://bay/a/b", "s3://bay/a/b/c/t", "s3://all", "s3://all/x"] {
+            assert_eq!(roots.check(path), Ok(()), "{path}");
+            assert_eq!(LakeRoots::any().check(path), Ok(()));
+        }
+        for path in ["s3://bay/a", "s3://bay/a/bc", "s3://allx/y", "s3://bay/a/b/../c", "s3://other/a/b"] {
+            let text = roots.check(path).unwrap_err().to_string();
+            assert!(text.contains("`s3://bay/a/b`") && text.contains("lake.roots"), "{text}");
+        }
+        assert!(LakeRoots::below(["/".into()]).check("s3://bay/a").is_err(), "no folder has it");
     }
 
     #[test]
