@@ -6,14 +6,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use axum::http::request::Parts;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
+use weir_registry::rest::{self, Caller, Gate, Resource, Right};
 use weir_registry::store::{Change, RegistryStore, Sequence, StoreError};
-use weir_registry::{Registry, RegistryError, RegistryOptions, rest};
+use weir_registry::{Registry, RegistryError, RegistryOptions};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 
-use crate::http::connection::BoundedListener;
+use crate::http::connection::{BoundedListener, Peer};
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::security::tls::TlsConfigs;
+use crate::security::web::{TurnedAway, WebClient, WebGate};
 
 /// Before every key of the registry.
 const PREFIX: &str = "registry/";
@@ -91,18 +95,74 @@ pub async fn open(meta: Arc<dyn MetadataStore>, cluster_id: &str) -> Result<Arc<
     Ok(Arc::new(Registry::open(Arc::new(MetadataEntries { meta }), options).await?))
 }
 
+#[async_trait]
+impl Gate for WebGate {
+    async fn identify(&self, head: &Parts) -> Result<Box<dyn Caller>, rest::TurnedAway> {
+        match WebGate::identify(self, &head.headers, &head.extensions).await {
+            Ok(client) => Ok(Box::new(Client { client, method: head.method.as_str().to_owned() })),
+            Err(why @ (TurnedAway::Missing | TurnedAway::Refused)) => {
+                let (challenges, message) = (self.challenges(&why), why.to_string());
+                Err(rest::TurnedAway::Unauthenticated { challenges, message })
+            }
+            Err(why) => Err(rest::TurnedAway::NotReady { reason: why.to_string() }),
+        }
+    }
+}
+
+/// Somebody who asks the registry.
+struct Client {
+    client: WebClient,
+    method: String,
+}
+
+impl Client {
+    fn named(&self, endpoint: &str) -> String {
+        format!("{} {endpoint}", self.method)
+    }
+}
+
+impl Caller for Client {
+    fn may(&self, right: Right, on: Resource<'_>, endpoint: &str) -> bool {
+        let operation = match right {
+            Right::Describe => Operation::Describe,
+            Right::Write => Operation::Write,
+            Right::Delete => Operation::Delete,
+            Right::DescribeConfigs => Operation::DescribeConfigs,
+            Right::AlterConfigs => Operation::AlterConfigs,
+        };
+        let (resource, name) = match on {
+            Resource::Topic(topic) => (ResourceType::Topic, topic),
+            Resource::Cluster => (ResourceType::Cluster, CLUSTER_NAME),
+        };
+        self.client.allows(&self.named(endpoint), operation, resource, name)
+    }
+
+    fn sees(&self, topic: &str) -> bool {
+        self.client.would_allow(Operation::Describe, ResourceType::Topic, topic)
+    }
+
+    fn name(&self) -> String {
+        self.client.principal().to_string()
+    }
+
+    fn changed(&self, endpoint: &str, subject: Option<&str>, error: Option<u32>) {
+        self.client.changed(&self.named(endpoint), subject, error);
+    }
+}
+
 /// Serves until `stop`, then lets answers in progress finish for a while.
 pub async fn serve(
     listener: TcpListener,
     tls: Option<Arc<TlsConfigs>>,
+    gate: Arc<WebGate>,
     registry: Arc<Registry>,
     stop: CancellationToken,
 ) {
-    let bounded = BoundedListener::with_limits(listener, tls, CONNECTIONS_MAX, SILENCE_MAX);
+    let bounded = BoundedListener::with_limits(listener, tls, CONNECTIONS_MAX, SILENCE_MAX).before(gate.clone());
     let stopped = stop.clone();
-    let server = axum::serve(bounded, rest::router(registry))
-        .with_graceful_shutdown(async move { stopped.cancelled().await })
-        .into_future();
+    let app = rest::router(registry, gate).into_make_service_with_connect_info::<Peer>();
+    let server =
+        axum::serve(bounded, app).with_graceful_shutdown(async move { stopped.cancelled().await }).into_future();
     let deadline = async {
         stop.cancelled().await;
         tokio::time::sleep(SHUTDOWN_GRACE).await;

@@ -25,6 +25,7 @@ use crate::metrics::{GroupSample, LagMeter, Metrics};
 use crate::net::{self, ConnectionLimits, ConnectionSlots, Net};
 use crate::registry;
 use crate::security::tls::{self, TlsConfigs, TlsFileError};
+use crate::security::web::{Later, WebClient, WebGate};
 use crate::security::{ADMIN, UserError};
 
 /// Why `weir serve` did not start.
@@ -72,7 +73,7 @@ pub struct Server {
 
 /// What the HTTP listener tells.
 struct Health {
-    broker: OnceLock<Arc<Broker>>,
+    broker: Later,
     lag: OnceLock<LagMeter>,
     tables: OnceLock<LakeTables>,
     stop: CancellationToken,
@@ -103,11 +104,13 @@ impl HttpState for Health {
         tables.verify(broker, topic)
     }
 
-    async fn table(&self, topic: &str) -> Option<serde_json::Value> {
-        let (broker, topic) = (self.broker.get()?.clone(), topic.to_owned());
+    async fn table(&self, topic: &str, client: &WebClient) -> Option<serde_json::Value> {
+        let broker = self.broker.get()?.clone();
+        let topic = broker.topics.get(topic)?;
+        let readable = client.readable(&topic);
         // Footers of column files are read.
-        let report = tokio::task::spawn_blocking(move || crate::tables::report(&broker, &topic));
-        report.await.unwrap_or_default()
+        let report = tokio::task::spawn_blocking(move || crate::tables::report(&broker, &topic, &readable));
+        report.await.ok()
     }
 
     async fn groups(&self) -> Vec<GroupSample> {
@@ -135,12 +138,11 @@ impl Server {
         let certificates = Certificates::load(&config, &listeners)?;
         let stop = CancellationToken::new();
         let mut tasks = Vec::new();
-        let health = Arc::new(Health {
-            broker: OnceLock::new(),
-            lag: OnceLock::new(),
-            tables: OnceLock::new(),
-            stop: stop.clone(),
-        });
+        let later = Later::default();
+        let http_gate = WebGate::new(&config, config::HTTP, later.clone())?;
+        let registry_gate = WebGate::new(&config, config::REGISTRY, later.clone())?;
+        let health =
+            Arc::new(Health { broker: later, lag: OnceLock::new(), tables: OnceLock::new(), stop: stop.clone() });
         let registry = open_registry(config.node.registry_listen.0).await?;
         let http = open_http(config.node.http_listen).await?;
         let http_address =
@@ -148,7 +150,7 @@ impl Server {
         if let Some(metrics) = metrics {
             tasks.push(tokio::spawn(metrics.clone().upkeep()));
             let tls = certificates.http.clone();
-            tasks.push(tokio::spawn(serve_http(http, tls, health.clone(), metrics, stop.clone())));
+            tasks.push(tokio::spawn(serve_http(http, tls, http_gate, health.clone(), metrics, stop.clone())));
         }
         let data_dir = PathBuf::from(&config.node.data_dir);
         let disk = Arc::new(open_disk(&data_dir)?);
@@ -175,16 +177,16 @@ impl Server {
         let admin_password = if security.init_admin { broker.security.users.create_admin().await? } else { None };
         let tracker = net.tracker.clone();
         tasks.extend(accepting.into_iter().map(|bound| tokio::spawn(net::serve(net.clone(), bound))));
+        let _ = health.broker.set(broker.clone()); // set once, here
         let mut registry_address = None;
         if let Some((listener, address)) = registry {
             registry_address = Some(address);
             // Tracked, so that a stop waits for registrations in progress before storage is closed.
             let tls = certificates.registry.clone();
-            tracker.spawn(registry::serve(listener, tls, broker.registry.clone(), stop.clone()));
+            tracker.spawn(registry::serve(listener, tls, registry_gate, broker.registry.clone(), stop.clone()));
         }
         let lake = LakeTables::start(&broker);
         tasks.push(tokio::spawn(tls::watch(certificates.all(), security.ssl_reload, stop.clone())));
-        let _ = health.broker.set(broker.clone()); // set once, here
         let _ = health.tables.set(lake.clone()); // set once, here
         Ok(Server {
             broker,
@@ -281,11 +283,12 @@ async fn open_registry(address: Option<SocketAddr>) -> Result<Option<(TcpListene
 async fn serve_http(
     listener: TcpListener,
     tls: Option<Arc<TlsConfigs>>,
+    gate: Arc<WebGate>,
     health: Arc<Health>,
     metrics: Metrics,
     stop: CancellationToken,
 ) {
-    if let Err(error) = http::serve(listener, tls, health, metrics, stop).await {
+    if let Err(error) = http::serve(listener, tls, gate, health, metrics, stop).await {
         tracing::error!(%error, "the HTTP listener ended; metrics and health are not served any more");
     }
 }

@@ -6,6 +6,8 @@
 
 #[path = "cli/lake.rs"]
 mod lake;
+#[path = "cli/secured.rs"]
+mod secured;
 #[path = "cli/tables.rs"]
 mod tables;
 
@@ -66,7 +68,8 @@ fn serve(folder: &Path, at: &Listeners) -> Child {
     let ready = lines.any(|line| line.unwrap().contains("is ready"));
     assert!(ready, "weir ended before it was ready");
     if at.registry != "off" {
-        let told = format!("  registry  http://{}  schemas", at.registry);
+        let tls = at.settings.iter().any(|(_, value)| value.contains("registry:SASL_SSL"));
+        let told = format!("  registry  http{}://{}  schemas", if tls { "s" } else { "" }, at.registry);
         assert!(lines.any(|line| line.unwrap() == told), "the banner tells where schemas are");
     }
     // The rest of the banner is short enough for the pipe.

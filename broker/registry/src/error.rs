@@ -82,6 +82,10 @@ pub enum RegistryError {
     UnsupportedMediaType,
     #[error("the body is larger than {max} bytes")]
     BodyTooLarge { max: usize },
+    #[error("{message}")]
+    Unauthenticated { challenges: Vec<axum::http::HeaderValue>, message: String },
+    #[error("{who} is denied {operation} of {what}")]
+    Forbidden { who: String, operation: &'static str, what: String },
     #[error("the registry is not ready: {reason}")]
     NotReady { reason: String },
     #[error(transparent)]
@@ -131,6 +135,8 @@ impl RegistryError {
             RegistryError::MethodNotAllowed => (405, 405),
             RegistryError::UnsupportedMediaType => (415, 415),
             RegistryError::BodyTooLarge { .. } => (413, 413),
+            RegistryError::Unauthenticated { .. } => (401, 40101),
+            RegistryError::Forbidden { .. } => (403, 40301),
             RegistryError::NotReady { .. } => (503, 50301),
             RegistryError::Store(_) | RegistryError::DamagedEntry { .. } => (500, 50001),
             RegistryError::CheckFailed { .. } => (500, 50002),

@@ -10,7 +10,7 @@ use weir_client::admin::{Admin, ConfigChange, ConfigResource};
 
 use super::output::{Format, OutputArgs, print_list, print_value, table, write_all};
 use super::progress::Progress;
-use super::registry::{Rest, encoded};
+use super::rest::{Rest, encoded};
 use super::{CliError, Context};
 
 /// Flags of `lake`.
@@ -24,7 +24,7 @@ pub struct LakeArgs {
         id = "http_address",
         long = "http",
         global = true,
-        value_name = "HOST:PORT",
+        value_name = "[https://]HOST:PORT",
         env = "WEIR_HTTP",
         default_value = "127.0.0.1:9644"
     )]
@@ -62,8 +62,7 @@ enum LakeCommand {
 
 pub(crate) async fn run(context: &Context, args: LakeArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
     let format = args.output.output;
-    let http = args.http.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let broker = Rest::new("the broker", "flag --http", http, context.client.request_timeout);
+    let broker = Rest::new("the broker", "flag --http", &args.http, &context.client);
     match args.command {
         LakeCommand::Status { topic } => status(&broker, topic, format, out).await,
         LakeCommand::Pause { topic } => set_paused(context, &topic, true, out).await,

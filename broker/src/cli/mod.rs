@@ -33,6 +33,7 @@ mod quota;
 mod record_format;
 mod registry;
 mod reset;
+mod rest;
 mod rows;
 mod security;
 mod signals;

@@ -1,20 +1,15 @@
 //! `weir registry`: subjects, schemas, compatibility and modes of a Schema Registry, over its REST interface.
 //!
-//! Works against any registry of that interface. The few lines of HTTP below are all it needs: one request for each connection.
+//! Works against any registry of that interface.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use serde_json::{Map, Value, json};
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
-use tokio::net::TcpStream;
 
 use super::output::{Format, OutputArgs, print_list, print_value, write_all};
+use super::rest::{Rest, encoded};
 use super::{CliError, Context};
-
-/// Largest answer that is read: all schemas of a full registry stay below.
-const ANSWER_BYTES_MAX: u64 = 512 << 20;
 
 /// Flags of `registry`.
 #[derive(Debug, clap::Args)]
@@ -27,7 +22,7 @@ pub struct RegistryArgs {
         id = "registry_address",
         long = "registry",
         global = true,
-        value_name = "HOST:PORT",
+        value_name = "[https://]HOST:PORT",
         env = "WEIR_REGISTRY",
         default_value = "127.0.0.1:8081"
     )]
@@ -129,8 +124,7 @@ fn parse_reference(text: &str) -> Result<(String, String, i64), String> {
 }
 
 pub(crate) async fn run(context: &Context, args: RegistryArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {
-    let address = args.registry.trim_start_matches("http://").trim_end_matches('/').to_owned();
-    let rest = Rest::new("the Schema Registry", "flag --registry", address, context.client.request_timeout);
+    let rest = Rest::new("the Schema Registry", "flag --registry", &args.registry, &context.client);
     let format = args.output.output;
     match args.command {
         RegistryCommand::Subjects { deleted } => subjects(&rest, deleted, format, out).await,
@@ -298,120 +292,6 @@ fn body(args: &SchemaArgs) -> Result<Value, CliError> {
     Ok(Value::Object(body))
 }
 
-/// A part of a path, percent-encoded.
-pub(crate) fn encoded(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' | b':' => out.push(char::from(byte)),
-            other => out.push_str(&format!("%{other:02X}")),
-        }
-    }
-    out
-}
-
-/// The registry, or another JSON service, as HTTP/1.1 reaches it.
-pub(crate) struct Rest {
-    whom: &'static str,
-    /// How the address is set, for errors.
-    flag: &'static str,
-    address: String,
-    timeout: Duration,
-}
-
-impl Rest {
-    pub(crate) fn new(whom: &'static str, flag: &'static str, address: String, timeout: Duration) -> Rest {
-        Rest { whom, flag, address, timeout }
-    }
-
-    /// The answer's JSON; a refusal is an error with the registry's message.
-    pub(crate) async fn ask(&self, verb: &str, path: &str, body: Option<Value>) -> Result<Value, CliError> {
-        let exchange = tokio::time::timeout(self.timeout, self.exchange(verb, path, body));
-        let timed_out = || std::io::Error::from(std::io::ErrorKind::TimedOut);
-        let answer = exchange.await.unwrap_or_else(|_| Err(timed_out()));
-        let doing = format!("asking {} at {} ({})", self.whom, self.address, self.flag);
-        let (status, text) = answer.map_err(CliError::io(doing))?;
-        let value: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-        if status == 200 {
-            return Ok(value);
-        }
-        let reason = value["message"].as_str().unwrap_or(&text).to_owned();
-        Err(CliError::Registry { status, code: value["error_code"].as_u64().unwrap_or_default(), reason })
-    }
-
-    /// Gives each line of the answer, a JSON value, to `each` as it comes. The service tells something within the time-out each time.
-    pub(crate) async fn lines(
-        &self,
-        verb: &str,
-        path: &str,
-        mut each: impl FnMut(Value) -> Result<(), CliError> + Send,
-    ) -> Result<(), CliError> {
-        let failed = |error| CliError::io(format!("asking {} at {} ({})", self.whom, self.address, self.flag))(error);
-        let within = |result: Result<_, tokio::time::error::Elapsed>| {
-            result.unwrap_or_else(|_| Err(std::io::Error::from(std::io::ErrorKind::TimedOut)))
-        };
-        // In HTTP/1.0 lines come as they are, and end with the connection.
-        let head = format!("{verb} {path} HTTP/1.0\r\nHost: {}\r\nContent-Length: 0\r\n\r\n", self.address);
-        let asked = async {
-            let mut stream = TcpStream::connect(&self.address).await?;
-            stream.write_all(head.as_bytes()).await?;
-            Ok(BufReader::new(stream.take(ANSWER_BYTES_MAX)).lines())
-        };
-        let asked: Result<Result<_, std::io::Error>, _> = tokio::time::timeout(self.timeout, asked).await;
-        let mut lines = asked.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into())).map_err(failed)?;
-        let (mut status, mut in_head) = (None, true);
-        while let Some(line) = within(tokio::time::timeout(self.timeout, lines.next_line()).await).map_err(failed)? {
-            if in_head {
-                status = status.or_else(|| line.split(' ').nth(1)?.parse::<u16>().ok());
-                in_head = !line.is_empty();
-                continue;
-            }
-            let value: Value = serde_json::from_str(&line).unwrap_or(Value::Null);
-            match status {
-                Some(200) => each(value)?,
-                status => {
-                    let reason = value["message"].as_str().unwrap_or(&line).to_owned();
-                    return Err(CliError::Refused { whom: self.whom, status: status.unwrap_or_default(), reason });
-                }
-            }
-        }
-        Ok(())
-    }
-
-    async fn exchange(&self, verb: &str, path: &str, body: Option<Value>) -> std::io::Result<(u16, String)> {
-        let mut stream = TcpStream::connect(&self.address).await?;
-        let body = body.map_or_else(String::new, |body| body.to_string());
-        let head = format!(
-            "{verb} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nAccept: application/vnd.schemaregistry.v1+json\r\n\
-             Content-Type: application/vnd.schemaregistry.v1+json\r\nContent-Length: {}\r\n\r\n",
-            self.address,
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).await?;
-        stream.write_all(body.as_bytes()).await?;
-        let mut bytes = Vec::new();
-        stream.take(ANSWER_BYTES_MAX).read_to_end(&mut bytes).await?;
-        let text = String::from_utf8_lossy(&bytes);
-        let not_http = || std::io::Error::new(std::io::ErrorKind::InvalidData, "the answer is not HTTP");
-        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(not_http)?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok()).ok_or_else(not_http)?;
-        let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-        Ok((status, if chunked { dechunked(body) } else { body.to_owned() }))
-    }
-}
-
-/// The text of chunks; what comes after a damaged one is left out.
-fn dechunked(mut rest: &str) -> String {
-    let mut out = String::new();
-    while let Some((size, tail)) = rest.split_once("\r\n") {
-        let size = usize::from_str_radix(size.split(';').next().unwrap_or_default().trim(), 16).unwrap_or(0);
-        let Some(chunk) = tail.get(..size).filter(|_| size > 0) else { break };
-        out.push_str(chunk);
-        rest = tail.get(size + 2..).unwrap_or_default();
-    }
-    out
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -422,8 +302,5 @@ mod tests {
         assert_eq!(parsed, Ok(("a.b".to_owned(), "c.proto=common:x".to_owned(), 3)));
         assert_eq!(parse_reference("n=s:latest").unwrap().2, -1);
         assert!(parse_reference("n=s").is_err() && parse_reference("n:1").is_err());
-        assert_eq!(encoded("a/b c%é"), "a%2Fb%20c%25%C3%A9");
-        assert_eq!(dechunked("3\r\nabc\r\n2\r\nde\r\n0\r\n\r\n"), "abcde");
-        assert_eq!(dechunked("ff\r\nabc"), "");
     }
 }

@@ -10,7 +10,7 @@ use weir_client::{ClientError, kafka_name};
 
 use super::args::parse_pair;
 use super::output::{Format, OutputArgs, print_list, print_value, table, write_all};
-use super::registry::{Rest, encoded};
+use super::rest::{Rest, encoded};
 use super::{CliError, Context, note};
 
 /// Flags of `topic`.
@@ -256,7 +256,7 @@ async fn create(
     });
     let results: Vec<_> = results.collect();
     if let Some((schema, kind)) = registered.filter(|_| !args.dry_run) {
-        let registry = Rest::new("the Schema Registry", "--registry", args.registry, context.client.request_timeout);
+        let registry = Rest::new("the Schema Registry", "--registry", &args.registry, &context.client);
         for (item, _) in results.iter().filter(|(_, result)| result.is_ok()) {
             // The topic's table has its columns from then on.
             let subject = encoded(&subject(item["topic"].as_str().unwrap_or_default()));

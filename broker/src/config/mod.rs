@@ -410,15 +410,18 @@ impl Config {
         }
     }
 
-    /// Whether access control lists decide who may do what. `auto`: once a Kafka listener authenticates its clients.
+    /// Whether access control lists decide who may do what. `auto`: once a listener authenticates its clients, HTTP included.
     #[must_use]
     pub fn authorizes(&self) -> bool {
-        let authenticates =
-            |listener: &NamedAddress| self.security_of(&listener.name).is_ok_and(|security| security.authenticates());
+        let authenticates = |name: &str| self.security_of(name).is_ok_and(|security| security.authenticates());
         match self.authorization.authorizer {
             AuthorizerMode::On => true,
             AuthorizerMode::Off => false,
-            AuthorizerMode::Auto => self.node.listeners.0.iter().any(authenticates),
+            AuthorizerMode::Auto => {
+                let kafka = self.node.listeners.0.iter().map(|listener| listener.name.as_str());
+                let registry = self.node.registry_listen.0.map(|_| REGISTRY);
+                kafka.chain([HTTP]).chain(registry).any(authenticates)
+            }
         }
     }
 

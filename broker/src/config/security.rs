@@ -91,22 +91,52 @@ impl Config {
         let protocol = self.protocol_of(listener);
         let settings = self.settings_of(listener);
         let tls = if protocol.is_tls() { Some(tls_settings(listener, &settings)?) } else { None };
-        let sasl =
-            if protocol.is_sasl() { Some(self.sasl_settings(listener, &settings, tls.is_some())?) } else { None };
+        let in_clear = tls.is_none() && !self.node.insecure;
+        let sasl = match protocol.is_sasl() {
+            false => None,
+            true if self.is_http(listener) => Some(self.http_credentials(listener, &settings, in_clear)?),
+            true => Some(self.sasl_settings(listener, &settings, in_clear)?),
+        };
         Ok(ListenerSecurity { tls, sasl })
+    }
+
+    fn is_http(&self, listener: &str) -> bool {
+        [HTTP, REGISTRY].contains(&listener)
+    }
+
+    /// HTTP Basic for users with passwords, Bearer for tokens: both send secrets as they are, whatever the mechanism.
+    fn http_credentials(
+        &self,
+        listener: &str,
+        settings: &SecuritySettings,
+        in_clear: bool,
+    ) -> Result<SaslSettings, ConfigProblem> {
+        let address = if listener == HTTP { Some(self.node.http_listen) } else { self.node.registry_listen.0 };
+        if in_clear && address.is_some_and(|address| !address.ip().is_loopback()) {
+            let problem = format!("the listener `{listener}` would take passwords and tokens in clear text");
+            let fix = format!(
+                "Set {MAP} = {listener}:SASL_SSL (`weir tls dev` makes certificates), listen on 127.0.0.1, or set insecure = true (flag --insecure) where the network is trusted"
+            );
+            return Err(ConfigProblem::Unsound { key: MAP, problem, fix });
+        }
+        let mechanisms = settings.mechanisms.0.clone();
+        if mechanisms.contains(&Mechanism::OauthBearer) {
+            check_oauth(&self.security)?;
+        }
+        Ok(SaslSettings { mechanisms, max_reauth: None })
     }
 
     fn sasl_settings(
         &self,
         listener: &str,
         settings: &SecuritySettings,
-        tls: bool,
+        in_clear: bool,
     ) -> Result<SaslSettings, ConfigProblem> {
         const KEY: &str = "sasl.enabled.mechanisms";
         let mut mechanisms = settings.mechanisms.0.clone();
         let chosen = self.sources.contains_key(KEY)
             || self.listener_settings.contains_key(&format!("{OF_LISTENER}{listener}.{KEY}"));
-        if !tls && !self.node.insecure {
+        if in_clear {
             if let Some(mechanism) = mechanisms.iter().find(|mechanism| mechanism.reveals_secrets() && chosen) {
                 let problem = format!("{mechanism} would send secrets in clear text through the listener `{listener}`");
                 let fix = format!(
@@ -142,7 +172,11 @@ impl Config {
         }
         let problem = format!("{address} can be reached from other machines and nothing authenticates clients");
         let secure = match listener {
-            HTTP | REGISTRY => format!("{listener}:SSL with listener.name.{listener}.ssl.client.auth = required"),
+            HTTP | REGISTRY => {
+                format!(
+                    "{listener}:SASL_SSL, or {listener}:SSL with listener.name.{listener}.ssl.client.auth = required"
+                )
+            }
             _ => format!("{listener}:SASL_SSL"),
         };
         let fix = format!(
@@ -158,13 +192,6 @@ impl Config {
         let registry = self.node.registry_listen.0.map(|address| ("registry.listen", REGISTRY, address));
         for (key, name, address) in [http, registry].into_iter().flatten() {
             let security = self.security_of(name)?;
-            if security.sasl.is_some() {
-                let problem = format!("the listener `{name}` speaks HTTP, which has no SASL");
-                let fix = format!(
-                    "Use {name}:SSL, with listener.name.{name}.ssl.client.auth = required to authenticate clients"
-                );
-                return Err(ConfigProblem::Unsound { key: MAP, problem, fix });
-            }
             if !address.ip().is_loopback() {
                 self.refuse_strangers(key, name, &address.to_string(), address.port(), &security)?;
             }
@@ -309,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn http_and_registry_take_tls_with_client_certificates() {
+    fn http_and_registry_take_tls_with_client_certificates_or_credentials() {
         for (key, name) in [("http.listen", "http"), ("registry.listen", "registry")] {
             let (map, auth) = (format!("{name}:SSL"), format!("listener.name.{name}.ssl.client.auth"));
             let tls = [
@@ -322,12 +349,14 @@ mod tests {
             let error = load(&tls).unwrap_err();
             assert!(error.contains(key) && error.contains(&auth), "{error}");
             load(&[&tls[..], &[(auth.as_str(), "required")]].concat()).unwrap();
-            let sasl = format!("{name}:SASL_SSL");
-            assert!(
-                load(&[("listener.security.protocol.map", sasl.as_str()), FILES[0], FILES[1]])
-                    .unwrap_err()
-                    .contains("no SASL")
-            );
+            let protocol = |protocol: &str| format!("{name}:{protocol}");
+            let listens = |address: &'static str, protocol: &str| {
+                load(&[(key, address), ("listener.security.protocol.map", protocol), FILES[0], FILES[1]])
+            };
+            listens("0.0.0.0:7000", &protocol("SASL_SSL")).unwrap();
+            listens("127.0.0.1:7000", &protocol("SASL_PLAINTEXT")).unwrap();
+            let error = listens("0.0.0.0:7000", &protocol("SASL_PLAINTEXT")).unwrap_err();
+            assert!(error.contains("clear text") && error.contains("SASL_SSL"), "{error}");
             assert!(
                 load(&[("listeners", format!("{name}://127.0.0.1:1").as_str())])
                     .unwrap_err()

@@ -83,8 +83,8 @@ settings! {
     /// the HTTP listener is called `http` there and the Schema Registry's `registry`.
     SecuritySettings {
         /// Protocols by listener name: `plaintext`, `ssl`, `sasl_plaintext`, `sasl_ssl`, for example
-        /// `kafka:SASL_SSL,http:SSL,registry:SSL`. A listener that is called like a protocol has that; others have
-        /// `plaintext`.
+        /// `kafka:SASL_SSL,http:SASL_SSL,registry:SSL`. A listener that is called like a protocol has that; others have
+        /// `plaintext`. Over HTTP, SASL is user and password (Basic) or a token (Bearer) with each request.
         "listener.security.protocol.map" => protocols: ProtocolMap = ProtocolMap::default();
         /// The broker's chain of certificates, its own first (PEM). Read again when it changes, and on SIGHUP. `weir tls dev`
         /// makes one for trying things out.

@@ -3,11 +3,12 @@ use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use axum::serve::Listener;
+use axum::extract::connect_info::Connected;
+use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,7 +16,9 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
-use crate::security::tls::TlsConfigs;
+use crate::security::Principal;
+use crate::security::tls::{self, HandshakeError, TlsConfigs};
+use crate::security::web::WebGate;
 
 /// Prometheus, a health check and a few people; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 64;
@@ -29,12 +32,41 @@ pub(crate) struct BoundedListener {
     tls: Option<Arc<TlsConfigs>>,
     slots: Arc<Semaphore>,
     silence_max: Duration,
+    gate: Option<Arc<WebGate>>,
+}
+
+/// Who is at the other end of a connection; handlers find it among a request's extensions.
+#[derive(Clone)]
+pub struct Peer {
+    /// Where the connection comes from.
+    pub address: SocketAddr,
+    certificate: Arc<OnceLock<Arc<Principal>>>,
+}
+
+impl Peer {
+    /// Who they are by their certificate, once the handshake is done; requests come after it.
+    #[must_use]
+    pub fn principal(&self) -> Option<Arc<Principal>> {
+        self.certificate.get().cloned()
+    }
+}
+
+impl Connected<IncomingStream<'_, BoundedListener>> for Peer {
+    fn connect_info(stream: IncomingStream<'_, BoundedListener>) -> Peer {
+        stream.io().peer.clone()
+    }
 }
 
 impl BoundedListener {
-    /// `tls`: None = plain text.
-    pub fn new(listener: TcpListener, tls: Option<Arc<TlsConfigs>>) -> BoundedListener {
-        BoundedListener::with_limits(listener, tls, CONNECTIONS_MAX, SILENCE_MAX)
+    /// `tls`: None = plain text. `gate` is told of handshakes that fail.
+    pub fn new(listener: TcpListener, tls: Option<Arc<TlsConfigs>>, gate: Arc<WebGate>) -> BoundedListener {
+        BoundedListener::with_limits(listener, tls, CONNECTIONS_MAX, SILENCE_MAX).before(gate)
+    }
+
+    /// The same, telling `gate` of handshakes that fail.
+    pub fn before(mut self, gate: Arc<WebGate>) -> BoundedListener {
+        self.gate = Some(gate);
+        self
     }
 
     pub fn with_limits(
@@ -43,7 +75,7 @@ impl BoundedListener {
         connections_max: usize,
         silence_max: Duration,
     ) -> BoundedListener {
-        BoundedListener { listener, tls, slots: Arc::new(Semaphore::new(connections_max)), silence_max }
+        BoundedListener { listener, tls, slots: Arc::new(Semaphore::new(connections_max)), silence_max, gate: None }
     }
 }
 
@@ -59,9 +91,13 @@ impl Listener for BoundedListener {
         let silence = Box::pin(tokio::time::sleep(self.silence_max));
         let stream = match &self.tls {
             None => Carrier::Plain(stream),
-            Some(configs) => Carrier::Handshake(Box::new(TlsAcceptor::from(configs.current()).accept(stream))),
+            Some(configs) => {
+                let accept = TlsAcceptor::from(configs.current()).accept(stream);
+                Carrier::Handshake(Box::new(Shaking { accept, configs: configs.clone(), gate: self.gate.clone() }))
+            }
         };
-        (BoundedStream { stream, silence, silence_max: self.silence_max, _slot: slot }, address)
+        let peer = Peer { address, certificate: Arc::default() };
+        (BoundedStream { stream, peer, silence, silence_max: self.silence_max, _slot: slot }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -72,25 +108,54 @@ impl Listener for BoundedListener {
 /// What carries the bytes. The handshake happens with the first read, so that accepting waits for nobody.
 enum Carrier {
     Plain(TcpStream),
-    Handshake(Box<Accept<TcpStream>>),
+    Handshake(Box<Shaking>),
     Tls(Box<TlsStream<TcpStream>>),
+    /// The handshake failed.
+    Refused,
+}
+
+/// A handshake that goes on.
+struct Shaking {
+    accept: Accept<TcpStream>,
+    configs: Arc<TlsConfigs>,
+    gate: Option<Arc<WebGate>>,
+}
+
+impl Shaking {
+    /// The stream, once there is one; `peer` is told whose it is.
+    fn poll(&mut self, cx: &mut Context<'_>, peer: &Peer) -> Poll<Result<TlsStream<TcpStream>, HandshakeError>> {
+        let stream = std::task::ready!(Pin::new(&mut self.accept).poll(cx))?;
+        if let Some(principal) = tls::principal_of(&self.configs, stream.get_ref().1)? {
+            let _ = peer.certificate.set(principal); // set once, here
+        }
+        Poll::Ready(Ok(stream))
+    }
 }
 
 impl Carrier {
     /// Drives the handshake, then `act` on the stream below.
     fn drive<T>(
         &mut self,
+        peer: &Peer,
         cx: &mut Context<'_>,
         act: impl FnOnce(Pin<&mut (dyn Duplex + Unpin)>, &mut Context<'_>) -> Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if let Carrier::Handshake(handshake) = self {
-            let stream = std::task::ready!(Pin::new(handshake).poll(cx))?;
-            *self = Carrier::Tls(Box::new(stream));
+            *self = match std::task::ready!(handshake.poll(cx, peer)) {
+                Ok(stream) => Carrier::Tls(Box::new(stream)),
+                Err(error) => {
+                    if let Some(gate) = &handshake.gate {
+                        gate.handshake_refused(peer.address, &error);
+                    }
+                    Carrier::Refused
+                }
+            };
         }
         match self {
             Carrier::Plain(stream) => act(Pin::new(stream), cx),
             Carrier::Tls(stream) => act(Pin::new(&mut **stream), cx),
-            Carrier::Handshake(_) => Poll::Pending, // not reached: it became a stream above
+            Carrier::Refused => Poll::Ready(Err(io::ErrorKind::ConnectionAborted.into())),
+            Carrier::Handshake(_) => Poll::Pending, // not reached: it became something else above
         }
     }
 }
@@ -101,6 +166,7 @@ impl<T: AsyncRead + AsyncWrite> Duplex for T {}
 /// A connection that fails to read or write when nothing moved for too long. Gives its slot back when dropped.
 pub(crate) struct BoundedStream {
     stream: Carrier,
+    peer: Peer,
     silence: Pin<Box<Sleep>>,
     silence_max: Duration,
     _slot: Option<OwnedSemaphorePermit>,
@@ -122,22 +188,30 @@ impl BoundedStream {
 
 impl AsyncRead for BoundedStream {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
-        let moved = self.stream.drive(cx, |stream, cx| stream.poll_read(cx, buffer));
+        let moved = {
+            let this = &mut *self;
+            this.stream.drive(&this.peer, cx, |stream, cx| stream.poll_read(cx, buffer))
+        };
         self.watch(cx, moved)
     }
 }
 
 impl AsyncWrite for BoundedStream {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        let moved = self.stream.drive(cx, |stream, cx| stream.poll_write(cx, bytes));
+        let moved = {
+            let this = &mut *self;
+            this.stream.drive(&this.peer, cx, |stream, cx| stream.poll_write(cx, bytes))
+        };
         self.watch(cx, moved)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.drive(cx, |stream, cx| stream.poll_flush(cx))
+        let this = &mut *self;
+        this.stream.drive(&this.peer, cx, |stream, cx| stream.poll_flush(cx))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.stream.drive(cx, |stream, cx| stream.poll_shutdown(cx))
+        let this = &mut *self;
+        this.stream.drive(&this.peer, cx, |stream, cx| stream.poll_shutdown(cx))
     }
 }

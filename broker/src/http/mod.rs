@@ -1,5 +1,7 @@
 //! The HTTP listener: `/metrics`, `/healthz`, `/readyz`, `/lake`, `/lake/NAME/verify`, `/tables/NAME`, and `/` that lists them.
 //!
+//! `/`, `/healthz` and `/readyz` are for everybody; what the others need is [`Route`] and its handler, and tests/authorization.csv.
+//!
 //! Owns routes and what they answer. What there is to tell comes from an [`HttpState`], so this knows nothing of Kafka,
 //! groups or storage. Bounded: so many connections at once, each with a limit on silence; requests carry no body.
 pub(crate) mod connection;
@@ -16,10 +18,11 @@ use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
-use axum::extract::{Path, State};
+use axum::extract::{FromRequestParts, Path, State};
+use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 use futures_core::Stream;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -29,8 +32,10 @@ use weir_lake_sink::TableStatus;
 
 use crate::lake::VerifyRefused;
 use crate::metrics::{GroupSample, Metrics};
+use crate::security::acl::{CLUSTER_NAME, Operation, ResourceType};
 use crate::security::tls::TlsConfigs;
-use connection::BoundedListener;
+use crate::security::web::{TurnedAway, WebClient, WebGate};
+use connection::{BoundedListener, Peer};
 
 /// How long answers in progress may take once the broker stops.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(1);
@@ -70,21 +75,66 @@ pub trait HttpState: Send + Sync + 'static {
     /// Compares a topic's log with its lake table; what is received are progress and, last, the result.
     fn verify(&self, topic: &str) -> Result<mpsc::Receiver<Value>, VerifyRefused>;
 
-    /// What there is to tell of a topic as a table; `None`: there is no such topic.
-    fn table(&self, topic: &str) -> impl Future<Output = Option<serde_json::Value>> + Send;
+    /// What there is to tell somebody of a topic as a table; `None`: there is no such topic.
+    fn table(&self, topic: &str, client: &WebClient) -> impl Future<Output = Option<serde_json::Value>> + Send;
 
     /// Called before each scrape: the place to set gauges that are cheaper to read than to keep.
     fn sample(&self) {}
 }
 
+/// Everything that is served; nothing else is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Route {
+    Index,
+    Metrics,
+    Health,
+    Ready,
+    Lake,
+    Verify,
+    Table,
+}
+
+impl Route {
+    /// All of them.
+    pub const ALL: [Route; 7] =
+        [Route::Index, Route::Metrics, Route::Health, Route::Ready, Route::Lake, Route::Verify, Route::Table];
+
+    /// Method and path, with names in braces.
+    #[must_use]
+    pub fn pattern(self) -> (&'static str, &'static str) {
+        match self {
+            Route::Index => ("GET", "/"),
+            Route::Metrics => ("GET", "/metrics"),
+            Route::Health => ("GET", "/healthz"),
+            Route::Ready => ("GET", "/readyz"),
+            Route::Lake => ("GET", "/lake"),
+            Route::Verify => ("POST", "/lake/{topic}/verify"),
+            Route::Table => ("GET", "/tables/{topic}"),
+        }
+    }
+
+    fn handler<S: HttpState>(self) -> MethodRouter<Shared<S>> {
+        match self {
+            Route::Index => get(|| async { INDEX }),
+            Route::Metrics => get(scrape::<S>),
+            Route::Health => get(|| async { "ok\n" }),
+            Route::Ready => get(ready::<S>),
+            Route::Lake => get(lake::<S>),
+            Route::Verify => post(verify::<S>),
+            Route::Table => get(table::<S>),
+        }
+    }
+}
+
 struct Shared<S> {
     state: Arc<S>,
     metrics: Metrics,
+    gate: Arc<WebGate>,
 }
 
 impl<S> Clone for Shared<S> {
     fn clone(&self) -> Self {
-        Shared { state: self.state.clone(), metrics: self.metrics.clone() }
+        Shared { state: self.state.clone(), metrics: self.metrics.clone(), gate: self.gate.clone() }
     }
 }
 
@@ -92,13 +142,15 @@ impl<S> Clone for Shared<S> {
 pub async fn serve<S: HttpState>(
     listener: TcpListener,
     tls: Option<Arc<TlsConfigs>>,
+    gate: Arc<WebGate>,
     state: Arc<S>,
     metrics: Metrics,
     shutdown: CancellationToken,
 ) -> io::Result<()> {
-    let app = router(Shared { state, metrics });
+    let listener = BoundedListener::new(listener, tls, gate.clone());
+    let app = router(Shared { state, metrics, gate });
     let stop = shutdown.clone();
-    let server = axum::serve(BoundedListener::new(listener, tls), app)
+    let server = axum::serve(listener, app.into_make_service_with_connect_info::<Peer>())
         .with_graceful_shutdown(async move { stop.cancelled().await })
         .into_future();
     let deadline = async {
@@ -112,28 +164,76 @@ pub async fn serve<S: HttpState>(
 }
 
 fn router<S: HttpState>(shared: Shared<S>) -> Router {
-    Router::new()
-        .route("/", get(|| async { INDEX }))
-        .route("/metrics", get(scrape::<S>))
-        .route("/healthz", get(|| async { "ok\n" }))
-        .route("/readyz", get(ready::<S>))
-        .route("/lake", get(lake::<S>))
-        .route("/lake/{topic}/verify", post(verify::<S>))
-        .route("/tables/{topic}", get(table::<S>))
-        .fallback(|| async { (StatusCode::NOT_FOUND, INDEX) })
-        .with_state(shared)
+    let routed = Route::ALL
+        .into_iter()
+        .fold(Router::new(), |router, route| router.route(route.pattern().1, route.handler::<S>()));
+    routed.fallback(|| async { (StatusCode::NOT_FOUND, INDEX) }).with_state(shared)
 }
 
-async fn scrape<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
+/// Whoever asks, if the listener knows them: a handler that takes it is not reached by others.
+struct Known(WebClient);
+
+impl<S: HttpState> FromRequestParts<Shared<S>> for Known {
+    type Rejection = Response;
+
+    async fn from_request_parts(parts: &mut Parts, shared: &Shared<S>) -> Result<Known, Response> {
+        match shared.gate.identify(&parts.headers, &parts.extensions).await {
+            Ok(client) => Ok(Known(client)),
+            Err(why) => Err(turned_away(&shared.gate, &why)),
+        }
+    }
+}
+
+fn turned_away(gate: &WebGate, why: &TurnedAway) -> Response {
+    let (status, code) = match why {
+        TurnedAway::Missing | TurnedAway::Refused => (StatusCode::UNAUTHORIZED, 40101),
+        TurnedAway::Unavailable | TurnedAway::Starting => (StatusCode::SERVICE_UNAVAILABLE, 50301),
+    };
+    let mut response = refused(status, code, &why.to_string());
+    if status == StatusCode::UNAUTHORIZED {
+        for challenge in gate.challenges(why) {
+            response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+        }
+    }
+    response
+}
+
+fn refused(status: StatusCode, code: u32, message: &str) -> Response {
+    (status, axum::Json(json!({ "error_code": code, "message": message }))).into_response()
+}
+
+impl Known {
+    /// The answer to whom this is refused; the refusal is noted.
+    #[allow(clippy::result_large_err, reason = "the answer is made once and sent")]
+    fn needs(&self, route: Route, operation: Operation, resource: ResourceType, name: &str) -> Result<(), Response> {
+        let (verb, path) = route.pattern();
+        if self.0.allows(&format!("{verb} {path}"), operation, resource, name) {
+            return Ok(());
+        }
+        let message = format!("{} is denied {operation} of {resource} {name}", self.0.principal());
+        Err(refused(StatusCode::FORBIDDEN, 40301, &message))
+    }
+}
+
+async fn scrape<S: HttpState>(State(shared): State<Shared<S>>, known: Known) -> Result<Response, Response> {
+    known.needs(Route::Metrics, Operation::Describe, ResourceType::Cluster, CLUSTER_NAME)?;
     shared.state.sample();
     let groups = shared.state.groups().await;
     let ready = shared.state.readiness() == Readiness::Ready;
     let text = shared.metrics.render(ready, &groups, &shared.state.lake());
-    ([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response()
+    Ok(([(header::CONTENT_TYPE, METRICS_TYPE)], text).into_response())
 }
 
-async fn lake<S: HttpState>(State(shared): State<Shared<S>>) -> Response {
-    axum::Json(shared.state.lake()).into_response()
+/// Tables of topics that may not be described are left out; where they are is a setting of their topic.
+async fn lake<S: HttpState>(State(shared): State<Shared<S>>, Known(client): Known) -> Response {
+    let may = |operation, topic: &str| client.would_allow(operation, ResourceType::Topic, topic);
+    let mut tables = shared.state.lake();
+    tables.retain(|table| may(Operation::Describe, &table.topic));
+    for table in tables.iter_mut().filter(|table| !may(Operation::DescribeConfigs, &table.topic)) {
+        table.path = String::new();
+        table.error = table.error.is_some().then(|| "not shown without DESCRIBE_CONFIGS of the topic".to_owned());
+    }
+    axum::Json(tables).into_response()
 }
 
 /// Values as lines, each as soon as it is there.
@@ -147,8 +247,14 @@ impl Stream for Lines {
     }
 }
 
-async fn verify<S: HttpState>(State(shared): State<Shared<S>>, Path(topic): Path<String>) -> Response {
-    match shared.state.verify(&topic) {
+/// It takes the broker's time, and tells of all rows.
+async fn verify<S: HttpState>(
+    State(shared): State<Shared<S>>,
+    known: Known,
+    Path(topic): Path<String>,
+) -> Result<Response, Response> {
+    known.needs(Route::Verify, Operation::Alter, ResourceType::Topic, &topic)?;
+    Ok(match shared.state.verify(&topic) {
         Ok(lines) => {
             ([(header::CONTENT_TYPE, "application/x-ndjson")], Body::from_stream(Lines(lines))).into_response()
         }
@@ -160,12 +266,17 @@ async fn verify<S: HttpState>(State(shared): State<Shared<S>>, Path(topic): Path
             };
             (status, axum::Json(json!({ "message": refused.to_string() }))).into_response()
         }
-    }
+    })
 }
 
 /// `null` for a topic that is not there, so that clients tell it from a path that is not.
-async fn table<S: HttpState>(State(shared): State<Shared<S>>, Path(topic): Path<String>) -> Response {
-    axum::Json(shared.state.table(&topic).await).into_response()
+async fn table<S: HttpState>(
+    State(shared): State<Shared<S>>,
+    known: Known,
+    Path(topic): Path<String>,
+) -> Result<Response, Response> {
+    known.needs(Route::Table, Operation::Describe, ResourceType::Topic, &topic)?;
+    Ok(axum::Json(shared.state.table(&topic, &known.0).await).into_response())
 }
 
 async fn ready<S: HttpState>(State(shared): State<Shared<S>>) -> Response {

@@ -36,7 +36,7 @@ impl HttpState for Fake {
         }
     }
 
-    async fn table(&self, topic: &str) -> Option<serde_json::Value> {
+    async fn table(&self, topic: &str, _client: &WebClient) -> Option<serde_json::Value> {
         (topic == "flights").then(|| serde_json::json!({ "topic": topic }))
     }
 
@@ -58,7 +58,8 @@ async fn start() -> Running {
     let address = listener.local_addr().unwrap();
     let (state, shutdown) = (Arc::new(Fake::default()), CancellationToken::new());
     let metrics = crate::metrics::tests::installed();
-    let server = tokio::spawn(serve(listener, None, state.clone(), metrics, shutdown.clone()));
+    let gate = WebGate::new(&crate::config::Config::default(), "http", Arc::default()).unwrap();
+    let server = tokio::spawn(serve(listener, None, gate, state.clone(), metrics, shutdown.clone()));
     Running { address, state, shutdown, server }
 }
 

@@ -8,6 +8,7 @@
 //! | `acl/` | who may do what: Kafka's access control lists |
 //! | `audit.rs` | who was refused what, who changed what |
 //! | `rules/` | what each API needs, and how a refusal is answered |
+//! | `web/` | the same for HTTP and the Schema Registry |
 //! | `users.rs` | users with passwords: SCRAM keys in the metadata store |
 //!
 //! I own what proves who a client is, and what they may do. Passwords, keys and tokens are in no log line
@@ -19,6 +20,7 @@ pub mod rules;
 pub mod sasl;
 pub mod tls;
 mod users;
+pub mod web;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,7 +1,8 @@
 //! What `/tables/<topic>` tells of a topic: the versions of its schema, the segments of its log, and what their columns hold.
 //!
-//! Reads footers of column files, never their data.
-use std::collections::HashMap;
+//! Reads footers of column files, never their data. Names and types are for whoever may describe the topic; what columns hold is
+//! shown to those who may read them, and nothing of rows to whoever may not read all of them.
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use arrow_array::ArrayRef;
@@ -13,17 +14,49 @@ use weir_column::Projection;
 use weir_layout::ColumnSegment;
 use weir_protocol::ids::PartitionId;
 use weir_storage::log::{Extent, Partition};
-use weir_table::{Field, TableSchema, ddl};
+use weir_table::schema::FieldId;
+use weir_table::{Field, ddl};
 
 use super::Typing;
 use crate::broker::Broker;
+use crate::security::rules::Readable;
+use crate::topics::Topic;
 
 /// Bounds are shown up to so many characters.
 const SHOWN_CHARS: usize = 40;
 
-/// `None`: there is no such topic. Blocking IO.
-pub fn report(broker: &Broker, name: &str) -> Option<Value> {
-    let topic = broker.topics.get(name)?;
+/// What somebody sees of a table.
+struct Sight {
+    /// Columns of the table; `None`: all of them.
+    columns: Option<BTreeSet<FieldId>>,
+    /// Whether what rows hold is shown: counts, the smallest and the largest value.
+    statistics: bool,
+}
+
+impl Sight {
+    fn of(topic: &Topic, readable: &Readable) -> Sight {
+        match readable {
+            Readable::Everything => Sight { columns: None, statistics: true },
+            Readable::Nothing => Sight { columns: None, statistics: false },
+            // A view's columns are not those of its source, of which some are hidden.
+            Readable::Part(part) if part.log != topic.id => Sight { columns: Some(BTreeSet::new()), statistics: false },
+            Readable::Part(part) => Sight {
+                columns: part.restriction.columns.as_ref().map(|columns| columns.fields.clone()),
+                statistics: part.restriction.rows.is_none(),
+            },
+        }
+    }
+
+    /// The columns that are seen.
+    fn fields(&self, fields: &[Field]) -> Vec<Field> {
+        let sees = |field: &&Field| self.columns.as_ref().is_none_or(|columns| columns.contains(&field.id));
+        fields.iter().filter(sees).cloned().collect()
+    }
+}
+
+/// What is told of a topic to somebody who may describe it, and may read this of it. Blocking IO.
+pub fn report(broker: &Broker, topic: &Topic, readable: &Readable) -> Value {
+    let sight = Sight::of(topic, readable);
     let (state, reason) = match &topic.table.typing {
         Typing::Untyped => ("untyped", None),
         Typing::Waiting { reason } => ("waiting", Some(reason.clone())),
@@ -31,8 +64,9 @@ pub fn report(broker: &Broker, name: &str) -> Option<Value> {
     };
     let versions = &topic.table.versions;
     let history = versions.iter().enumerate().map(|(at, schema)| {
-        let before = at.checked_sub(1).map(|before| &*versions[before]);
-        json!({ "version": schema.version, "columns": ddl::print(&schema.fields), "changes": changes(before, schema) })
+        let before = at.checked_sub(1).map(|before| sight.fields(&versions[before].fields));
+        let fields = sight.fields(&schema.fields);
+        json!({ "version": schema.version, "columns": ddl::print(&fields), "changes": changes(before.as_deref(), &fields) })
     });
     let mut segments = Vec::new();
     let mut statistics = Statistics::default();
@@ -42,27 +76,32 @@ pub fn report(broker: &Broker, name: &str) -> Option<Value> {
             segments.push(segment(index, &partition, &extent, &mut statistics));
         }
     }
-    let fields = versions.last().map(|schema| schema.fields.clone()).unwrap_or_default();
+    if !sight.statistics {
+        statistics = Statistics::default();
+    }
+    let fields = versions.last().map(|schema| sight.fields(&schema.fields)).unwrap_or_default();
     let columns: Vec<Value> = fields.iter().map(|field| statistics.of(field)).collect();
-    Some(json!({
-        "topic": name, "state": state, "reason": reason, "versions": history.collect::<Vec<_>>(), "segments": segments,
-        "columns": columns,
-    }))
+    // The reason may name columns.
+    let reason = reason.filter(|_| sight.columns.is_none());
+    json!({
+        "topic": topic.name, "state": state, "reason": reason, "versions": history.collect::<Vec<_>>(),
+        "segments": segments, "columns": columns,
+    })
 }
 
 /// What a version changed, column by column.
-fn changes(before: Option<&TableSchema>, schema: &TableSchema) -> Vec<String> {
+fn changes(before: Option<&[Field]>, fields: &[Field]) -> Vec<String> {
     let Some(before) = before else { return vec!["created".to_owned()] };
     let mut changes = Vec::new();
-    for field in &schema.fields {
-        match before.fields.iter().find(|known| known.id == field.id) {
+    for field in fields {
+        match before.iter().find(|known| known.id == field.id) {
             None => changes.push(format!("added {}", field.name)),
             Some(known) => changed(known, field, &mut changes),
         }
     }
-    let gone = before.fields.iter().filter(|known| schema.fields.iter().all(|field| field.id != known.id));
+    let gone = before.iter().filter(|known| fields.iter().all(|field| field.id != known.id));
     changes.extend(gone.map(|known| format!("dropped {}", known.name)));
-    if changes.is_empty() {
+    if changes.is_empty() && before != fields {
         changes.push("columns in another order".to_owned());
     }
     changes

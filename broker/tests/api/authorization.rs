@@ -39,6 +39,10 @@ pub enum Outcome {
     Operations(i32),
     /// The connection closes.
     Closed,
+    /// 401 of HTTP: who is that?
+    Unknown,
+    /// 403 of HTTP.
+    Forbidden,
 }
 
 impl Outcome {
@@ -51,6 +55,8 @@ impl Outcome {
             "G" => Outcome::Refused(30),
             "C" => Outcome::Refused(31),
             "X" => Outcome::Refused(53),
+            "U" => Outcome::Unknown,
+            "F" => Outcome::Forbidden,
             number => Outcome::Operations(number.parse().unwrap_or_else(|_| panic!("outcome `{number}`"))),
         }
     }
@@ -120,14 +126,20 @@ impl<'a> Caller<'a> {
     }
 }
 
-fn binding(who: &str, permission: Permission, operation: Operation, resource: ResourceType, name: &str) -> AclBinding {
+pub fn binding(
+    who: &str,
+    permission: Permission,
+    operation: Operation,
+    resource: ResourceType,
+    name: &str,
+) -> AclBinding {
     AclBinding {
         pattern: ResourcePattern { resource, name: name.to_owned(), pattern: PatternType::Literal },
         entry: AclEntry { principal: format!("User:{who}"), host: "*".to_owned(), operation, permission },
     }
 }
 
-fn bindings() -> Vec<AclBinding> {
+pub fn bindings() -> Vec<AclBinding> {
     use Operation::{All, Read, Write};
     use ResourceType::{Cluster, Group, Topic, TransactionalId};
     let allow = |who: &str, operation, resource, name: &str| binding(who, Permission::Allow, operation, resource, name);
@@ -190,9 +202,10 @@ async fn world(settings: &[(&str, &str)], bindings: &[AclBinding]) -> World {
 }
 
 /// API, what, and outcome by identity.
-type Row<'a> = (&'a str, &'a str, BTreeMap<&'a str, Outcome>);
+pub type Row<'a> = (&'a str, &'a str, BTreeMap<&'a str, Outcome>);
 
-fn table() -> Vec<Row<'static>> {
+/// Rows about Kafka's APIs have one word as their API, those about HTTP (authorization_web.rs) a method and a path.
+pub fn table() -> Vec<Row<'static>> {
     let mut lines = TABLE.lines().filter(|line| !line.starts_with('#'));
     let identities: Vec<&str> = lines.next().unwrap().split(',').skip(2).collect();
     let row = |line: &'static str| {
@@ -205,10 +218,14 @@ fn table() -> Vec<Row<'static>> {
     lines.map(row).collect()
 }
 
+fn of_kafka() -> Vec<Row<'static>> {
+    table().into_iter().filter(|(api, ..)| !api.contains(' ')).collect()
+}
+
 /// What differs from the table, a line each.
 async fn differences(world: &World) -> Vec<String> {
     let mut differences = Vec::new();
-    for (api, what, expected) in table() {
+    for (api, what, expected) in of_kafka() {
         for (identity, expected) in expected {
             let got = outcome(&Caller::new(world, identity), api, what).await;
             if got != expected {
@@ -236,7 +253,7 @@ async fn everybody_is_answered_as_the_table_says() {
 
 #[test]
 fn every_api_that_is_served_is_in_the_table() {
-    let named: BTreeSet<&str> = table().into_iter().map(|(api, ..)| api).collect();
+    let named: BTreeSet<&str> = of_kafka().into_iter().map(|(api, ..)| api).collect();
     let served: BTreeSet<String> = SERVED.iter().map(|versions| format!("{:?}", versions.key)).collect();
     let missing: Vec<_> = served.iter().filter(|api| !named.contains(api.as_str())).collect();
     assert!(missing.is_empty(), "add {missing:?} to tests/authorization.csv");
@@ -247,7 +264,7 @@ fn every_api_that_is_served_is_in_the_table() {
 /// The table is no decoration: an authoriser that says yes, or no, to everything is found out in most rows.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_authoriser_that_allows_or_denies_everything_is_found_out() {
-    let rows = table().len();
+    let rows = of_kafka().len();
     let open = world(&[("authorizer", "off")], &[]).await;
     prepare(&open).await;
     let wrong = differences(&open).await.len();

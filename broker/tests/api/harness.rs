@@ -1,5 +1,6 @@
 //! A broker on a free port and a client that speaks exactly the version it is told to.
 use std::net::SocketAddr;
+use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf, BufMut, Bytes, BytesMut};
@@ -17,6 +18,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use uuid::Uuid;
 use weir::config::{Config, Source};
+use weir::metrics::Metrics;
 use weir::server::Server;
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::{BatchBuilder, Compression, DecompressLimits, batches, decode};
@@ -204,6 +206,12 @@ impl TestBroker {
         TestBroker::start_in(tempfile::tempdir().unwrap(), settings).await
     }
 
+    /// The same with its HTTP listener, for which the process counts what is measured.
+    pub async fn start_with_http(settings: &[(&str, &str)]) -> TestBroker {
+        static METRICS: LazyLock<Metrics> = LazyLock::new(|| Metrics::install().unwrap());
+        TestBroker::start_measured(tempfile::tempdir().unwrap(), settings, Some(METRICS.clone())).await
+    }
+
     /// Stops it and starts another one over the same data folder.
     pub async fn restart(mut self) -> TestBroker {
         self.server.take().unwrap().stop().await;
@@ -212,7 +220,11 @@ impl TestBroker {
     }
 
     async fn start_in(dir: TempDir, settings: &[(&str, &str)]) -> TestBroker {
-        let server = TestBroker::open(&dir, settings).await;
+        TestBroker::start_measured(dir, settings, None).await
+    }
+
+    async fn start_measured(dir: TempDir, settings: &[(&str, &str)], metrics: Option<Metrics>) -> TestBroker {
+        let server = TestBroker::open(&dir, settings, metrics).await;
         while !(server.broker.groups.is_ready() && server.broker.transactions.is_ready()) {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
@@ -221,7 +233,7 @@ impl TestBroker {
         TestBroker { address, server: Some(server), dir: Some(dir), settings }
     }
 
-    async fn open(dir: &TempDir, settings: &[(&str, &str)]) -> Server {
+    async fn open(dir: &TempDir, settings: &[(&str, &str)], metrics: Option<Metrics>) -> Server {
         let mut config = Config::default();
         let data = dir.path().display().to_string();
         for (key, value) in [
@@ -240,7 +252,7 @@ impl TestBroker {
         {
             config.set(key, value, Source::Flag((*key).to_owned())).unwrap();
         }
-        Server::start(config, None, Instant::now()).await.unwrap()
+        Server::start(config, metrics, Instant::now()).await.unwrap()
     }
 
     /// What serves, for what no request shows.
@@ -251,6 +263,14 @@ impl TestBroker {
     /// The tables of topics that are tiered.
     pub fn lake(&self) -> &weir::lake::LakeTables {
         &self.server.as_ref().unwrap().lake
+    }
+
+    pub fn http(&self) -> SocketAddr {
+        self.server.as_ref().unwrap().http
+    }
+
+    pub fn registry(&self) -> Option<SocketAddr> {
+        self.server.as_ref().unwrap().registry
     }
 
     pub fn address(&self) -> SocketAddr {

@@ -33,18 +33,26 @@ impl From<Value> for Answer {
 }
 
 pub(super) fn respond(result: Result<Answer, RegistryError>, plain_json: bool) -> Response {
+    let mut challenges = Vec::new();
     let (status, body) = match result {
         Ok(Answer::Json(value)) => (200, value.to_string()),
         Ok(Answer::Text(text)) => (200, text),
         Err(error) => {
             let (status, code) = error.codes();
-            (status, json!({ "error_code": code, "message": error.to_string() }).to_string())
+            let body = json!({ "error_code": code, "message": error.to_string() }).to_string();
+            if let RegistryError::Unauthenticated { challenges: given, .. } = error {
+                challenges = given;
+            }
+            (status, body)
         }
     };
     let mut response = Response::new(Body::from(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = if plain_json { PLAIN_JSON } else { VENDOR_JSON };
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    for challenge in challenges {
+        response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
+    }
     response
 }
 

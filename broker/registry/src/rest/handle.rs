@@ -1,6 +1,7 @@
 //! What each endpoint does.
 use serde_json::{Value, json};
 
+use super::access::{Access, Right};
 use super::answer::Answer;
 use super::query::Query;
 use super::route::Endpoint;
@@ -13,6 +14,7 @@ use crate::registry::{Registry, unqualified, valid_subject};
 
 pub(super) async fn run(
     registry: &Registry,
+    access: &Access<'_>,
     endpoint: Endpoint,
     query: &Query,
     bytes: &[u8],
@@ -22,13 +24,14 @@ pub(super) async fn run(
             let found = registry.version(&subject, version, query.is("deleted"))?;
             Ok(Answer::Text(represented(registry, found, query)?.definition.schema))
         }
-        Endpoint::SchemaText { id } => Ok(Answer::Text(schema_of(registry, &id, query)?.1.schema)),
-        other => run_json(registry, other, query, bytes).await.map(Answer::Json),
+        Endpoint::SchemaText { id } => Ok(Answer::Text(schema_of(registry, access, &id, query)?.1.schema)),
+        other => run_json(registry, access, other, query, bytes).await.map(Answer::Json),
     }
 }
 
 async fn run_json(
     registry: &Registry,
+    access: &Access<'_>,
     endpoint: Endpoint,
     query: &Query,
     bytes: &[u8],
@@ -43,7 +46,7 @@ async fn run_json(
         }
         Endpoint::MetadataVersion => Ok(json!({ "version": env!("CARGO_PKG_VERSION"), "commitId": "" })),
         Endpoint::Contexts => Ok(json!(["."])),
-        Endpoint::Subjects => Ok(json!(query.page(subjects(registry, query)))),
+        Endpoint::Subjects => Ok(json!(access.shown(query, subjects(registry, query), |subject| subject))),
         Endpoint::Versions { subject } => versions(registry, &subject, query),
         Endpoint::Version { subject, version } => {
             let found = registry.version(&subject, version, query.is("deleted"))?;
@@ -54,9 +57,10 @@ async fn run_json(
             Ok(json!(query.page(registry.read(|state| state.referrers(&found.subject, found.version)))))
         }
         Endpoint::LatestWithMetadata { subject } => latest_with_metadata(registry, &subject, query),
-        Endpoint::Register { subject } => register(registry, &subject, query, bytes).await,
+        Endpoint::Register { subject } => register(registry, access, &subject, query, bytes).await,
         Endpoint::Lookup { subject } => {
             let wanted = body::registration(bytes)?.definition;
+            check_references(access, &wanted)?;
             let deleted = query.is("deleted") || query.is("lookupDeletedSubject");
             let found = registry.lookup(&subject, wanted, query.is("normalize"), deleted).await?;
             Ok(answer::listing(&represented(registry, found, query)?))
@@ -67,17 +71,18 @@ async fn run_json(
         Endpoint::DeleteVersion { subject, version } => {
             Ok(json!(registry.delete_version(&subject, version, query.is("permanent")).await?))
         }
-        Endpoint::Schemas => Ok(schemas(registry, query)),
+        Endpoint::Schemas => Ok(schemas(registry, access, query)),
         Endpoint::SchemaTypes => Ok(json!(Format::ALL.map(Format::name))),
-        Endpoint::Schema { id } => schema(registry, &id, query),
-        Endpoint::SchemaSubjects { id } => schema_subjects(registry, &id, query),
-        Endpoint::SchemaVersions { id } => schema_versions(registry, &id, query),
+        Endpoint::Schema { id } => schema(registry, access, &id, query),
+        Endpoint::SchemaSubjects { id } => schema_subjects(registry, access, &id, query),
+        Endpoint::SchemaVersions { id } => schema_versions(registry, access, &id, query),
         Endpoint::IdsByGuid { guid } => {
             let id = id_of_guid(registry, &guid)?;
+            access.usage(registry, id)?;
             Ok(json!([{ "context": ".", "id": id }]))
         }
-        Endpoint::SchemaByGuid { guid } => schema_by_guid(registry, &guid, query),
-        Endpoint::Check { subject, version } => check(registry, &subject, version, query, bytes).await,
+        Endpoint::SchemaByGuid { guid } => schema_by_guid(registry, access, &guid, query),
+        Endpoint::Check { subject, version } => check(registry, access, &subject, version, query, bytes).await,
         Endpoint::Config { subject } => {
             let inherit = query.is("defaultToGlobal");
             Ok(json!(registry.config(subject.as_deref(), inherit)?))
@@ -155,15 +160,27 @@ fn latest_with_metadata(registry: &Registry, subject: &str, query: &Query) -> Re
     Ok(answer::listing(&represented(registry, found, query)?))
 }
 
-async fn register(registry: &Registry, subject: &str, query: &Query, bytes: &[u8]) -> Result<Value, RegistryError> {
+/// A schema tells what it refers to, so whoever brings one must be able to see that.
+fn check_references(access: &Access<'_>, definition: &SchemaDefinition) -> Result<(), RegistryError> {
+    definition.references.iter().try_for_each(|reference| access.subject(Right::Describe, &reference.subject))
+}
+
+async fn register(
+    registry: &Registry,
+    access: &Access<'_>,
+    subject: &str,
+    query: &Query,
+    bytes: &[u8],
+) -> Result<Value, RegistryError> {
     let mut registration = body::registration(bytes)?;
+    check_references(access, &registration.definition)?;
     registration.normalize = query.is("normalize");
     let registered = registry.register(subject, registration).await?;
     let found = registry.version(subject, VersionSelector::Exactly(registered.version), true)?;
     Ok(json!({ "id": found.id, "version": found.version, "guid": found.guid }))
 }
 
-fn schemas(registry: &Registry, query: &Query) -> Value {
+fn schemas(registry: &Registry, access: &Access<'_>, query: &Query) -> Value {
     let (deleted, latest_only, prefix) = (query.is("deleted"), query.is("latestOnly"), prefix(query));
     let found: Vec<Listing> = registry.read(|state| {
         let subjects = state.subjects.iter().filter(|(subject, _)| subject.starts_with(prefix));
@@ -173,16 +190,23 @@ fn schemas(registry: &Registry, query: &Query) -> Value {
             shown.reverse();
             shown.into_iter().filter_map(|(version, _)| listing(state, subject, *version)).collect::<Vec<_>>()
         });
-        query.page(found.collect())
+        found.collect()
     });
+    let found = access.shown(query, found, |listing| &listing.subject);
     Value::Array(found.iter().map(answer::listing).collect())
 }
 
 /// An id and its schema, in the representation that the query asks for.
-fn schema_of(registry: &Registry, id: &str, query: &Query) -> Result<(SchemaId, SchemaDefinition), RegistryError> {
+fn schema_of(
+    registry: &Registry,
+    access: &Access<'_>,
+    id: &str,
+    query: &Query,
+) -> Result<(SchemaId, SchemaDefinition), RegistryError> {
     let not_found = || RegistryError::IdNotFound { id: id.to_owned() };
     let id: SchemaId = id.parse().map_err(|_| not_found())?;
     let stored = registry.read(|state| state.schemas.get(&id).cloned()).ok_or_else(not_found)?;
+    access.usage(registry, id)?;
     let mut definition = stored.definition.clone();
     if let Some(wanted) = query.get("format") {
         definition.schema = registry.represented(&definition, wanted)?;
@@ -190,8 +214,8 @@ fn schema_of(registry: &Registry, id: &str, query: &Query) -> Result<(SchemaId, 
     Ok((id, definition))
 }
 
-fn schema(registry: &Registry, id: &str, query: &Query) -> Result<Value, RegistryError> {
-    let (id, definition) = schema_of(registry, id, query)?;
+fn schema(registry: &Registry, access: &Access<'_>, id: &str, query: &Query) -> Result<Value, RegistryError> {
+    let (id, definition) = schema_of(registry, access, id, query)?;
     let mut map = answer::definition(&definition);
     registry.read(|state| {
         if query.is("fetchMaxId") {
@@ -212,16 +236,26 @@ fn id_of_guid(registry: &Registry, wanted: &str) -> Result<SchemaId, RegistryErr
     found.ok_or_else(|| RegistryError::IdNotFound { id: wanted.to_owned() })
 }
 
-fn schema_by_guid(registry: &Registry, wanted: &str, query: &Query) -> Result<Value, RegistryError> {
+fn schema_by_guid(
+    registry: &Registry,
+    access: &Access<'_>,
+    wanted: &str,
+    query: &Query,
+) -> Result<Value, RegistryError> {
     let id = id_of_guid(registry, wanted)?;
-    let mut value = schema(registry, &id.to_string(), query)?;
+    let mut value = schema(registry, access, &id.to_string(), query)?;
     value["id"] = id.into();
     Ok(value)
 }
 
 /// Where an id is used: subject and version.
-fn usages(registry: &Registry, id: &str, query: &Query) -> Result<Vec<(String, u32)>, RegistryError> {
-    let (id, _) = schema_of(registry, id, &Query::default())?;
+fn usages(
+    registry: &Registry,
+    access: &Access<'_>,
+    id: &str,
+    query: &Query,
+) -> Result<Vec<(String, u32)>, RegistryError> {
+    let (id, _) = schema_of(registry, access, id, &Query::default())?;
     let (deleted, subject) = (query.is("deleted"), query.get("subject").map(unqualified));
     Ok(registry.read(|state| {
         let live = |(subject, version): &&(String, u32)| {
@@ -229,30 +263,33 @@ fn usages(registry: &Registry, id: &str, query: &Query) -> Result<Vec<(String, u
             deleted || stored.is_some_and(|stored| !stored.deleted)
         };
         let wanted = |(name, _): &&(String, u32)| subject.is_none_or(|subject| subject == name);
-        state.usages(id).filter(live).filter(wanted).cloned().collect()
+        state.usages(id).filter(live).filter(wanted).filter(|(name, _)| access.sees(name)).cloned().collect()
     }))
 }
 
-fn schema_subjects(registry: &Registry, id: &str, query: &Query) -> Result<Value, RegistryError> {
-    let mut subjects: Vec<String> = usages(registry, id, query)?.into_iter().map(|(subject, _)| subject).collect();
+fn schema_subjects(registry: &Registry, access: &Access<'_>, id: &str, query: &Query) -> Result<Value, RegistryError> {
+    let mut subjects: Vec<String> =
+        usages(registry, access, id, query)?.into_iter().map(|(subject, _)| subject).collect();
     subjects.dedup();
     Ok(json!(query.page(subjects)))
 }
 
-fn schema_versions(registry: &Registry, id: &str, query: &Query) -> Result<Value, RegistryError> {
-    let usages = usages(registry, id, query)?;
+fn schema_versions(registry: &Registry, access: &Access<'_>, id: &str, query: &Query) -> Result<Value, RegistryError> {
+    let usages = usages(registry, access, id, query)?;
     let shown = usages.into_iter().map(|(subject, version)| json!({ "subject": subject, "version": version }));
     Ok(json!(query.page(shown.collect())))
 }
 
 async fn check(
     registry: &Registry,
+    access: &Access<'_>,
     subject: &str,
     version: Option<VersionSelector>,
     query: &Query,
     bytes: &[u8],
 ) -> Result<Value, RegistryError> {
     let definition = body::registration(bytes)?.definition;
+    check_references(access, &definition)?;
     let verbose = query.is("verbose");
     let messages = match registry.check(subject, definition, version, query.is("normalize")).await {
         Ok(None) => Vec::new(),

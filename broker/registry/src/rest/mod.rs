@@ -3,11 +3,13 @@
 //! | file | what |
 //! |---|---|
 //! | `route.rs` | method and path to [`route::Endpoint`], one match |
+//! | `access.rs` | who asks, and what each endpoint needs of them |
 //! | `query.rs`, `body.rs` | what a request says, with bounds |
 //! | `answer.rs` | what is answered: JSON, statuses, error codes |
 //! | `handle.rs` | one function for each group of endpoints |
 //!
 //! A body needs a JSON content type, so that no web page can send one to a registry on this machine unasked.
+mod access;
 mod answer;
 mod body;
 mod handle;
@@ -28,24 +30,32 @@ use crate::error::RegistryError;
 use crate::limits::BODY_BYTES_MAX;
 use crate::metrics::{REQUEST_SECONDS, REQUESTS};
 use crate::registry::Registry;
+pub use access::{Caller, Gate, Open, Resource, Right, TurnedAway, topic_of};
+pub use route::routes;
+
+use access::Access;
 use answer::Answer;
 use query::Query;
 use route::Endpoint;
 
-/// All endpoints. Whoever serves it bounds the number of connections and their silence.
-pub fn router(registry: Arc<Registry>) -> Router {
-    Router::new().fallback(serve).with_state(registry)
+/// What every request needs.
+#[derive(Clone)]
+struct Served {
+    registry: Arc<Registry>,
+    gate: Arc<dyn Gate>,
 }
 
-async fn serve(State(registry): State<Arc<Registry>>, request: Request) -> Response {
+/// All endpoints, for those whom `gate` lets in. Whoever serves it bounds the number of connections and their silence.
+pub fn router(registry: Arc<Registry>, gate: Arc<dyn Gate>) -> Router {
+    Router::new().fallback(serve).with_state(Served { registry, gate })
+}
+
+async fn serve(State(served): State<Served>, request: Request) -> Response {
     let started = Instant::now();
     let plain_json = answer::wants_plain_json(request.headers());
-    let endpoint = Endpoint::of(request.method(), request.uri().path());
+    let (pattern, endpoint) = Endpoint::of(request.method(), request.uri().path());
     let name = endpoint.as_ref().map_or("unknown", Endpoint::name);
-    let result = match endpoint {
-        Ok(endpoint) => run(&registry, endpoint, request).await,
-        Err(error) => Err(error),
-    };
+    let result = admit(&served, pattern, endpoint, request).await;
     if let Err(
         error @ (RegistryError::Store(_) | RegistryError::DamagedEntry { .. } | RegistryError::CheckFailed { .. }),
     ) = &result
@@ -59,7 +69,37 @@ async fn serve(State(registry): State<Arc<Registry>>, request: Request) -> Respo
     response
 }
 
-async fn run(registry: &Registry, endpoint: Endpoint, request: Request) -> Result<Answer, RegistryError> {
+/// Finds out who asks before anything else, then whether they may.
+async fn admit(
+    served: &Served,
+    pattern: &'static str,
+    endpoint: Result<Endpoint, RegistryError>,
+    request: Request,
+) -> Result<Answer, RegistryError> {
+    let (head, body) = request.into_parts();
+    let caller = served.gate.identify(&head).await.map_err(|turned_away| match turned_away {
+        TurnedAway::Unauthenticated { challenges, message } => RegistryError::Unauthenticated { challenges, message },
+        TurnedAway::NotReady { reason } => RegistryError::NotReady { reason },
+    })?;
+    let endpoint = endpoint?;
+    let access = Access { caller: &*caller, endpoint: pattern };
+    let change = endpoint.change();
+    let result = match access.check(&endpoint) {
+        Ok(()) => run(&served.registry, &access, endpoint, Request::from_parts(head, body)).await,
+        Err(refused) => Err(refused),
+    };
+    if let Some(subject) = change {
+        caller.changed(pattern, subject.as_deref(), result.as_ref().err().map(|error| error.codes().1));
+    }
+    result
+}
+
+async fn run(
+    registry: &Registry,
+    access: &Access<'_>,
+    endpoint: Endpoint,
+    request: Request,
+) -> Result<Answer, RegistryError> {
     let query = Query::parse(request.uri().query().unwrap_or_default());
     let body = if endpoint.takes_body() {
         check_content_type(request.headers())?;
@@ -68,7 +108,7 @@ async fn run(registry: &Registry, endpoint: Endpoint, request: Request) -> Resul
     } else {
         axum::body::Bytes::new()
     };
-    handle::run(registry, endpoint, &query, &body).await
+    handle::run(registry, access, endpoint, &query, &body).await
 }
 
 fn check_content_type(headers: &HeaderMap) -> Result<(), RegistryError> {

@@ -22,7 +22,7 @@ async fn ask(registry: &Arc<Registry>, verb: &str, path: &str, body: Option<Valu
 }
 
 async fn answer_of(registry: &Arc<Registry>, request: Request<Body>) -> (u16, String, String) {
-    let response = serve(State(registry.clone()), request).await;
+    let response = serve(State(Served { registry: registry.clone(), gate: Arc::new(Open) }), request).await;
     let status = response.status().as_u16();
     let kind = response.headers()["content-type"].to_str().unwrap().to_owned();
     let bytes = axum::body::to_bytes(response.into_body(), 1 << 24).await.unwrap();

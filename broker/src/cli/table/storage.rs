@@ -5,7 +5,7 @@ use std::io::Write;
 use serde_json::{Value, json};
 
 use crate::cli::output::{Format, print_list, print_value};
-use crate::cli::registry::{Rest, encoded};
+use crate::cli::rest::{Rest, encoded};
 use crate::cli::{CliError, Context};
 
 /// What is asked of the broker.
@@ -18,7 +18,7 @@ pub(super) struct StorageArgs {
     #[arg(
         id = "http_address",
         long = "http",
-        value_name = "HOST:PORT",
+        value_name = "[https://]HOST:PORT",
         env = "WEIR_HTTP",
         default_value = "127.0.0.1:9644"
     )]
@@ -75,7 +75,7 @@ pub(super) async fn run(
     format: Format,
     out: &mut (dyn Write + Send),
 ) -> Result<(), CliError> {
-    let broker = Rest::new("the broker", "flag --http", args.http, context.client.request_timeout);
+    let broker = Rest::new("the broker", "flag --http", &args.http, &context.client);
     let table = broker.ask("GET", &format!("/tables/{}", encoded(&args.topic)), None).await?;
     if table.is_null() {
         return Err(CliError::Invalid {

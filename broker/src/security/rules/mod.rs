@@ -31,6 +31,7 @@ use super::audit::AuditEvent;
 use crate::api::lookup::TopicRef;
 use crate::broker::{Broker, RequestContext};
 use crate::error_code::ErrorCode;
+use crate::topics::Topic;
 
 pub use topics::refuse_produce;
 
@@ -147,14 +148,8 @@ impl Access {
     }
 
     fn note_refusal(&self, operation: Operation, resource: ResourceType, name: &str) {
-        let (principal, host, api) = (&self.principal, self.host, self.api);
-        tracing::info!(target: "weir::authorization", %principal, %host, ?api, %operation, %resource, name, "refused");
-        if self.broker.audit.is_on() {
-            let (api, name) = (format!("{api:?}"), name.to_owned());
-            let (operation, resource) = (operation.name(), resource.name());
-            let event = AuditEvent::AuthorizationFailed { api, operation, resource, name };
-            self.broker.audit.record(principal, host, self.client_id.as_deref(), &event);
-        }
+        let (api, client_id) = (format!("{:?}", self.api), self.client_id.as_deref());
+        note_refusal(&self.broker, &self.principal, self.host, client_id, &api, (operation, resource, name));
     }
 
     /// Whether records of the topic of a fetch may be read, all of them. A topic that does not exist is the handler's to answer, by its
@@ -175,24 +170,11 @@ impl Access {
         let Some(found) = found else {
             return if self.may_fetch(topic, Operation::Read) { Readable::Everything } else { Readable::Nothing };
         };
-        let judge =
-            |name: &str| self.index.authorize(&self.principal, self.host, Operation::Read, ResourceType::Topic, name);
-        // Nobody sees more of a topic through a view than they are given of the topic; those who are given nothing of it see what
-        // the view shows.
-        let source = found.view.as_ref().and_then(|view| self.broker.topics.by_id(view.source));
-        let restricted = match judge(&found.name) {
-            Decision::Restricted => Some(&found),
-            Decision::Allowed => source.as_ref().filter(|source| judge(&source.name) == Decision::Restricted),
-            Decision::Denied => {
-                self.note_refusal(Operation::Read, ResourceType::Topic, &found.name);
-                return Readable::Nothing;
-            }
-        };
-        let Some(topic) = restricted else { return Readable::Everything };
-        // Judged by the same lists, so it is there; were it not, nothing of the topic is given.
-        let Some(grant) = self.index.grant(&self.principal, &topic.name) else { return Readable::Nothing };
-        let restriction = Arc::new(grant.restriction(topic));
-        Readable::Part(Arc::new(Part { log: topic.id, restriction }))
+        let readable = readable_of(&self.broker, &self.index, &self.principal, self.host, &found);
+        if matches!(readable, Readable::Nothing) {
+            self.note_refusal(Operation::Read, ResourceType::Topic, &found.name);
+        }
+        readable
     }
 
     /// Whether offsets may be committed for a topic: for whoever reads some of it too.
@@ -237,6 +219,49 @@ impl Access {
         };
         Some(StrBytes::from_string(format!("{what}: {} needs {operation}.", self.principal)))
     }
+}
+
+/// Keeps a refusal in the log and the audit log. `api`: Kafka's name, or an HTTP endpoint; `what`: operation, resource and its name.
+pub fn note_refusal(
+    broker: &Broker,
+    principal: &Principal,
+    host: IpAddr,
+    client_id: Option<&str>,
+    api: &str,
+    what: (Operation, ResourceType, &str),
+) {
+    let (operation, resource, name) = what;
+    tracing::info!(target: "weir::authorization", %principal, %host, api, %operation, %resource, name, "refused");
+    if broker.audit.is_on() {
+        let (operation, resource, name) = (operation.name(), resource.name(), name.to_owned());
+        let event = AuditEvent::AuthorizationFailed { api: api.to_owned(), operation, resource, name };
+        broker.audit.record(principal, host, client_id, &event);
+    }
+}
+
+/// What somebody may read of a topic that exists. Notes nothing.
+#[must_use]
+pub fn readable_of(
+    broker: &Broker,
+    index: &AclIndex,
+    principal: &Principal,
+    host: IpAddr,
+    found: &Arc<Topic>,
+) -> Readable {
+    let judge = |name: &str| index.authorize(principal, host, Operation::Read, ResourceType::Topic, name);
+    // Nobody sees more of a topic through a view than they are given of the topic; those who are given nothing of it see what
+    // the view shows.
+    let source = found.view.as_ref().and_then(|view| broker.topics.by_id(view.source));
+    let restricted = match judge(&found.name) {
+        Decision::Restricted => Some(found),
+        Decision::Allowed => source.as_ref().filter(|source| judge(&source.name) == Decision::Restricted),
+        Decision::Denied => return Readable::Nothing,
+    };
+    let Some(topic) = restricted else { return Readable::Everything };
+    // Judged by the same lists, so it is there; were it not, nothing of the topic is given.
+    let Some(grant) = index.grant(principal, &topic.name) else { return Readable::Nothing };
+    let restriction = Arc::new(grant.restriction(topic));
+    Readable::Part(Arc::new(Part { log: topic.id, restriction }))
 }
 
 /// What somebody may read of a topic.

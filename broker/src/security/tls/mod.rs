@@ -58,11 +58,20 @@ pub async fn accept(
     stream: TcpStream,
 ) -> Result<(TlsStream<TcpStream>, Option<Arc<Principal>>), HandshakeError> {
     let stream = TlsAcceptor::from(configs.current()).accept(stream).await?;
-    let certificate = stream.get_ref().1.peer_certificates().and_then(|chain| chain.first());
-    let Some(certificate) = certificate else { return Ok((stream, None)) };
+    let principal = principal_of(configs, stream.get_ref().1)?;
+    Ok((stream, principal))
+}
+
+/// Who a client is by the certificate that it showed; `None`: it showed none.
+pub fn principal_of(
+    configs: &TlsConfigs,
+    connection: &rustls::ServerConnection,
+) -> Result<Option<Arc<Principal>>, HandshakeError> {
+    let certificate = connection.peer_certificates().and_then(|chain| chain.first());
+    let Some(certificate) = certificate else { return Ok(None) };
     let subject = subject_of(certificate).ok_or(HandshakeError::NoSubject)?;
     match configs.settings().mapping.name_of(&subject) {
-        Some(name) if !name.is_empty() => Ok((stream, Some(Arc::new(Principal::user(name))))),
+        Some(name) if !name.is_empty() => Ok(Some(Arc::new(Principal::user(name)))),
         _ => Err(HandshakeError::NoRule { subject }),
     }
 }
