@@ -23,6 +23,8 @@ type secured struct {
 	Topic                                string
 	Values                               []string
 	Refused                              bool
+	// Seconds over which the values are produced.
+	Seconds float64
 }
 
 // runSecured takes one JSON argument and prints one JSON line.
@@ -95,6 +97,14 @@ func (w secured) roundtrip() ([]string, error) {
 	var records []*kgo.Record
 	for _, value := range w.Values {
 		records = append(records, &kgo.Record{Topic: w.Topic, Value: []byte(value)})
+	}
+	pause := time.Duration(w.Seconds / float64(len(records)) * float64(time.Second))
+	for pause > 0 && len(records) > 0 {
+		if err := client.ProduceSync(ctx, records[0]).FirstErr(); err != nil {
+			return nil, err
+		}
+		records = records[1:]
+		time.Sleep(pause)
 	}
 	if err := client.ProduceSync(ctx, records...).FirstErr(); err != nil {
 		return nil, err

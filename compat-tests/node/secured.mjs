@@ -34,7 +34,14 @@ async function roundtrip () {
   await admin.disconnect()
   const producer = kafka.producer()
   await producer.connect()
-  await producer.send({ topic: wanted.topic, messages: wanted.values.map(value => ({ value })) })
+  if (wanted.seconds) {
+    for (const value of wanted.values) {
+      await producer.send({ topic: wanted.topic, messages: [{ value }] })
+      await new Promise(resolve => setTimeout(resolve, 1000 * wanted.seconds / wanted.values.length))
+    }
+  } else {
+    await producer.send({ topic: wanted.topic, messages: wanted.values.map(value => ({ value })) })
+  }
   await producer.disconnect()
   const consumer = kafka.consumer({ groupId: wanted.topic })
   await consumer.connect()

@@ -10,6 +10,8 @@ import argparse
 import os
 import ssl
 import sys
+import threading
+import time
 import uuid
 
 from clients.secured import CLIENTS, Refused
@@ -17,6 +19,9 @@ from suite.report import CheckFailed, Report
 from suite.secured import PASSWORD, USER, SecuredBroker
 
 COUNT = 200
+
+# Clients that authenticate again while they produce (KIP-368).
+RENEWING = ("confluent-kafka", "java", "franz-go", "kafkajs")
 
 
 def passes(check, broker, client, settings, count=COUNT):
@@ -51,6 +56,30 @@ def rotation(check, broker, client):
         settings = broker.settings("sasl_ssl", mechanism="SCRAM-SHA-512", username=USER, password=PASSWORD, seconds=1)
         passes(check, broker, client, settings, 100)
     check.equal("certificates seen", len(seen), 6)
+
+
+def rotation_under_load(check, broker, client):
+    """Certificates are replaced four times while one client produces: nothing fails, and who comes later sees the last one."""
+    fresh = [broker.fresh() for _ in range(4)]
+    host, port = broker.address("sasl_ssl").split(":")
+    seen = [ssl.get_server_certificate((host, int(port)))]
+
+    def exchange():
+        for folder in fresh:
+            time.sleep(1)
+            broker.rotate(folder)
+        time.sleep(0.5)
+        seen.append(ssl.get_server_certificate((host, int(port))))
+
+    thread = threading.Thread(target=exchange)
+    thread.start()
+    settings = broker.settings("sasl_ssl", mechanism="SCRAM-SHA-512", username=USER, password=PASSWORD)
+    try:
+        passes(check, broker, client, {**settings, "seconds": 5}, 200)
+    finally:
+        thread.join()
+    check.true("the certificate is another one", seen[0] != seen[1])
+    passes(check, broker, client, settings, 100)
 
 
 def reauthentication(check, broker, client):
@@ -94,8 +123,10 @@ def main() -> int:
     run("oauthbearer-audience", is_refused, sasl("OAUTHBEARER", token=token(aud="other")), "InvalidAudience")
     run("oauthbearer-unsigned", is_refused, sasl("OAUTHBEARER", token=token().rsplit(".", 1)[0] + ".AAAA"), "InvalidSignature")
     run("oauthbearer-alg-none", is_refused, sasl("OAUTHBEARER", token=token(alg="none")), "the token is refused")
-    if arguments.client == "confluent-kafka":
+    if arguments.client in RENEWING:
         run("re-authentication", reauthentication)
+        run("rotation-under-load", rotation_under_load)
+    if arguments.client == "confluent-kafka":
         run("rotation", rotation)
     problem = broker.finish()
     if problem:

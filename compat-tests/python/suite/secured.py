@@ -133,12 +133,17 @@ class SecuredBroker:
         text = urllib.request.urlopen(f"http://127.0.0.1:{self.http}/metrics", timeout=10).read().decode()
         return sum(float(line.split()[-1]) for line in text.splitlines() if line.startswith(name))
 
-    def rotate(self) -> None:
-        """A new certificate of the same CA would need its key: the whole CA is replaced, and clients trust both."""
+    def fresh(self) -> Path:
+        """A certificate to come. One of the same CA would need its key: the CA is another, and clients trust all of them."""
         fresh = Path(tempfile.mkdtemp(dir=self.folder)) / "tls"
         self.make_certificates(fresh)
         trusted = self.tls / "ca.pem"
         trusted.write_text(trusted.read_text() + (fresh / "ca.pem").read_text())
+        return fresh
+
+    def rotate(self, fresh: Path | None = None) -> None:
+        """From now on new connections see another certificate."""
+        fresh = fresh or self.fresh()
         for name in ("server.pem", "server.key"):
             os.replace(fresh / name, self.tls / name)
         self.process.send_signal(signal.SIGHUP)

@@ -62,8 +62,11 @@ final class Secured {
         try (KafkaProducer<String, String> producer =
                 new KafkaProducer<>(config, new StringSerializer(), new StringSerializer())) {
             List<Future<RecordMetadata>> sent = new ArrayList<>();
+            double seconds = wanted.has("seconds") ? wanted.get("seconds").asDouble() : 0;
+            long pauseMs = (long) (seconds * 1000 / wanted.get("values").size());
             for (JsonNode value : wanted.get("values")) {
                 sent.add(producer.send(new ProducerRecord<>(topic, value.asText())));
+                Thread.sleep(pauseMs);
             }
             for (Future<RecordMetadata> one : sent) {
                 one.get();
