@@ -426,7 +426,8 @@ impl KafkaError for TopicConfigError {
             | TopicConfigError::LagOrder { .. }
             | TopicConfigError::NoViewSource { .. }
             | TopicConfigError::OnView { .. }
-            | TopicConfigError::Lake(_) => ErrorCode::InvalidConfig,
+            | TopicConfigError::Lake(_)
+            | TopicConfigError::PrimaryKey(_) => ErrorCode::InvalidConfig,
         }
     }
 }

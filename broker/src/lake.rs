@@ -2,6 +2,7 @@
 //!
 //! Topics are looked at now and then: one whose `weir.lake.*` configs changed is tiered by the new ones. What a table holds
 //! is known by the table alone (crate `weir-lake-sink`), so nothing here is kept.
+mod key;
 mod source;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use weir_lake_sink::{Lake, LakeLimits, TableStatus, VerifyProgress};
 
 use crate::broker::Broker;
+pub(crate) use key::{PrimaryKeyError, check as check_key};
 use source::LogSource;
 
 /// How often topics are looked at.
@@ -95,7 +97,8 @@ impl LakeTables {
     pub fn verify(&self, broker: &Broker, topic: &str) -> Result<mpsc::Receiver<Value>, VerifyRefused> {
         let found = broker.topics.get(topic).filter(|topic| topic.settings.lake.is_some());
         let found = found.ok_or_else(|| VerifyRefused::NotTiered { topic: topic.to_owned() })?;
-        if found.settings.compacted {
+        let keyed = found.settings.lake.as_ref().is_some_and(|lake| lake.key.is_some());
+        if found.settings.compacted && !keyed {
             return Err(VerifyRefused::Compacted { topic: topic.to_owned() });
         }
         let turn = self.verifying.clone().try_acquire_owned().map_err(|_| VerifyRefused::Busy)?;

@@ -9,6 +9,7 @@ use weir_lake_sink::{LakeSettings, SettingsError};
 use weir_protocol::records::Compression;
 use weir_storage::log::{CleanupPolicy, Gate, Layout, LogConfig};
 
+use crate::lake::PrimaryKeyError;
 use crate::tables::TableSettings;
 use crate::views::ViewSettings;
 
@@ -116,6 +117,8 @@ pub enum TopicConfigError {
     LagOrder { min: u64, max: u64 },
     #[error(transparent)]
     Lake(#[from] SettingsError),
+    #[error(transparent)]
+    PrimaryKey(#[from] PrimaryKeyError),
     #[error("topic config `{name}` needs `weir.view.source`: the topic whose rows the view shows")]
     NoViewSource { name: &'static str },
     #[error("topic config `{name}` cannot be set on a view: it shows the rows of `{source_name}`, set it there")]
@@ -324,7 +327,10 @@ impl TopicConfigs {
         let (freshness, partition_by) = (self.get("weir.lake.freshness"), self.get("weir.lake.partition.by"));
         let paused = self.flag("weir.lake.paused");
         let settings = LakeSettings::parse(format, path, namespace, freshness, partition_by)?;
-        Ok(settings.map(|settings| LakeSettings { paused, ..settings }))
+        let compaction = self.flag("weir.lake.compaction");
+        let key = items(self.get("weir.primary.key")).map(str::to_owned).collect::<Vec<_>>();
+        let buckets = self.long("weir.lake.paimon.bucket") as i32;
+        settings.map(|settings| LakeSettings { paused, compaction, ..settings }.keyed(key, buckets)).transpose()
     }
 
     fn flag(&self, name: &str) -> bool {

@@ -19,6 +19,7 @@ use weir_storage::log::{Layout, LogConfig, Storage, TopicSpec};
 use weir_storage::meta::{Condition, MetaError, MetadataStore, Write};
 use weir_table::Table;
 
+use crate::lake::check_key;
 use crate::tables::{self, Schemas, TablePlanError, TopicTable};
 use crate::topic_config::{TopicConfigError, TopicConfigs, TopicDefaults, TopicSettings};
 use crate::views::{View, ViewError};
@@ -323,6 +324,7 @@ impl Topics {
             true => TopicTable::default(),
             false => tables::plan(name, &TopicTable::default(), &settings.table, &self.schemas, None)?,
         };
+        check_key(None, &configs, &settings, &table).map_err(TopicConfigError::from)?;
         let id = TopicId(Uuid::new_v4());
         Ok(Topic { id, name: name.to_owned(), partitions: wanted, configs, settings, table, view: None })
     }
@@ -528,6 +530,7 @@ impl Topics {
             true => TopicTable::default(),
             false => tables::plan(&topic.name, &topic.table, &settings.table, &self.schemas, None)?,
         };
+        check_key(Some(topic), &configs, &settings, &table).map_err(TopicConfigError::from)?;
         let (id, name, partitions) = (topic.id, topic.name.clone(), topic.partitions);
         let next = Topic { id, name, partitions, configs, settings, table, view: None };
         self.following(&next)?;

@@ -15,6 +15,8 @@ pub const HEADERS: &str = "__headers";
 pub const TIMESTAMP: &str = "__timestamp";
 pub const PARTITION: &str = "__partition";
 pub const OFFSET: &str = "__offset";
+/// Whether a record deletes its key: behind the other columns of a scan for a table with a primary key, and in no table.
+pub const DELETED: &str = "__deleted";
 
 /// Metadata key of the field id, the one Parquet readers and writers know.
 pub const FIELD_ID_KEY: &str = "PARQUET:field_id";
@@ -87,4 +89,12 @@ pub fn conform(schema: &SchemaRef, columns: &[ArrayRef]) -> Result<RecordBatch, 
 pub fn typed(columns: &Fields) -> SchemaRef {
     let fields: Vec<FieldRef> = columns.iter().cloned().chain(origin()).collect();
     Arc::new(Schema::new(fields))
+}
+
+/// Rows of a typed topic on their way into a table with a primary key: as [`typed`], and [`DELETED`] last. Such a row has its key
+/// columns and its origin.
+#[must_use]
+pub fn keyed(columns: &Fields) -> SchemaRef {
+    let deleted = ours(9, DELETED, DataType::Boolean, false);
+    Arc::new(Schema::new(typed(columns).fields().iter().cloned().chain([deleted]).collect::<Vec<_>>()))
 }

@@ -89,6 +89,12 @@ impl CommitContext {
         CommitRecord { planned: round.ranges(), ..self.following(before) }
     }
 
+    /// A commit that changes files and no rows.
+    #[must_use]
+    pub fn compact(&self, before: &CommitRecord) -> CommitRecord {
+        self.following(before)
+    }
+
     /// The commit of a round with so many rows.
     #[must_use]
     pub fn advance(&self, before: &CommitRecord, round: &RoundPlan, rows: u64) -> CommitRecord {

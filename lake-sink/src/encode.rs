@@ -5,8 +5,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use arrow_array::RecordBatch;
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_array::{ArrayRef, RecordBatch};
+use arrow_schema::{ArrowError, Field, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::arrow::ArrowWriter;
 use parquet::basic::{Compression, ZstdLevel};
@@ -16,7 +16,7 @@ use parquet::file::properties::WriterProperties;
 use thiserror::Error;
 use weir_storage::cpu::breathe;
 
-use crate::columns::conform;
+use crate::columns::{DELETED, conform};
 use crate::partitioning::{PartitionSpec, PartitionValue};
 
 const ROW_GROUP_ROWS: usize = 1 << 20;
@@ -42,22 +42,46 @@ pub struct EncodedFile {
     pub rows: u64,
     pub bytes: Bytes,
     pub metadata: Arc<ParquetMetaData>,
+    /// Of a table with a primary key.
+    pub keyed: Option<KeyedFile>,
 }
 
+/// What is known of the rows of a file of a table with a primary key, which are in the order of their keys.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyedFile {
+    pub bucket: i32,
+    /// Least and greatest key, as the format stores rows.
+    pub keys: (Vec<u8>, Vec<u8>),
+    /// Least and greatest sequence number.
+    pub sequence: (i64, i64),
+    /// Rows that delete their key.
+    pub deletes: u64,
+}
+
+/// What a table with a primary key makes of the rows of one of its partitions, which come in the order of their changes and have
+/// [`crate::columns::DELETED`] last.
+pub type Folding =
+    Box<dyn FnMut(Vec<PartitionValue>, Vec<RecordBatch>) -> Result<Vec<EncodedFile>, EncodeError> + Send>;
+
 /// Gathers rows by partition of the lake table.
-#[derive(Debug)]
 pub struct Encoder {
     schema: SchemaRef,
     file_schema: SchemaRef,
     spec: PartitionSpec,
     groups: Vec<(Vec<PartitionValue>, Vec<RecordBatch>)>,
     places: HashMap<Vec<PartitionValue>, usize>,
+    folding: Option<Folding>,
 }
 
 impl Encoder {
     /// `file_schema`: the columns of `schema`, as files have them, and perhaps columns of partitions behind them.
     pub fn new(schema: SchemaRef, file_schema: SchemaRef, spec: PartitionSpec) -> Encoder {
-        Encoder { schema, file_schema, spec, groups: Vec::new(), places: HashMap::new() }
+        Encoder { schema, file_schema, spec, groups: Vec::new(), places: HashMap::new(), folding: None }
+    }
+
+    /// For a table with a primary key: the last column of `schema` is not one of files.
+    pub fn folding(self, folding: Option<Folding>) -> Encoder {
+        Encoder { folding, ..self }
     }
 
     /// Adds rows that have the columns of the table.
@@ -73,22 +97,38 @@ impl Encoder {
                 self.groups.push((values.clone(), Vec::new()));
                 self.groups.len() - 1
             });
-            let of_rows = rows.num_columns();
             let mut columns = rows.columns().to_vec();
+            let deleted = if self.folding.is_some() { columns.pop() } else { None };
+            let of_rows = columns.len();
             if let Some(own) = self.file_schema.fields().get(of_rows..).filter(|own| !own.is_empty()) {
                 let values = &self.groups[place].0;
                 columns.extend(self.spec.columns_of(values, own, &self.schema, rows.num_rows())?);
             }
-            self.groups[place].1.push(conform(&self.file_schema, &columns)?);
+            let rows = conform(&self.file_schema, &columns)?;
+            self.groups[place].1.push(match deleted {
+                Some(deleted) => with_deleted(&rows, deleted)?,
+                None => rows,
+            });
         }
         Ok(())
     }
 
     /// The files, in the order in which their partitions were seen first.
     pub fn finish(self) -> Result<Vec<EncodedFile>, EncodeError> {
-        let Encoder { file_schema, groups, .. } = self;
+        let Encoder { file_schema, groups, folding, .. } = self;
+        if let Some(mut folding) = folding {
+            let folded = groups.into_iter().map(|(values, batches)| folding(values, batches));
+            return Ok(folded.collect::<Result<Vec<_>, _>>()?.into_iter().flatten().collect());
+        }
         groups.into_iter().map(|(values, batches)| encode(&file_schema, values, batches)).collect()
     }
+}
+
+fn with_deleted(rows: &RecordBatch, deleted: ArrayRef) -> Result<RecordBatch, ArrowError> {
+    let field = Arc::new(Field::new(DELETED, deleted.data_type().clone(), false));
+    let fields: Vec<_> = rows.schema_ref().fields().iter().cloned().chain([field]).collect();
+    let columns = rows.columns().iter().cloned().chain([deleted]).collect();
+    RecordBatch::try_new(Arc::new(Schema::new(fields)), columns)
 }
 
 fn properties() -> Result<WriterProperties, ParquetError> {
@@ -100,21 +140,50 @@ fn properties() -> Result<WriterProperties, ParquetError> {
         .build())
 }
 
+/// One file that is being written.
+pub struct FileWriter {
+    writer: ArrowWriter<Vec<u8>>,
+    rows: u64,
+}
+
+impl FileWriter {
+    /// # Errors
+    /// [`EncodeError::Parquet`], for columns that no file can have.
+    pub fn new(schema: &SchemaRef) -> Result<FileWriter, EncodeError> {
+        Ok(FileWriter { writer: ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties()?))?, rows: 0 })
+    }
+
+    /// Adds rows.
+    pub fn write(&mut self, batch: &RecordBatch) -> Result<(), EncodeError> {
+        self.rows += batch.num_rows() as u64;
+        for from in (0..batch.num_rows()).step_by(SLICE_ROWS) {
+            self.writer.write(&batch.slice(from, SLICE_ROWS.min(batch.num_rows() - from)))?;
+            breathe();
+        }
+        Ok(())
+    }
+
+    /// Rows so far.
+    pub fn rows(&self) -> u64 {
+        self.rows
+    }
+
+    /// The file, of this partition.
+    pub fn finish(mut self, values: Vec<PartitionValue>) -> Result<EncodedFile, EncodeError> {
+        let metadata = Arc::new(self.writer.finish()?);
+        let bytes = Bytes::from(std::mem::take(self.writer.inner_mut()));
+        Ok(EncodedFile { values, rows: self.rows, bytes, metadata, keyed: None })
+    }
+}
+
 fn encode(
     schema: &SchemaRef,
     values: Vec<PartitionValue>,
     batches: Vec<RecordBatch>,
 ) -> Result<EncodedFile, EncodeError> {
-    let mut writer = ArrowWriter::try_new(Vec::new(), schema.clone(), Some(properties()?))?;
-    let mut rows = 0;
+    let mut writer = FileWriter::new(schema)?;
     for batch in batches {
-        rows += batch.num_rows() as u64;
-        for from in (0..batch.num_rows()).step_by(SLICE_ROWS) {
-            writer.write(&batch.slice(from, SLICE_ROWS.min(batch.num_rows() - from)))?;
-            breathe();
-        }
+        writer.write(&batch)?;
     }
-    let metadata = Arc::new(writer.finish()?);
-    let bytes = Bytes::from(std::mem::take(writer.inner_mut()));
-    Ok(EncodedFile { values, rows, bytes, metadata })
+    writer.finish(values)
 }

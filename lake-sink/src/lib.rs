@@ -34,7 +34,7 @@ mod testing;
 pub mod verify;
 
 pub use pool::{Lake, LakeLimits, TableState, TableStatus};
-pub use settings::{Format, LakeSettings, SettingsError};
+pub use settings::{Format, KeySettings, LakeSettings, SettingsError};
 pub use source::{Bounds, GateStatus, ScanSource, Scanned, SourceError, SourceTable};
 pub use store::{LakeRoots, RootsError, S3Address, S3Settings};
 pub use verify::{VerifyError, VerifyProgress, VerifyReport};

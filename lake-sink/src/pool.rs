@@ -136,6 +136,7 @@ struct Inner {
     cpu: CpuPool,
     places: Semaphore,
     suspects: Semaphore,
+    compacting: Arc<Semaphore>,
     tables: Mutex<BTreeMap<String, Arc<Table>>>,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -148,6 +149,7 @@ impl Lake {
         let inner = Inner {
             places: Semaphore::new(limits.tables_at_once.max(1)),
             suspects: Semaphore::new(1),
+            compacting: Arc::new(Semaphore::new(1)),
             limits,
             roots,
             cpu,
@@ -305,8 +307,8 @@ async fn one_round(
 
 async fn work(inner: &Inner, table: &Table) {
     let (source, settings) = (table.source.clone(), table.settings.clone());
-    let mut rounds =
-        TableRounds::new(source, settings, inner.limits.round, inner.cpu.clone()).below(inner.roots.clone());
+    let rounds = TableRounds::new(source, settings, inner.limits.round, inner.cpu.clone());
+    let mut rounds = rounds.below(inner.roots.clone()).compacting(inner.compacting.clone());
     let mut failures = 0_u32;
     loop {
         let places = if failures == 0 { &inner.places } else { &inner.suspects };

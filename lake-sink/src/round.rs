@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use arrow_array::RecordBatch;
 use thiserror::Error;
+use tokio::sync::Semaphore;
 use uuid::Uuid;
 use weir_storage::cpu::{CpuError, CpuPool, Priority};
 
@@ -83,6 +84,8 @@ pub struct TableRounds {
     loaded: Option<Option<CommitRecord>>,
     turn: i32,
     swept_at_ms: i64,
+    /// Tables that compact take turns: it takes memory.
+    compacting: Arc<Semaphore>,
 }
 
 /// Rows and files of a round in progress.
@@ -97,7 +100,25 @@ impl TableRounds {
     #[must_use]
     pub fn new(source: Arc<dyn ScanSource>, settings: LakeSettings, limits: RoundLimits, cpu: CpuPool) -> TableRounds {
         let roots = LakeRoots::any();
-        TableRounds { source, settings, roots, limits, cpu, open: None, loaded: None, turn: 0, swept_at_ms: 0 }
+        let compacting = Arc::new(Semaphore::new(1));
+        TableRounds {
+            source,
+            settings,
+            roots,
+            limits,
+            cpu,
+            open: None,
+            loaded: None,
+            turn: 0,
+            swept_at_ms: 0,
+            compacting,
+        }
+    }
+
+    /// Compacts only while it has one of these places.
+    #[must_use]
+    pub fn compacting(self, compacting: Arc<Semaphore>) -> TableRounds {
+        TableRounds { compacting, ..self }
     }
 
     /// Only for tables below these folders.
@@ -146,7 +167,14 @@ impl TableRounds {
 
     async fn round(&mut self, now_ms: i64) -> Result<Option<RoundDone>, RoundError> {
         let (table, mut target) = self.target()?;
-        let result = self.round_of(&table, &mut *target, now_ms).await;
+        let mut result = self.round_of(&table, &mut *target, now_ms).await;
+        if self.settings.compaction && result.is_ok() {
+            let compacted = self.compact(&table, &mut *target, now_ms).await;
+            // Whoever made the round is told of the newest commit.
+            if let (Ok(Some(done)), Some(record)) = (&mut result, compacted) {
+                done.record = record;
+            }
+        }
         self.open = Some((table, target));
         result
     }
@@ -170,13 +198,7 @@ impl TableRounds {
         target: &mut dyn Target,
         now_ms: i64,
     ) -> Result<Option<RoundDone>, RoundError> {
-        let context = CommitContext {
-            topic: table.name.clone(),
-            topic_id: table.topic_id,
-            partition_by: self.settings.partition_by.to_string(),
-            commit: Uuid::new_v4(),
-            now_ms,
-        };
+        let context = self.context(table, now_ms);
         let before = match self.loaded.take() {
             Some(known) => known,
             None => self.load(target, now_ms).await?,
@@ -204,6 +226,42 @@ impl TableRounds {
         let next = context.advance(&base, &plan, gathered.rows);
         let record = publish(target, base, next, &gathered.files).await?;
         Ok(Some(self.done(record, &plan, gathered, more)))
+    }
+
+    /// Makes large files of small ones, a bounded number at a time. What goes wrong here does not undo the round.
+    async fn compact(&mut self, table: &SourceTable, target: &mut dyn Target, now_ms: i64) -> Option<CommitRecord> {
+        let Some(Some(before)) = &self.loaded else { return None };
+        let Ok(_turn) = self.compacting.clone().try_acquire_owned() else { return None };
+        let context = self.context(table, now_ms);
+        let next = context.compact(before);
+        match target.compact(&next, &self.cpu).await {
+            Ok(None) => None,
+            Ok(Some(done)) => {
+                metrics::counter!("weir_lake_compactions_total").increment(1);
+                metrics::counter!("weir_lake_compacted_files_total").increment(done.files_read as u64);
+                metrics::counter!("weir_lake_compacted_bytes_total").increment(done.bytes_read);
+                tracing::debug!(table = target.address(), ?done, "compacted");
+                self.loaded = Some(Some(next.clone()));
+                Some(next)
+            }
+            Err(error) => {
+                metrics::counter!("weir_lake_compaction_failures_total").increment(1);
+                tracing::warn!(table = target.address(), %error, "files are not compacted for now");
+                // The table says what became of it.
+                self.loaded = None;
+                None
+            }
+        }
+    }
+
+    fn context(&self, table: &SourceTable, now_ms: i64) -> CommitContext {
+        CommitContext {
+            topic: table.name.clone(),
+            topic_id: table.topic_id,
+            partition_by: self.settings.partition_by.to_string(),
+            commit: Uuid::new_v4(),
+            now_ms,
+        }
     }
 
     async fn load(&mut self, target: &mut dyn Target, now_ms: i64) -> Result<Option<CommitRecord>, RoundError> {
@@ -272,9 +330,10 @@ impl TableRounds {
             unreadable += scanned.unreadable;
             let of = target.announces().then_some(partition);
             let spec = || self.settings.partition_by.clone();
-            let encoder = encoders
-                .entry(of)
-                .or_insert_with(|| Encoder::new(table.schema.clone(), target.file_schema().clone(), spec()));
+            let encoder = encoders.entry(of).or_insert_with(|| {
+                let encoder = Encoder::new(table.schema.clone(), target.file_schema().clone(), spec());
+                encoder.folding(target.folding())
+            });
             for batch in scanned.batches {
                 if batch.schema().fields() != table.schema.fields() {
                     return Err(SourceError::Changed { topic: table.name.clone() }.into());

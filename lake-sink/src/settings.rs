@@ -71,12 +71,28 @@ pub enum SettingsError {
     Freshness { text: String },
     #[error("`weir.lake.partition.by`: {0}")]
     Partitioning(#[from] PartitionSpecError),
+    #[error(
+        "`weir.primary.key` is set and `weir.lake.format` is `{format}`, which has tables of appended rows only; set \
+         `weir.lake.format` to paimon, or delete `weir.primary.key`"
+    )]
+    KeyFormat { format: Format },
+    #[error("`weir.primary.key` names column `{column}` twice")]
+    KeyTwice { column: String },
 }
 
 impl From<RootsError> for SettingsError {
     fn from(error: RootsError) -> SettingsError {
         SettingsError::Roots(Box::new(error))
     }
+}
+
+/// The primary key of a lake table (`weir.primary.key`).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeySettings {
+    /// Names of columns, in this order.
+    pub columns: Vec<String>,
+    /// Buckets of each partition of the table (`weir.lake.paimon.bucket`).
+    pub buckets: i32,
 }
 
 /// How a topic is tiered.
@@ -90,6 +106,10 @@ pub struct LakeSettings {
     /// A record is in the lake at the latest so long after it was produced, if the broker keeps up.
     pub freshness: Duration,
     pub partition_by: PartitionSpec,
+    /// The table has the last row of each key, and not all rows.
+    pub key: Option<KeySettings>,
+    /// Small files become large ones (`weir.lake.compaction`), in formats that can say so.
+    pub compaction: bool,
     /// Nothing is written for now (`weir.lake.paused`).
     pub paused: bool,
 }
@@ -120,7 +140,27 @@ impl LakeSettings {
             return Err(SettingsError::NoPath);
         }
         let (format, namespace) = (format.parse()?, namespace.to_owned());
-        Ok(Some(LakeSettings { format, path: path.to_owned(), namespace, freshness, partition_by, paused: false }))
+        let path = path.to_owned();
+        let (key, compaction, paused) = (None, true, false);
+        Ok(Some(LakeSettings { format, path, namespace, freshness, partition_by, key, compaction, paused }))
+    }
+
+    /// With this primary key; no columns: without.
+    ///
+    /// # Errors
+    /// [`SettingsError::KeyFormat`] or [`SettingsError::KeyTwice`].
+    pub fn keyed(mut self, columns: Vec<String>, buckets: i32) -> Result<LakeSettings, SettingsError> {
+        if columns.is_empty() {
+            return Ok(self);
+        }
+        if self.format != Format::Paimon {
+            return Err(SettingsError::KeyFormat { format: self.format });
+        }
+        if let Some(twice) = columns.iter().enumerate().find(|(at, name)| columns[..*at].contains(name)) {
+            return Err(SettingsError::KeyTwice { column: twice.1.clone() });
+        }
+        self.key = Some(KeySettings { columns, buckets });
+        Ok(self)
     }
 }
 

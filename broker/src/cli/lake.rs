@@ -129,7 +129,10 @@ fn found(report: &Value) -> String {
     if damaged > 0 {
         found.push(format!("{damaged} files cannot be read"));
     }
-    if report["rows_found"] != report["rows_committed"] {
+    if report["stale"].as_u64().is_some_and(|stale| stale > 0) {
+        found.push(format!("{} rows were changed or deleted since", report["stale"]));
+    }
+    if report["keyed"] != true && report["rows_found"] != report["rows_committed"] {
         found.push(format!(
             "{} rows were committed, {} are in the files",
             report["rows_committed"], report["rows_found"]
@@ -167,6 +170,9 @@ fn shown_report(report: &Value) -> String {
         text.push_str(&format!("{}: {}\n", plain(&file["file"]), plain(&file["reason"])));
     }
     let names = |value: &Value| list(value).iter().map(plain).collect::<Vec<_>>().join(", ");
+    if report["stale"].as_u64().is_some_and(|stale| stale > 0) {
+        text.push_str(&format!("rows whose key the log changed or deleted since: {}\n", report["stale"]));
+    }
     if !list(&report["older"]).is_empty() {
         text.push_str(&format!("not compared in files that are older than the column: {}\n", names(&report["older"])));
     }

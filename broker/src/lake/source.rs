@@ -4,8 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arrow_array::cast::AsArray;
-use arrow_array::{Array, RecordBatch};
-use arrow_schema::{Field, SchemaRef};
+use arrow_array::{Array, ArrayRef, BooleanArray, RecordBatch};
+use arrow_schema::{ArrowError, Field, SchemaRef};
+use arrow_select::filter::filter;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 use weir_lake_sink::{Bounds, GateStatus, ScanSource, Scanned, SourceError, SourceTable, columns};
@@ -35,6 +36,8 @@ pub struct LogSource {
     storage: Arc<Storage>,
     id: TopicId,
     name: String,
+    /// Columns of the lake table's primary key; none: it has all rows.
+    key: Vec<String>,
     planned: Mutex<Option<Planned>>,
 }
 
@@ -44,12 +47,17 @@ struct Planned {
     table: Option<Arc<Table>>,
     plan: Arc<ScanPlan>,
     schema: SchemaRef,
+    /// Where the columns of the lake table's primary key are.
+    key: Vec<usize>,
 }
 
 impl LogSource {
     /// For a table of which nothing is known: until [`ScanSource::tiered`] the log keeps all that a gate may keep.
     pub fn new(topics: Arc<Topics>, storage: Arc<Storage>, topic: &Topic) -> LogSource {
-        let source = LogSource { topics, storage, id: topic.id, name: topic.name.clone(), planned: Mutex::default() };
+        let key = topic.settings.lake.as_ref().and_then(|lake| lake.key.as_ref());
+        let key = key.map(|key| key.columns.clone()).unwrap_or_default();
+        let source =
+            LogSource { topics, storage, id: topic.id, name: topic.name.clone(), key, planned: Mutex::default() };
         source.partitions(topic).for_each(|log| log.hold());
         source
     }
@@ -83,21 +91,26 @@ impl LogSource {
             }
         }
         let refused = |reason: String| SourceError::NotYet { topic: self.name.clone(), reason };
-        let planned = plan(table).map_err(|error| refused(error.to_string()))?;
+        let planned = plan(table, &self.key).map_err(|error| refused(error.to_string()))?;
         Ok(known.insert(planned).clone())
     }
 }
 
-fn plan(table: Option<&Arc<Table>>) -> Result<Planned, weir_scan::ScanPlanError> {
+fn plan(table: Option<&Arc<Table>>, key: &[String]) -> Result<Planned, weir_scan::ScanPlanError> {
     let request = ScanRequest { projection: Some(UNTYPED.map(str::to_owned).to_vec()), predicate: None };
     let plan = Arc::new(ScanPlan::untyped(&request, Clock::At(0))?);
-    // Rows may be older than a column, whatever the schema says of it now.
-    let nullable = |field: &weir_table::Field| -> Field { field.to_arrow().with_nullable(true) };
+    // Rows may be older than a column, whatever the schema says of it now. Those without their key are left out.
+    let nullable = |field: &weir_table::Field| -> Field { field.to_arrow().with_nullable(!key.contains(&field.name)) };
     let schema = match table {
         None => columns::untyped(),
-        Some(table) => columns::typed(&table.current().fields.iter().map(nullable).collect()),
+        Some(table) => {
+            let own = table.current().fields.iter().map(nullable).collect();
+            if key.is_empty() { columns::typed(&own) } else { columns::keyed(&own) }
+        }
     };
-    Ok(Planned { table: table.cloned(), plan, schema })
+    let key = if table.is_some() { key } else { &[] };
+    let key = key.iter().filter_map(|name| schema.index_of(name).ok()).collect();
+    Ok(Planned { table: table.cloned(), plan, schema, key })
 }
 
 impl Planned {
@@ -106,6 +119,8 @@ impl Planned {
         let Some(table) = &self.table else { return Ok((rows, 0)) };
         let mut decoder = table.decoder(table.current());
         let (mut typed, mut unreadable) = (Vec::with_capacity(rows.len()), 0);
+        // Of a table with a primary key: what was decoded and is no change.
+        let mut passed = Vec::new();
         for rows in rows {
             let (keys, values) = (rows.column(0).as_binary::<i32>(), rows.column(1).as_binary::<i32>());
             let mut begun = 0;
@@ -120,28 +135,69 @@ impl Planned {
                     && matches!(error.kind, RowErrorKind::BuilderFull { .. })
                     && decoder.rows() > 0
                 {
-                    typed.push(self.batch(&mut decoder, &rows.slice(begun, row - begun))?);
+                    typed.push(self.batch(
+                        &mut decoder,
+                        &rows.slice(begun, row - begun),
+                        &mut passed,
+                        &mut unreadable,
+                    )?);
                     begun = row;
                     pushed = decoder.push(key, value);
                 }
                 // Stored before the topic was this table: a row of what can be read.
                 if pushed.is_err() {
                     unreadable += 1;
+                    passed.push(row - begun);
                     let nulls = decoder.push(key, None).or_else(|_| decoder.push(None, None));
                     nulls.map_err(|error| error.to_string())?;
                 }
             }
-            typed.push(self.batch(&mut decoder, &rows.slice(begun, rows.num_rows() - begun))?);
+            let last = rows.slice(begun, rows.num_rows() - begun);
+            typed.push(self.batch(&mut decoder, &last, &mut passed, &mut unreadable)?);
         }
         Ok((typed, unreadable))
     }
 
-    /// What was decoded, with where the same rows come from.
-    fn batch(&self, decoder: &mut RowDecoder, rows: &RecordBatch) -> Result<RecordBatch, String> {
+    /// What was decoded, with where the same rows come from; `passed` are rows of it that are no change of their key.
+    fn batch(
+        &self,
+        decoder: &mut RowDecoder,
+        rows: &RecordBatch,
+        passed: &mut Vec<usize>,
+        unreadable: &mut u64,
+    ) -> Result<RecordBatch, String> {
         let decoded = decoder.finish().map_err(|error| error.to_string())?;
         let origin = &rows.columns()[UNTYPED.len() - 3..];
-        let all: Vec<_> = decoded.columns().iter().chain(origin).cloned().collect();
+        let mut all: Vec<_> = decoded.columns().iter().chain(origin).cloned().collect();
+        if !self.key.is_empty() {
+            let values = rows.column(1);
+            all.push(Arc::new((0..values.len()).map(|row| Some(values.is_null(row))).collect::<BooleanArray>()));
+            all = self.changes(all, std::mem::take(passed), unreadable).map_err(|error| error.to_string())?;
+        }
+        passed.clear();
         columns::conform(&self.schema, &all).map_err(|error| error.to_string())
+    }
+
+    /// Only rows that say what becomes of a key: it can be read, and so can its value if there is one.
+    fn changes(
+        &self,
+        columns: Vec<ArrayRef>,
+        passed: Vec<usize>,
+        unreadable: &mut u64,
+    ) -> Result<Vec<ArrayRef>, ArrowError> {
+        let mut kept = vec![true; columns.first().map_or(0, |column| column.len())];
+        passed.into_iter().for_each(|row| kept[row] = false);
+        for key in self.key.iter().map(|at| &columns[*at]).filter(|key| key.null_count() > 0) {
+            for (_, kept) in kept.iter_mut().enumerate().filter(|(row, kept)| **kept && key.is_null(*row)) {
+                *kept = false;
+                *unreadable += 1;
+            }
+        }
+        if kept.iter().all(|kept| *kept) {
+            return Ok(columns);
+        }
+        let kept = BooleanArray::from(kept);
+        columns.iter().map(|column| filter(column, &kept)).collect()
     }
 }
 

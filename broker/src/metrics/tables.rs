@@ -205,6 +205,14 @@ pub mod lake {
         FILES = "weir_lake_files_total", Kind::Counter, Count, [];
         /// Bytes of these files.
         BYTES = "weir_lake_bytes_total", Kind::Counter, Bytes, [];
+        /// Commits that made large files of small ones or merged changes of keys.
+        COMPACTIONS = "weir_lake_compactions_total", Kind::Counter, Count, [];
+        /// Data files that compactions read and took out of their tables.
+        COMPACTED_FILES = "weir_lake_compacted_files_total", Kind::Counter, Count, [];
+        /// Bytes of these files.
+        COMPACTED_BYTES = "weir_lake_compacted_bytes_total", Kind::Counter, Bytes, [];
+        /// Compactions that failed; they are tried again after the next round.
+        COMPACTION_FAILURES = "weir_lake_compaction_failures_total", Kind::Counter, Count, [];
         /// Offsets that the log had lost (retention, DeleteRecords) before they were tiered.
         LOST = "weir_lake_lost_records_total", Kind::Counter, Count, [];
         /// Stored records that cannot be decoded and are in no table.

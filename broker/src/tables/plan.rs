@@ -325,7 +325,7 @@ fn build(
         on_invalid: settings.on_invalid,
         on_unknown: settings.on_unknown,
         fidelity: settings.fidelity,
-        tombstones: settings.compacted,
+        tombstones: settings.tombstones,
         limits: DecodeLimits::default(),
     };
     Table::new(versions.to_vec(), value, key, options)

@@ -41,8 +41,10 @@ pub struct TableSettings {
     pub on_unknown: OnUnknown,
     /// `weir.fidelity`.
     pub fidelity: Fidelity,
-    /// Whether `cleanup.policy` has `compact`: a record without value deletes.
-    pub compacted: bool,
+    /// `weir.primary.key`.
+    pub primary_key: Vec<String>,
+    /// A record without value deletes: `cleanup.policy` has `compact`, or there is a primary key.
+    pub tombstones: bool,
 }
 
 fn text(configs: &TopicConfigs, name: &str) -> Option<String> {
@@ -52,6 +54,7 @@ fn text(configs: &TopicConfigs, name: &str) -> Option<String> {
 impl TableSettings {
     /// Those of a topic's configs.
     pub fn of(configs: &TopicConfigs, compacted: bool) -> TableSettings {
+        let primary_key: Vec<String> = items(configs.get("weir.primary.key")).map(str::to_owned).collect();
         TableSettings {
             ddl: text(configs, "weir.table.schema"),
             renames: items(configs.get("weir.table.renames")).map(str::to_owned).collect(),
@@ -86,7 +89,8 @@ impl TableSettings {
                 "semantic" => Fidelity::Semantic,
                 _ => Fidelity::Exact,
             },
-            compacted,
+            tombstones: compacted || !primary_key.is_empty(),
+            primary_key,
         }
     }
 

@@ -269,11 +269,18 @@ pub const TABLE: &[TopicConfigDef] = &[
         "Form of keys if there are weir.key.columns: `raw` is one value as Kafka's serializers write it, `json` an object with the key columns.",
     ),
     config(
+        "weir.lake.compaction",
+        "true",
+        Allowed::Bool,
+        "",
+        "Small files of a Paimon table become large ones, and files of changes of a table with a primary key are merged, so that readers do not do it again and again. The table's own options say when: num-sorted-run.compaction-trigger (5), compaction.min.file-num (10), target-file-size (at most 96 mb). Other formats are left to other engines.",
+    ),
+    config(
         "weir.lake.format",
         "none",
         Allowed::OneOf(&["none", "parquet", "iceberg", "paimon"]),
         "",
-        "Tiers the topic into a lake table of this format, exactly once: `parquet` is a directory of Parquet files, partitioned as Hive does it; `iceberg` is an Iceberg table and `paimon` a Paimon append table in a catalog of files. Needs weir.lake.path.",
+        "Tiers the topic into a lake table of this format, exactly once: `parquet` is a directory of Parquet files, partitioned as Hive does it; `iceberg` is an Iceberg table and `paimon` a Paimon table in a catalog of files, of all rows or (weir.primary.key) of the last one of each key. Needs weir.lake.path.",
     ),
     config(
         "weir.lake.freshness",
@@ -302,6 +309,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         Allowed::Text(128),
         "",
         "Database of the lake table, in formats that have databases.",
+    ),
+    config(
+        "weir.lake.paimon.bucket",
+        "4",
+        Allowed::Int(1, 1024),
+        "",
+        "Buckets of each partition of a lake table with a weir.primary.key: what is written and merged together, and the most that readers do side by side. As many as let a bucket stay below some hundred megabytes. Cannot change while there is a primary key.",
     ),
     config(
         "weir.lake.partition.by",
@@ -344,6 +358,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         Allowed::OneOf(&["keep", "drop", "reject"]),
         "",
         "What becomes of fields that a typed topic has no column for: plain consumers see them (`keep`), need not see them (`drop`), or the row is invalid (`reject`).",
+    ),
+    config(
+        "weir.primary.key",
+        "",
+        Allowed::AnyList,
+        "",
+        "Columns that tell rows apart: the lake table (weir.lake.format=paimon) has the last row of each key, and a record with a null value deletes its key. They are the same columns as weir.key.columns, all NOT NULL, so that a deletion names its key and records of a key follow each other in one partition. Cannot change, and cannot be set on a topic that is already tiered with all its rows.",
     ),
     config(
         "weir.row.retention.ms",

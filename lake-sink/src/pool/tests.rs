@@ -21,6 +21,8 @@ fn settings(path: &str, format: Format) -> LakeSettings {
         namespace: "weir".to_owned(),
         freshness: Duration::from_millis(20),
         partition_by: "__partition".parse().unwrap(),
+        key: None,
+        compaction: false,
         paused: false,
     }
 }

@@ -21,6 +21,8 @@ fn settings(by: &str) -> LakeSettings {
         namespace: "weir".to_owned(),
         freshness: Duration::from_secs(1),
         partition_by: by.parse().unwrap(),
+        key: None,
+        compaction: false,
         paused: false,
     }
 }

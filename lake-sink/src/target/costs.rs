@@ -34,6 +34,8 @@ async fn costs(format: TestFormat, commits: usize) -> Vec<Cost> {
         namespace: "weir".to_owned(),
         freshness: Duration::from_secs(1),
         partition_by: "".parse().unwrap(),
+        key: None,
+        compaction: false,
         paused: false,
     };
     let (source, target) = (Arc::new(log.clone()), format.target(&store, &table, ""));
@@ -54,8 +56,14 @@ fn mean(costs: &[Cost], of: impl Fn(&Cost) -> f64) -> f64 {
     costs.iter().map(of).sum::<f64>() / costs.len() as f64
 }
 
-/// Most bytes that a commit reads and writes on average: a share of the merged manifest, which is bounded, and its own files.
-const BYTES_MAX: f64 = 200_000.0;
+/// Most bytes that a commit reads and writes on average, with its own files. In Iceberg a share of the merged manifest, which is
+/// bounded, is among them; manifests of Paimon are merged by their size, so an entry is written again a few times in all.
+fn bytes_max(format: TestFormat) -> f64 {
+    match format {
+        TestFormat::Paimon => 40_000.0,
+        TestFormat::Parquet | TestFormat::Iceberg => 200_000.0,
+    }
+}
 
 async fn expect_flat(format: TestFormat, commits: usize) {
     let costs = costs(format, commits).await;
@@ -69,7 +77,7 @@ async fn expect_flat(format: TestFormat, commits: usize) {
          bytes {bytes:.0?}, ms {millis:.2?}"
     );
     assert!(operations.2 <= operations.1 * 1.2, "{format:?}: operations {operations:?}");
-    assert!(bytes.2 <= BYTES_MAX, "{format:?}: bytes {bytes:?}");
+    assert!(bytes.2 <= bytes_max(format), "{format:?}: bytes {bytes:?}");
 }
 
 #[tokio::test]

@@ -12,9 +12,10 @@ use std::sync::Arc;
 use arrow_schema::SchemaRef;
 use async_trait::async_trait;
 use thiserror::Error;
+use weir_storage::cpu::{CpuError, CpuPool};
 
 use crate::commit::CommitRecord;
-use crate::encode::EncodedFile;
+use crate::encode::{EncodeError, EncodedFile, Folding};
 use crate::partitioning::PartitionSpec;
 use crate::plan::Range;
 use crate::settings::{Format, LakeSettings};
@@ -98,6 +99,32 @@ pub enum FilesError {
     Deletions { address: String },
 }
 
+/// What a compaction did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Compacted {
+    pub files_read: usize,
+    pub files_written: usize,
+    pub bytes_read: u64,
+    pub bytes_written: u64,
+}
+
+/// Why files were not compacted. The commit may be there or not.
+#[derive(Debug, Error)]
+pub enum CompactError {
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    #[error(transparent)]
+    Encode(#[from] EncodeError),
+    #[error("merging did not end: {0}")]
+    Cpu(#[from] CpuError),
+}
+
+impl From<StoreError> for CompactError {
+    fn from(error: StoreError) -> CompactError {
+        CompactError::Target(error.into())
+    }
+}
+
 /// A table in the lake, of some format.
 #[async_trait]
 pub trait Target: Send + Sync + 'static {
@@ -119,8 +146,13 @@ pub trait Target: Send + Sync + 'static {
     fn announces(&self) -> bool;
 
     /// The columns as data files have them: those of the topic, one for one, each perhaps in another type, and behind them those of
-    /// partitions, if the format keeps these in files.
+    /// partitions, if the format keeps these in files. Of a table with a primary key: as readers of the table see them.
     fn file_schema(&self) -> &SchemaRef;
+
+    /// What becomes of the rows of a round, if the table has a primary key; as of what was loaded or published last.
+    fn folding(&self) -> Option<Folding> {
+        None
+    }
 
     /// Where a file of a round goes.
     fn path(&self, range: Option<Range>, file: &EncodedFile) -> String;
@@ -131,6 +163,13 @@ pub trait Target: Send + Sync + 'static {
     /// Commits `next` with its files on top of the commit that was loaded or published last. After an error it may be there or
     /// not; [`Target::load`] tells.
     async fn publish(&mut self, next: &CommitRecord, files: &[RoundFile]) -> Result<(), TargetError>;
+
+    /// Makes larger files of some small ones, or merges changes of keys, if the table has too many; commits that as `next`, which has
+    /// the offsets of the commit before it. `None`: there is nothing to do, and nothing was committed. After an error it may be
+    /// committed or not; [`Target::load`] tells.
+    async fn compact(&mut self, _next: &CommitRecord, _cpu: &CpuPool) -> Result<Option<Compacted>, CompactError> {
+        Ok(None)
+    }
 
     /// Removes files that nobody will ever read and that are older than `before_ms`; says how many.
     async fn sweep(&mut self, before_ms: i64) -> Result<usize, TargetError>;
@@ -163,7 +202,10 @@ pub fn open_target(
         Format::Paimon => {
             let folder = format!("{}.db/{topic}", settings.namespace);
             let store = open(roots, &settings.path, &folder).map_err(Pause::Path)?;
-            Ok(Box::new(PaimonTarget::new(store, schema.clone(), settings.partition_by.clone())?))
+            Ok(Box::new({
+                let (by, key) = (settings.partition_by.clone(), settings.key.as_ref());
+                PaimonTarget::open(store, schema.clone(), by, key)?
+            }))
         }
     }
 }

@@ -1,5 +1,5 @@
 //! A store in memory whose operations fail, crash or sleep, and what is in it.
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
@@ -295,7 +295,7 @@ async fn files_of_iceberg(store: &FaultyStore) -> Vec<String> {
 }
 
 /// The data files of the newest snapshot, found as a reader does that knows nothing of us.
-async fn files_of_paimon(store: &FaultyStore) -> Vec<String> {
+pub async fn files_of_paimon(store: &FaultyStore) -> Vec<String> {
     let names = store.names().await;
     let id = |name: &String| name.strip_prefix("snapshot/snapshot-")?.parse::<u64>().ok();
     let Some(newest) = names.iter().filter_map(id).max() else { return Vec::new() };
@@ -303,7 +303,7 @@ async fn files_of_paimon(store: &FaultyStore) -> Vec<String> {
     let snapshot = json(store.bytes(&format!("snapshot/snapshot-{newest}")).await);
     assert_eq!(snapshot["id"], newest);
     let schema = json(store.bytes(&format!("schema/schema-{}", snapshot["schemaId"])).await);
-    let (mut files, mut rows) = (Vec::new(), 0);
+    let (mut files, mut rows) = (BTreeMap::new(), 0);
     for (list, size) in [("baseManifestList", "baseManifestListSize"), ("deltaManifestList", "deltaManifestListSize")] {
         let bytes = store.bytes(&format!("manifest/{}", snapshot[list].as_str().unwrap())).await;
         assert_eq!(snapshot[size], bytes.len());
@@ -311,21 +311,29 @@ async fn files_of_paimon(store: &FaultyStore) -> Vec<String> {
             let bytes = store.bytes(&format!("manifest/{}", text(&manifest, "_FILE_NAME"))).await;
             assert_eq!(bytes.len() as i64, long(&manifest, "_FILE_SIZE"));
             let entries = records(&bytes);
-            assert_eq!(entries.len() as i64, long(&manifest, "_NUM_ADDED_FILES"));
+            let counted = (long(&manifest, "_NUM_ADDED_FILES"), long(&manifest, "_NUM_DELETED_FILES"));
+            assert_eq!(entries.len() as i64, counted.0 + counted.1);
             for entry in entries {
                 let file = member(&entry, "_FILE");
-                let name = text(&file, "_FILE_NAME");
-                assert_eq!((long(&entry, "_KIND"), long(&file, "_SCHEMA_ID")), (0, schema["id"].as_i64().unwrap()));
-                rows += long(&file, "_ROW_COUNT");
+                let (name, count) = (text(&file, "_FILE_NAME"), long(&file, "_ROW_COUNT"));
+                if long(&entry, "_KIND") == 1 {
+                    rows -= count;
+                    assert!(files.remove(&name).is_some(), "{name} was not there");
+                    continue;
+                }
+                assert_eq!(long(&file, "_SCHEMA_ID"), schema["id"].as_i64().unwrap());
+                rows += count;
                 // Names are used once.
-                let mut found = names.iter().filter(|path| path.ends_with(&format!("bucket-0/{name}")));
-                files.push(found.next().unwrap_or_else(|| panic!("{name} is missing")).clone());
+                let end = format!("bucket-{}/{name}", long(&entry, "_BUCKET"));
+                let mut found = names.iter().filter(|path| path.ends_with(&end));
+                let path = found.next().unwrap_or_else(|| panic!("{name} is missing")).clone();
                 assert_eq!(found.next(), None);
+                assert_eq!(files.insert(name, path), None, "added twice");
             }
         }
     }
     assert_eq!(snapshot["totalRecordCount"], rows, "the snapshot counts the rows of its files");
-    files
+    files.into_values().collect()
 }
 
 type Avro = apache_avro::types::Value;

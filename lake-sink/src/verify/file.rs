@@ -3,7 +3,7 @@ use std::sync::Arc;
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::{Int32Type, Int64Type};
-use arrow_array::{Array, ArrayRef, RecordBatch};
+use arrow_array::{Array, ArrayRef, RecordBatch, new_null_array};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
@@ -60,6 +60,23 @@ pub fn sum_rows(batch: &RecordBatch, windows: &Windows) -> Result<Sums, FileErro
     let places: Vec<_> = (0..batch.num_columns()).map(Some).collect();
     add(&mut sums, windows, batch.schema_ref(), &places, batch)?;
     Ok(sums)
+}
+
+/// Rows of a file in the columns of the table: those that it lacks are null, and their places are told.
+///
+/// # Errors
+/// [`FileError`], if a column that is never null is not there.
+pub fn as_table(batch: &RecordBatch, columns: &SchemaRef) -> Result<(RecordBatch, Vec<usize>), FileError> {
+    let places = places_in(batch.schema_ref(), columns);
+    let mut lacking = Vec::new();
+    let found = columns.fields().iter().zip(places).enumerate().map(|(at, (field, place))| {
+        place.and_then(|place| as_now(batch.column(place), field)).unwrap_or_else(|| {
+            lacking.push(at);
+            new_null_array(field.data_type(), batch.num_rows())
+        })
+    });
+    let found: Vec<ArrayRef> = found.collect();
+    Ok((RecordBatch::try_new(columns.clone(), found)?, lacking))
 }
 
 /// Where a file has each column, by its id; by its name in a file that has no ids.

@@ -4,12 +4,14 @@
 //! |---|---|
 //! | `sums.rs` | counts and hashes of rows, by ranges of offsets and by column (pure) |
 //! | `file.rs` | the rows of one data file |
+//! | `keyed.rs` | tables with a primary key: the last change of each key |
 //! | `report.rs` | the comparison (pure) |
 //!
 //! Owns nothing and changes nothing. The lake's side is read from the files that its newest commit names, with the Parquet
 //! reader that this crate also writes with; metadata of the table is read by our own code. So this finds what became of
 //! the files since, and what a round did wrong; that other engines read the same is what the tests with these show.
 mod file;
+mod keyed;
 mod report;
 mod sums;
 #[cfg(test)]
@@ -89,13 +91,16 @@ pub async fn verify(
 ) -> Result<VerifyReport, VerifyError> {
     let table = source.table()?;
     let mut target = open_target(settings, roots, &table.name, &table.schema)?;
-    verify_target(source, &table, &mut *target, cpu, progress).await
+    let key = settings.key.as_ref().map(|key| key.columns.as_slice()).unwrap_or_default();
+    verify_target(source, &table, &mut *target, key, cpu, progress).await
 }
 
-async fn verify_target(
+/// See [`verify`]; `key`: columns of the table's primary key.
+pub(crate) async fn verify_target(
     source: &dyn ScanSource,
     table: &SourceTable,
     target: &mut dyn Target,
+    key: &[String],
     cpu: &CpuPool,
     progress: &VerifyProgress,
 ) -> Result<VerifyReport, VerifyError> {
@@ -105,7 +110,13 @@ async fn verify_target(
     let mut files = target.files().await?;
     files.retain(|file| is_committed(file, &record.partitions));
     // Columns that partitions add to files are not the topic's.
-    let columns: Vec<_> = target.file_schema().fields().iter().take(table.schema.fields().len()).cloned().collect();
+    let columns: Vec<_> = target
+        .file_schema()
+        .fields()
+        .iter()
+        .take(table.schema.fields().len() - usize::from(!key.is_empty()))
+        .cloned()
+        .collect();
     let columns: SchemaRef = Arc::new(Schema::new(columns));
     let ranges = common(source, &record.partitions)?;
     let mut windows = Windows::new(ranges, columns.fields().len());
@@ -113,12 +124,24 @@ async fn verify_target(
     progress.offsets_total.store(total, Ordering::Relaxed);
     progress.files_total.store(files.len() as u64, Ordering::Relaxed);
     // The log first: where it begins moves meanwhile.
-    let log = sum_log(source, table, &columns, &mut windows, cpu, progress).await?;
-    let windows = Arc::new(windows);
-    let Lake { sums: lake, rows, damaged } = sum_lake(target, &files, &columns, &windows, cpu, progress).await?;
+    let (log, Lake { sums: lake, rows, damaged }, stale) = match key.is_empty() {
+        true => {
+            let log = sum_log(source, table, &columns, &mut windows, cpu, progress).await?;
+            let shared = Arc::new(windows.clone());
+            (log, sum_lake(target, &files, &columns, &shared, cpu, progress).await?, 0)
+        }
+        false => {
+            let (target, windows) = (&*target, &mut windows);
+            let found = keyed::compare(source, table, target, &files, key, &columns, windows, cpu, progress).await?;
+            (found.log, found.lake, found.stale)
+        }
+    };
     let (partitions, older) = report::compare(&windows, &columns, &log, &lake);
     let whole = rows == record.rows || !target.announces();
-    let equal = whole && damaged.is_empty() && partitions.iter().all(|partition| partition.differences_total == 0);
+    let equal = whole
+        && stale == 0
+        && damaged.is_empty()
+        && partitions.iter().all(|partition| partition.differences_total == 0);
     Ok(VerifyReport {
         topic: table.name.clone(),
         address: target.address(),
@@ -131,6 +154,8 @@ async fn verify_target(
         files: files.len(),
         damaged,
         older,
+        keyed: !key.is_empty(),
+        stale,
     })
 }
 
@@ -159,35 +184,54 @@ async fn sum_log(
     progress: &VerifyProgress,
 ) -> Result<Sums, VerifyError> {
     let mut sums = Sums::default();
-    for (partition, (start, end)) in windows.ranges.clone() {
-        let mut from = start;
-        while from < end {
-            let scanned = match source.scan(partition, from, SCAN_BYTES).await {
-                Err(SourceError::Lost { log_start, .. }) if log_start > from => {
-                    // All that was read is gone too.
-                    sums.forget(partition);
-                    from = log_start.min(end);
-                    windows.ranges.insert(partition, (from, end));
-                    continue;
-                }
-                other => other?.cut(end),
-            };
-            if scanned.next <= from {
-                let reason = format!("the log has nothing from there on, and {end} was committed to the lake");
-                return Err(SourceError::Read { partition, offset: from, reason }.into());
-            }
-            if scanned.batches.iter().any(|batch| batch.schema().fields() != table.schema.fields()) {
-                return Err(SourceError::Changed { topic: table.name.clone() }.into());
+    for partition in windows.ranges.keys().copied().collect::<Vec<_>>() {
+        let mut from = windows.ranges.get(&partition).map_or(0, |range| range.0);
+        while let Some((batches, next, lost)) = scan_log(source, table, windows, partition, from).await? {
+            if lost {
+                // All that was read is gone too.
+                sums.forget(partition);
             }
             let (columns, windows) = (columns.clone(), windows.clone());
-            let found =
-                cpu.run(Priority::Background, move || sum_batches(&scanned.batches, &columns, &windows)).await?;
+            let found = cpu.run(Priority::Background, move || sum_batches(&batches, &columns, &windows)).await?;
             sums.merge(found.map_err(|error| VerifyError::Rows(error.to_string()))?);
-            progress.offsets.fetch_add((scanned.next - from).unsigned_abs(), Ordering::Relaxed);
-            from = scanned.next;
+            progress.offsets.fetch_add((next - from).unsigned_abs(), Ordering::Relaxed);
+            from = next;
         }
     }
     Ok(sums)
+}
+
+/// Rows of a partition's window from `from` on, where the next ones are, and whether the log lost its beginning (the window
+/// begins later then); `None`: there are no more.
+async fn scan_log(
+    source: &dyn ScanSource,
+    table: &SourceTable,
+    windows: &mut Windows,
+    partition: i32,
+    mut from: i64,
+) -> Result<Option<(Vec<RecordBatch>, i64, bool)>, VerifyError> {
+    let end = windows.ranges.get(&partition).map_or(from, |range| range.1);
+    let mut lost = false;
+    while from < end {
+        let scanned = match source.scan(partition, from, SCAN_BYTES).await {
+            Err(SourceError::Lost { log_start, .. }) if log_start > from => {
+                (from, lost) = (log_start.min(end), true);
+                windows.ranges.insert(partition, (from, end));
+                continue;
+            }
+            other => other?.cut(end),
+        };
+        if scanned.next <= from {
+            let reason = format!("the log has nothing from there on, and {end} was committed to the lake");
+            return Err(SourceError::Read { partition, offset: from, reason }.into());
+        }
+        if scanned.batches.iter().any(|batch| batch.schema().fields() != table.schema.fields()) {
+            return Err(SourceError::Changed { topic: table.name.clone() }.into());
+        }
+        return Ok(Some((scanned.batches, scanned.next, lost)));
+    }
+    // All that is left may be gone.
+    Ok(lost.then(|| (Vec::new(), end, true)))
 }
 
 /// Rows of the log as files of the table would have them.

@@ -33,6 +33,10 @@ pub struct VerifyReport {
     pub damaged: Vec<DamagedFile>,
     /// Columns that older files do not have and that the log has values for (a default, say): not compared there.
     pub older: Vec<String>,
+    /// It has a primary key: rows are the last ones of their keys, and `rows_committed` counts changes.
+    pub keyed: bool,
+    /// Of a table with a primary key: rows in it whose key the log changed or deleted since.
+    pub stale: u64,
 }
 
 /// The offsets that both have of one partition.

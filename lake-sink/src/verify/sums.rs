@@ -137,6 +137,17 @@ impl Sums {
         }
     }
 
+    /// These rows do not have these columns.
+    pub fn lack(&mut self, columns: &[usize]) {
+        for sum in self.windows.values_mut() {
+            for column in columns {
+                if let Err(at) = sum.lacking.binary_search(column) {
+                    sum.lacking.insert(at, *column);
+                }
+            }
+        }
+    }
+
     /// Forgets a partition.
     pub fn forget(&mut self, partition: i32) {
         self.windows.retain(|(of, _), _| *of != partition);

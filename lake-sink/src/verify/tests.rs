@@ -29,6 +29,8 @@ fn settings(by: &str) -> LakeSettings {
         namespace: "weir".to_owned(),
         freshness: std::time::Duration::from_secs(1),
         partition_by: by.parse().unwrap(),
+        key: None,
+        compaction: false,
         paused: false,
     }
 }
@@ -48,7 +50,7 @@ async fn check(format: TestFormat, source: &dyn ScanSource, store: &FaultyStore,
     let table = source.table().unwrap();
     let mut target = format.target(store, &table, by);
     let (cpu, progress) = (CpuPool::new(1), VerifyProgress::default());
-    let report = verify_target(source, &table, &mut *target, &cpu, &progress).await.unwrap();
+    let report = verify_target(source, &table, &mut *target, &[], &cpu, &progress).await.unwrap();
     assert_eq!(progress.files.into_inner(), report.files as u64);
     report
 }
@@ -261,7 +263,7 @@ async fn no_table_one_of_another_topic_and_one_ahead_of_the_log_are_errors() {
         let table = log.table().unwrap();
         let mut target = TestFormat::Iceberg.target(&store, &table, "");
         let cpu = CpuPool::new(1);
-        verify_target(log, &table, &mut *target, &cpu, &VerifyProgress::default()).await.unwrap_err()
+        verify_target(log, &table, &mut *target, &[], &cpu, &VerifyProgress::default()).await.unwrap_err()
     };
     assert!(matches!(error(&log).await, VerifyError::NoTable { .. }));
     log.append(0, 10);

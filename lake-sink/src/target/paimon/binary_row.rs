@@ -27,6 +27,7 @@ pub enum CellType {
     Int,
     Long,
     Bytes,
+    Fine,
 }
 
 /// Longest bytes that are in a field's own word.
@@ -104,6 +105,12 @@ pub fn read(stored: &[u8], types: &[CellType]) -> Option<Vec<Cell>> {
             CellType::SmallInt => Cell::SmallInt(i16::from_le_bytes([word[0], word[1]])),
             CellType::Int => Cell::Int(i32::from_le_bytes([word[0], word[1], word[2], word[3]])),
             CellType::Long => Cell::Long(i64::from_le_bytes(word)),
+            CellType::Fine => {
+                let place = u64::from_le_bytes(word);
+                let from = (place >> 32) as usize;
+                let millis = row.get(from..from.checked_add(8)?)?.try_into().ok()?;
+                Cell::Fine(i64::from_le_bytes(millis), place as u32 as i32)
+            }
             CellType::Bytes if word[7] & 0x80 != 0 => Cell::Bytes(word.get(..usize::from(word[7] & 0x7F))?.to_vec()),
             CellType::Bytes => {
                 let place = u64::from_le_bytes(word);
@@ -146,6 +153,7 @@ mod tests {
             any::<i16>().prop_map(|n| (CellType::SmallInt, Cell::SmallInt(n))),
             any::<i32>().prop_map(|n| (CellType::Int, Cell::Int(n))),
             any::<i64>().prop_map(|n| (CellType::Long, Cell::Long(n))),
+            (any::<i64>(), 0..999_999).prop_map(|(millis, nanos)| (CellType::Fine, Cell::Fine(millis, nanos))),
             prop::collection::vec(any::<u8>(), 0..20).prop_map(|bytes| (CellType::Bytes, Cell::Bytes(bytes))),
             Just((CellType::Long, Cell::Null)),
         ];

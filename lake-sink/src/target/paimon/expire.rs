@@ -120,14 +120,15 @@ async fn expire_until(target: &PaimonTarget, from: i64, end: i64, kept: &Value) 
     Ok(())
 }
 
-/// Removes the data files that these snapshots, of which ours take nothing out, took out of the table.
+/// Removes the data files that these snapshots, of which our appends take nothing out, took out of the table.
 async fn delete_removed(
     target: &PaimonTarget,
     snapshots: impl Iterator<Item = &Value>,
     tags: &[Value],
 ) -> Result<(), TargetError> {
     let mut removed = Vec::new();
-    for snapshot in snapshots.filter(|snapshot| snapshot["commitUser"] != snapshot::USER) {
+    let append = |snapshot: &Value| snapshot["commitUser"] == snapshot::USER && snapshot["commitKind"] == "APPEND";
+    for snapshot in snapshots.filter(|snapshot| !append(snapshot)) {
         let Some(list) = snapshot["deltaManifestList"].as_str().filter(|name| snapshot::is_name(name)) else {
             continue;
         };
@@ -161,7 +162,8 @@ async fn delete_removed(
     }
     for file in removed.into_iter().filter(|file| !kept.contains(&file.name)) {
         // What is not certainly in the table's folder is left.
-        if let Some(path) = file.path.filter(|path| !path.split('/').any(|name| name == "..")) {
+        let path = file.path.or_else(|| target.relative(&file.external?));
+        if let Some(path) = path.filter(|path| !path.split('/').any(|name| name == "..")) {
             target.store.delete(&path).await?;
         }
     }

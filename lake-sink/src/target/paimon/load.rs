@@ -1,7 +1,10 @@
 //! What is in the folder of a table: hints, snapshots, schema files, manifests, and our newest commit among what others committed.
+use apache_avro::types::Value as Avro;
 use bytes::Bytes;
 use serde_json::Value;
 
+use super::compact;
+use super::live::Live;
 use super::manifest::{self, ManifestMeta};
 use super::snapshot::{self, Intent, Remembered};
 use super::{
@@ -10,12 +13,12 @@ use super::{
 };
 use crate::commit::CommitRecord;
 use crate::store::StoreError;
-use crate::target::{Pause, Target, TargetError, check_partitioning};
+use crate::target::{Pause, Target, TargetError, avro, check_partitioning};
 
 impl PaimonTarget {
     /// The newest commit, and its snapshot if that is still there; the table is the newest snapshot from then on.
     pub(super) async fn look(&mut self) -> Result<Option<(CommitRecord, Option<Value>)>, TargetError> {
-        (self.table, self.schema) = (None, None);
+        (self.table, self.schema, self.live) = (None, None, None);
         let Some(newest) = self.newest().await? else {
             self.refuse_foreign().await?;
             return Ok(None);
@@ -181,5 +184,39 @@ impl PaimonTarget {
             manifests.extend(self.read_list(name).await?);
         }
         Ok(manifests)
+    }
+
+    /// Reads which data files the table has, if that is not known.
+    pub(super) async fn know_live(&mut self) -> Result<(), TargetError> {
+        if self.live.is_some() {
+            return Ok(());
+        }
+        let mut live = Live::default();
+        for manifest in self.table.iter().flat_map(|table| &table.manifests) {
+            let bytes = self.read_manifest(&manifest.name).await?;
+            let entries = avro::read_as_written(&bytes);
+            let applied = entries.and_then(|entries| live.apply(&self.writer, &entries, |path| self.relative(path)));
+            applied.map_err(|error| self.damaged(&format!("manifest/{}", manifest.name), error))?;
+            self.keep_needed(&mut live);
+        }
+        self.live = Some(live);
+        Ok(())
+    }
+
+    /// What was committed, if the files are known.
+    pub(super) fn follow_live(&mut self, entries: &[Avro]) {
+        let Some(mut live) = self.live.take() else { return };
+        // What we write can be understood; if not, it is read again when it is needed.
+        if live.apply(&self.writer, entries, |path| self.relative(path)).is_ok() {
+            self.keep_needed(&mut live);
+            self.live = Some(live);
+        }
+    }
+
+    /// Of a table of appended rows only small files are of interest.
+    fn keep_needed(&self, live: &mut Live) {
+        if self.key.is_none() {
+            live.forget_large(compact::FILE_BYTES);
+        }
     }
 }

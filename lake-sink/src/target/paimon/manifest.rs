@@ -1,13 +1,17 @@
 //! Manifests and manifest lists: which files a snapshot has. The schemas of these Avro files are those that Paimon's Java writers
 //! give them, so that every reader takes them.
+use std::sync::Arc;
+
 use apache_avro::types::Value as Avro;
-use arrow_schema::{DataType, SchemaRef};
+use arrow_schema::{DataType, FieldRef, SchemaRef};
 
 use super::binary_row::{self, Cell, CellType};
+use super::key::KeyShape;
 use super::records;
 use super::schema::{partition_keys, partition_types};
 use super::stats::{Stats, cells_of};
 use crate::columns::field_id;
+use crate::encode::EncodedFile;
 use crate::partitioning::{PartitionSpec, PartitionValue};
 use crate::target::RoundFile;
 use crate::target::avro::{AvroSchema, Damaged, field, none, number, read_as_written, record, some, text};
@@ -51,13 +55,34 @@ pub struct ManifestWriter {
     spec: PartitionSpec,
     /// Those of the topic.
     source: SchemaRef,
-    /// Those of data files.
+    /// Those of the table.
     files: SchemaRef,
     partitions: Vec<CellType>,
+    key: Option<Arc<KeyShape>>,
+}
+
+/// A file that was appended by a writer.
+pub const APPENDED: i32 = 0;
+/// A file that a compaction made of others.
+pub const COMPACTED: i32 = 1;
+
+/// A data file that a manifest is to name.
+pub struct NewFile<'a> {
+    pub name: &'a str,
+    pub file: &'a EncodedFile,
+    pub schema_id: i64,
+    /// Least and greatest sequence number of its rows.
+    pub sequence: (i64, i64),
+    pub level: i32,
+    /// [`APPENDED`] or [`COMPACTED`].
+    pub source: i32,
+    pub now_ms: i64,
+    /// Its full address, where readers do not find it by its partition.
+    pub external: Option<String>,
 }
 
 impl ManifestWriter {
-    /// `source`: the topic's columns; `files`: those of data files.
+    /// `source`: the topic's columns; `files`: those of the table.
     ///
     /// # Errors
     /// The Avro crate's, which cannot happen: the schemas are constant.
@@ -65,6 +90,7 @@ impl ManifestWriter {
         spec: &PartitionSpec,
         source: &SchemaRef,
         files: &SchemaRef,
+        key: Option<Arc<KeyShape>>,
     ) -> Result<ManifestWriter, apache_avro::Error> {
         Ok(ManifestWriter {
             entries: AvroSchema::parse(&records::entry())?,
@@ -73,11 +99,12 @@ impl ManifestWriter {
             source: source.clone(),
             files: files.clone(),
             partitions: partition_types(spec, files),
+            key,
         })
     }
 
-    /// Where files of a partition are, `bucket-0` included; and whether every reader finds them there by the partition alone.
-    pub fn folder(&self, values: &[PartitionValue]) -> (String, bool) {
+    /// Where files of a partition's bucket are; and whether every reader finds them there by the partition alone.
+    pub fn folder(&self, values: &[PartitionValue], bucket: i32) -> (String, bool) {
         let keys = partition_keys(&self.spec);
         let (mut folder, mut plain) = (String::new(), true);
         for (at, (key, value)) in keys.iter().zip(values).enumerate() {
@@ -87,7 +114,7 @@ impl ManifestWriter {
             plain &= name == text && escaped(key) == *key;
             folder.push_str(&format!("{}={name}/", escaped(key)));
         }
-        (format!("{folder}bucket-0"), plain)
+        (format!("{folder}bucket-{bucket}"), plain)
     }
 
     /// A partition's values in Paimon's binary form.
@@ -103,16 +130,13 @@ impl ManifestWriter {
                 (PartitionValue::Int(value), Some(CellType::Int)) => Cell::Int(text().parse().unwrap_or(*value as i32)),
                 (_, Some(CellType::Bytes)) => Cell::Bytes(text().into_bytes()),
                 // No other pair passes the check of the partitioning.
-                (PartitionValue::Boolean(_) | PartitionValue::String(_), Some(_)) => Cell::Null,
+                (_, Some(_)) => Cell::Null,
             }
         };
         values.iter().enumerate().map(cell).collect()
     }
 
-    /// A manifest of files that are new; `address` gives a file's full path, `first_row` counts the table's rows before.
-    ///
-    /// # Errors
-    /// The Avro crate's.
+    /// Entries of files that a round adds; `address` gives a file's full path, `first_row` counts the table's rows before.
     pub fn added(
         &self,
         files: &[RoundFile],
@@ -120,74 +144,82 @@ impl ManifestWriter {
         first_row: i64,
         now_ms: i64,
         address: impl Fn(&str) -> String,
-    ) -> Result<Vec<u8>, apache_avro::Error> {
+    ) -> Vec<Avro> {
         let mut row = first_row;
         let mut entries = Vec::with_capacity(files.len());
         for file in files {
+            let rows = file.file.rows as i64;
             let partition = binary_row::stored(&self.partition(&file.file.values));
-            let (_, plain) = self.folder(&file.file.values);
-            let external = (!plain).then(|| address(&file.path));
-            entries.push(record(vec![
-                ("_VERSION", Avro::Int(VERSION)),
-                ("_KIND", Avro::Int(0)),
-                ("_PARTITION", Avro::Bytes(partition)),
-                ("_BUCKET", Avro::Int(0)),
-                ("_TOTAL_BUCKETS", Avro::Int(-1)),
-                ("_FILE", self.data_file(file, schema_id, row, now_ms, external)),
-            ]));
-            row += file.file.rows as i64;
+            let keyed = file.file.keyed.as_ref();
+            let bucket = keyed.map_or(0, |keyed| keyed.bucket);
+            let (_, plain) = self.folder(&file.file.values, bucket);
+            let new = NewFile {
+                name: file.path.rsplit('/').next().unwrap_or(&file.path),
+                file: &file.file,
+                schema_id,
+                sequence: keyed.map_or((row, row + rows - 1), |keyed| keyed.sequence),
+                level: 0,
+                source: APPENDED,
+                now_ms,
+                external: (!plain).then(|| address(&file.path)),
+            };
+            entries.push(self.entry(partition, bucket, self.data_file(new)));
+            row += rows;
         }
-        self.entries.write(&[], entries)
+        entries
     }
 
-    fn data_file(&self, file: &RoundFile, schema_id: i64, row: i64, now_ms: i64, external: Option<String>) -> Avro {
-        let name = file.path.rsplit('/').next().unwrap_or(&file.path).to_owned();
-        let rows = file.file.rows as i64;
-        let no_key = || Avro::Bytes(binary_row::stored(&[]));
+    /// The entry of a file that is added.
+    pub fn entry(&self, partition: Vec<u8>, bucket: i32, file: Avro) -> Avro {
         record(vec![
-            ("_FILE_NAME", Avro::String(name)),
-            ("_FILE_SIZE", Avro::Long(file.file.bytes.len() as i64)),
-            ("_ROW_COUNT", Avro::Long(rows)),
-            ("_MIN_KEY", no_key()),
-            ("_MAX_KEY", no_key()),
-            ("_KEY_STATS", Stats::default().record()),
-            ("_VALUE_STATS", self.value_stats(file).record()),
-            ("_MIN_SEQUENCE_NUMBER", Avro::Long(row)),
-            ("_MAX_SEQUENCE_NUMBER", Avro::Long(row + rows - 1)),
-            ("_SCHEMA_ID", Avro::Long(schema_id)),
-            ("_LEVEL", Avro::Int(0)),
+            ("_VERSION", Avro::Int(VERSION)),
+            ("_KIND", Avro::Int(0)),
+            ("_PARTITION", Avro::Bytes(partition)),
+            ("_BUCKET", Avro::Int(bucket)),
+            ("_TOTAL_BUCKETS", Avro::Int(self.key.as_ref().map_or(-1, |key| key.buckets))),
+            ("_FILE", file),
+        ])
+    }
+
+    /// What an entry says of a file.
+    pub fn data_file(&self, new: NewFile<'_>) -> Avro {
+        let NewFile { file, .. } = &new;
+        let no_key = || binary_row::stored(&[]);
+        let (min_key, max_key) = file.keyed.as_ref().map_or_else(|| (no_key(), no_key()), |keyed| keyed.keys.clone());
+        let deletes = file.keyed.as_ref().map_or(0, |keyed| keyed.deletes as i64);
+        let key_fields = self.key.as_ref().map_or(&[][..], |key| key.fields());
+        record(vec![
+            ("_FILE_NAME", Avro::String(new.name.to_owned())),
+            ("_FILE_SIZE", Avro::Long(file.bytes.len() as i64)),
+            ("_ROW_COUNT", Avro::Long(file.rows as i64)),
+            ("_MIN_KEY", Avro::Bytes(min_key)),
+            ("_MAX_KEY", Avro::Bytes(max_key)),
+            ("_KEY_STATS", stats_of(key_fields, file).record()),
+            ("_VALUE_STATS", stats_of(self.files.fields(), file).record()),
+            ("_MIN_SEQUENCE_NUMBER", Avro::Long(new.sequence.0)),
+            ("_MAX_SEQUENCE_NUMBER", Avro::Long(new.sequence.1)),
+            ("_SCHEMA_ID", Avro::Long(new.schema_id)),
+            ("_LEVEL", Avro::Int(new.level)),
             ("_EXTRA_FILES", Avro::Array(Vec::new())),
-            ("_CREATION_TIME", some(Avro::TimestampMillis(now_ms))),
-            ("_DELETE_ROW_COUNT", some(Avro::Long(0))),
+            ("_CREATION_TIME", some(Avro::TimestampMillis(new.now_ms))),
+            ("_DELETE_ROW_COUNT", some(Avro::Long(deletes))),
             ("_EMBEDDED_FILE_INDEX", none()),
-            // Appended, as opposed to compacted.
-            ("_FILE_SOURCE", some(Avro::Int(0))),
+            ("_FILE_SOURCE", some(Avro::Int(new.source))),
             // Those of the schema, all of them.
             ("_VALUE_STATS_COLS", none()),
-            ("_EXTERNAL_PATH", external.map_or_else(none, |path| some(Avro::String(path)))),
+            ("_EXTERNAL_PATH", new.external.map_or_else(none, |path| some(Avro::String(path)))),
             ("_FIRST_ROW_ID", none()),
             ("_WRITE_COLS", none()),
         ])
     }
 
-    /// What is known of a file's columns; nothing where it is not worth it.
-    fn value_stats(&self, file: &RoundFile) -> Stats {
-        let figures = ColumnFigures::of(&file.file.metadata);
-        let mut stats = Stats::default();
-        for field in self.files.fields() {
-            let id = field_id(field).unwrap_or(-1);
-            let bounds = figures.bounds.get(&id).and_then(|bounds| cells_of(bounds, field.data_type()));
-            let (min, max) = bounds.unwrap_or((Cell::Null, Cell::Null));
-            stats.min.push(min);
-            stats.max.push(max);
-            stats.nulls.push(figures.nulls.get(&id).copied());
-        }
-        stats
-    }
-
-    /// What a list says of the partitions of these files.
-    pub fn partition_stats(&self, files: &[RoundFile]) -> Stats {
-        let rows: Vec<Vec<Cell>> = files.iter().map(|file| self.partition(&file.file.values)).collect();
+    /// What a list says of the partitions of these entries.
+    pub fn partition_stats(&self, entries: &[Avro]) -> Stats {
+        let partition = |entry: &Avro| match field(entry, "_PARTITION") {
+            Some(Avro::Bytes(bytes)) => binary_row::read(bytes, &self.partitions),
+            _ => None,
+        };
+        let rows: Vec<Vec<Cell>> = entries.iter().filter_map(partition).collect();
         let of = |level: usize| {
             let cells = || rows.iter().filter_map(|row| row.get(level)).filter(|cell| **cell != Cell::Null);
             (cells().min().cloned(), cells().max().cloned(), Some((rows.len() - cells().count()) as i64))
@@ -220,11 +252,11 @@ impl ManifestWriter {
         self.entries.read(bytes)
     }
 
-    /// A manifest of entries that manifests of ours had.
+    /// A manifest of these entries.
     ///
     /// # Errors
     /// The Avro crate's.
-    pub fn again(&self, entries: Vec<Avro>) -> Result<Vec<u8>, apache_avro::Error> {
+    pub fn manifest(&self, entries: Vec<Avro>) -> Result<Vec<u8>, apache_avro::Error> {
         self.entries.write(&[], entries)
     }
 
@@ -252,25 +284,30 @@ impl ManifestWriter {
     /// # Errors
     /// [`Damaged`].
     pub fn named_files(&self, bytes: &[u8]) -> Result<Vec<NamedFile>, Damaged> {
-        let named = |entry: &Avro| {
-            let file = field(entry, "_FILE").ok_or(Damaged::Value { what: "an entry without a file" })?;
-            let name = text(file, "_FILE_NAME").ok_or(Damaged::Value { what: "a file without a name" })?.to_owned();
-            let deleted = match number(entry, "_KIND") {
-                Some(0) => false,
-                Some(1) => true,
-                _ => return Err(Damaged::Value { what: "the kind of an entry" }),
-            };
-            let external = text(file, "_EXTERNAL_PATH").map(str::to_owned);
-            let path = match (&external, number(entry, "_BUCKET")) {
-                // A name is no path.
-                (None, Some(bucket)) if !name.contains('/') => {
-                    self.folder_of(entry).map(|folder| format!("{folder}bucket-{bucket}/{name}"))
-                }
-                _ => None,
-            };
-            Ok(NamedFile { deleted, name, path, external })
+        read_as_written(bytes)?.iter().map(|entry| self.named(entry)).collect()
+    }
+
+    /// What an entry names.
+    ///
+    /// # Errors
+    /// [`Damaged`].
+    pub fn named(&self, entry: &Avro) -> Result<NamedFile, Damaged> {
+        let file = field(entry, "_FILE").ok_or(Damaged::Value { what: "an entry without a file" })?;
+        let name = text(file, "_FILE_NAME").ok_or(Damaged::Value { what: "a file without a name" })?.to_owned();
+        let deleted = match number(entry, "_KIND") {
+            Some(0) => false,
+            Some(1) => true,
+            _ => return Err(Damaged::Value { what: "the kind of an entry" }),
         };
-        read_as_written(bytes)?.iter().map(named).collect()
+        let external = text(file, "_EXTERNAL_PATH").map(str::to_owned);
+        let path = match (&external, number(entry, "_BUCKET")) {
+            // A name is no path.
+            (None, Some(bucket)) if !name.contains('/') => {
+                self.folder_of(entry).map(|folder| format!("{folder}bucket-{bucket}/{name}"))
+            }
+            _ => None,
+        };
+        Ok(NamedFile { deleted, name, path, external })
     }
 
     /// The folder of an entry's partition, with a `/` behind it unless it is empty.
@@ -301,6 +338,21 @@ impl ManifestWriter {
         let of = |key: String| self.files.field_with_name(&key).ok().map(|field| field.data_type().clone());
         partition_keys(&self.spec).into_iter().map(of)
     }
+}
+
+/// What is known of the columns of a file; nothing where it is not worth it.
+fn stats_of(fields: &[FieldRef], file: &EncodedFile) -> Stats {
+    let figures = ColumnFigures::of(&file.metadata);
+    let mut stats = Stats::default();
+    for field in fields {
+        let id = field_id(field).unwrap_or(-1);
+        let bounds = figures.bounds.get(&id).and_then(|bounds| cells_of(bounds, field.data_type()));
+        let (min, max) = bounds.unwrap_or((Cell::Null, Cell::Null));
+        stats.min.push(min);
+        stats.max.push(max);
+        stats.nulls.push(figures.nulls.get(&id).copied());
+    }
+    stats
 }
 
 /// The manifests of a list, whoever wrote it.

@@ -1,5 +1,6 @@
-//! Paimon append tables in a catalog of files: `<namespace>.db/<topic>/` with schema files, snapshots that are created if they are
-//! absent, manifests, and data files in `bucket-0` of each partition.
+//! Paimon tables in a catalog of files: `<namespace>.db/<topic>/` with schema files, snapshots that are created if they are absent,
+//! manifests, and data files: in `bucket-0` of each partition for rows that are appended, in as many buckets as there are for a
+//! table with a primary key, which has the last row of each key (`key.rs`, `fold.rs`).
 //!
 //! The commit is a property of the snapshot. Other engines may compact the table and expire snapshots, ours too, so a tag moves with
 //! every commit and keeps the newest one; and before a snapshot is made its number is written down, so that nobody takes the
@@ -8,7 +9,12 @@
 //!
 //! Manifests of ours are merged and snapshots expire as the table grows, so a commit costs about the same for ever.
 mod binary_row;
+mod commit;
+mod compact;
 mod expire;
+mod fold;
+mod key;
+mod live;
 mod load;
 mod manifest;
 mod records;
@@ -22,20 +28,25 @@ mod tests;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow_schema::SchemaRef;
+use arrow_schema::{Schema, SchemaRef};
 use async_trait::async_trait;
 use bytes::Bytes;
 use serde_json::Value;
 use uuid::Uuid;
 
+use weir_storage::cpu::CpuPool;
+
+use self::commit::Change;
+use self::key::KeyShape;
+use self::live::Live;
 use self::manifest::{ManifestMeta, ManifestWriter};
 use self::schema::SchemaError;
-use self::snapshot::{Intent, NewSnapshot};
-use super::{FilesError, Pause, RoundFile, TableFile, Target, TargetError, write_all};
+use super::{CompactError, Compacted, FilesError, Pause, RoundFile, TableFile, Target, TargetError, write_all};
 use crate::commit::CommitRecord;
-use crate::encode::EncodedFile;
+use crate::encode::{EncodedFile, Folding};
 use crate::partitioning::PartitionSpec;
 use crate::plan::Range;
+use crate::settings::KeySettings;
 use crate::store::{LakeStore, StoreError};
 
 const LATEST: &str = "snapshot/LATEST";
@@ -48,16 +59,15 @@ const INTENT: &str = "_weir/next.json";
 const JSON_BYTES_MAX: u64 = 64 << 20;
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 const HINT_BYTES_MAX: u64 = 1024;
-/// So many manifests below [`MERGED_BYTES_MAX`] become one.
-const MERGE_COUNT: usize = 30;
-const MERGED_BYTES_MAX: i64 = 4 << 20;
 /// Snapshots that are looked at for our newest commit.
 const WALK_MAX: usize = 10_000;
 
-/// An append-only Paimon table.
+/// A Paimon table.
 pub struct PaimonTarget {
     store: Arc<dyn LakeStore>,
+    /// The table's columns.
     file_schema: SchemaRef,
+    key: Option<Arc<KeyShape>>,
     fields: Value,
     spec: PartitionSpec,
     writer: ManifestWriter,
@@ -65,6 +75,8 @@ pub struct PaimonTarget {
     table: Option<Table>,
     /// The newest schema file, as far as it is known.
     schema: Option<Value>,
+    /// Files of `table`, read when they are needed.
+    live: Option<Live>,
 }
 
 /// A table as of its newest snapshot.
@@ -76,17 +88,33 @@ struct Table {
 }
 
 impl PaimonTarget {
-    /// `store`: the table's folder.
+    /// A table of appended rows. `store`: the table's folder.
     ///
     /// # Errors
     /// [`Pause::Schema`], if the columns cannot be a Paimon table.
     pub fn new(store: Arc<dyn LakeStore>, schema: SchemaRef, spec: PartitionSpec) -> Result<PaimonTarget, Pause> {
+        PaimonTarget::open(store, schema, spec, None)
+    }
+
+    /// A table with this primary key, or of appended rows. With a key `schema` is that of [`crate::columns::keyed`].
+    ///
+    /// # Errors
+    /// [`Pause::Schema`], if the columns cannot be such a table.
+    pub fn open(
+        store: Arc<dyn LakeStore>,
+        schema: SchemaRef,
+        spec: PartitionSpec,
+        key: Option<&KeySettings>,
+    ) -> Result<PaimonTarget, Pause> {
         let refused = |error: SchemaError| Pause::Schema { reason: error.to_string() };
-        let file_schema = schema::file_schema(&schema, &spec).map_err(refused)?;
+        let columns = schema.fields().len() - usize::from(key.is_some());
+        let schema: SchemaRef = Arc::new(Schema::new(schema.fields()[..columns].to_vec()));
+        let file_schema = schema::file_schema(&schema, &spec, key.is_some()).map_err(refused)?;
+        let key = key.map(|key| KeyShape::new(key, &file_schema, &spec)).transpose().map_err(refused)?.map(Arc::new);
         let fields = schema::fields(&file_schema).map_err(refused)?;
-        let writer = ManifestWriter::new(&spec, &schema, &file_schema);
+        let writer = ManifestWriter::new(&spec, &schema, &file_schema, key.clone());
         let writer = writer.map_err(|error| Pause::Schema { reason: error.to_string() })?;
-        Ok(PaimonTarget { store, file_schema, fields, spec, writer, table: None, schema: None })
+        Ok(PaimonTarget { store, file_schema, key, fields, spec, writer, table: None, schema: None, live: None })
     }
 
     /// The path in the table's folder of a file with this address.
@@ -121,12 +149,12 @@ impl PaimonTarget {
         let refused = |error: SchemaError| Pause::Schema { reason: error.to_string() };
         let now = next.committed_at_ms;
         let schema = match self.newest_schema().await? {
-            None => schema::new_schema(self.fields.clone(), &self.spec, next.topic_id, now),
+            None => schema::new_schema(self.fields.clone(), &self.spec, self.key.as_deref(), next.topic_id, now),
             Some(current) => {
                 if let Some(found) = schema::topic_of(&current).filter(|found| *found != next.topic_id) {
                     return Err(Pause::OtherTopic { address: self.address(), found, ours: next.topic_id }.into());
                 }
-                match schema::evolved(&current, &self.fields, &self.spec, now).map_err(refused)? {
+                match schema::evolved(&current, &self.fields, &self.spec, self.key.as_deref(), now).map_err(refused)? {
                     None => return Ok(current["id"].as_i64().unwrap_or(0)),
                     Some(evolved) => evolved,
                 }
@@ -140,85 +168,6 @@ impl PaimonTarget {
         self.store.create(&path, bytes.into()).await?;
         self.schema = Some(schema);
         Ok(id)
-    }
-
-    /// Writes a manifest or list under a name of ours; returns its name and size.
-    async fn put(&self, kind: &str, bytes: Result<Vec<u8>, apache_avro::Error>) -> Result<(String, u64), TargetError> {
-        let name = format!("{kind}-weir-{}-0", Uuid::new_v4());
-        let path = format!("manifest/{name}");
-        let bytes = bytes.map_err(|error| StoreError::failed("encoding", &path, error))?;
-        let size = bytes.len() as u64;
-        self.store.create(&path, bytes.into()).await?;
-        Ok((name, size))
-    }
-
-    /// The manifest of these files.
-    async fn put_added(
-        &self,
-        files: &[RoundFile],
-        schema_id: i64,
-        parent: Option<&Table>,
-        now_ms: i64,
-    ) -> Result<Vec<ManifestMeta>, TargetError> {
-        if files.is_empty() {
-            return Ok(Vec::new());
-        }
-        let rows = parent.and_then(|parent| parent.snapshot["totalRecordCount"].as_i64()).unwrap_or(0);
-        let bytes = self.writer.added(files, schema_id, rows, now_ms, |path| self.store.address(path));
-        let (name, size) = self.put("manifest", bytes).await?;
-        let partitions = self.writer.partition_stats(files).record();
-        let (size, added) = (size as i64, files.len() as i64);
-        Ok(vec![ManifestMeta { name, size, added, deleted: 0, schema_id, partitions }])
-    }
-
-    /// One manifest instead of many small ones of ours, in front: what others take away comes behind what was added.
-    async fn merged(&self, manifests: &[ManifestMeta], schema_id: i64) -> Result<Vec<ManifestMeta>, TargetError> {
-        let small = |m: &&ManifestMeta| sweep::is_our_manifest(&m.name) && m.deleted == 0 && m.size <= MERGED_BYTES_MAX;
-        let few = || manifests.to_vec();
-        if manifests.iter().filter(small).count() < MERGE_COUNT {
-            return Ok(few());
-        }
-        let Some(stats) = self.writer.merged_stats(manifests.iter().filter(small)) else { return Ok(few()) };
-        let mut entries = Vec::new();
-        for manifest in manifests.iter().filter(small) {
-            let bytes = self.read_manifest(&manifest.name).await?;
-            let own = self.writer.own_entries(&bytes);
-            entries.extend(own.map_err(|error| self.damaged(&format!("manifest/{}", manifest.name), error))?);
-        }
-        let added = entries.len() as i64;
-        let (name, size) = self.put("manifest", self.writer.again(entries)).await?;
-        let size = size as i64;
-        let merged = ManifestMeta { name, size, added, deleted: 0, schema_id, partitions: stats.record() };
-        Ok(std::iter::once(merged).chain(manifests.iter().filter(|m| !small(m)).cloned()).collect())
-    }
-
-    /// An engine that does not create snapshots only if they are absent may have put its own in place of the parent.
-    async fn expect_unchanged(&self, parent: &Table) -> Result<(), TargetError> {
-        let path = snapshot_path(parent.id);
-        match self.read_json(&path).await? {
-            Some(found) if found == parent.snapshot => Ok(()),
-            Some(_) => Err(StoreError::failed("commit", &path, "somebody replaced this snapshot").into()),
-            None => Err(StoreError::failed("commit", &path, "somebody expired this snapshot").into()),
-        }
-    }
-
-    /// Creates the snapshot, and takes it back if its number was free only because it had expired.
-    async fn create_snapshot(&self, id: i64, parent: Option<i64>, snapshot: &Value) -> Result<(), TargetError> {
-        let path = snapshot_path(id);
-        let bytes =
-            serde_json::to_vec_pretty(snapshot).map_err(|error| StoreError::failed("encoding", &path, error))?;
-        self.store.create(&path, bytes.into()).await?;
-        let there = self.snapshots().await?;
-        if there.last().is_none_or(|newest| *newest <= id) {
-            return Ok(());
-        }
-        // Newer ones were made on top of it, unless what is before it is gone.
-        let expired = self.hint(EARLIEST).await?.is_some_and(|earliest| earliest > id);
-        if expired || parent.is_some_and(|parent| !there.contains(&parent)) {
-            self.store.delete(&path).await?;
-            return Err(StoreError::Exists { path: self.store.address(&path) }.into());
-        }
-        Ok(())
     }
 }
 
@@ -248,6 +197,9 @@ impl Target for PaimonTarget {
         if let Some(ours) = ours {
             // A crash came before it moved, or somebody set the table back.
             self.move_tag(&ours, |tagged| tagged.commit == record.commit).await?;
+        }
+        if self.key.is_some() {
+            self.know_live().await?;
         }
         Ok(Some(record))
     }
@@ -293,8 +245,19 @@ impl Target for PaimonTarget {
         &self.file_schema
     }
 
+    fn folding(&self) -> Option<Folding> {
+        let shape = self.key.clone()?;
+        // Numbers go on behind every file of the table, so they do in every bucket.
+        let mut next = self.live.as_ref().and_then(Live::last_sequence).map_or(0, |last| last.saturating_add(1));
+        Some(Box::new(move |values, batches| {
+            let (files, behind) = fold::fold(&shape, values, &batches, next)?;
+            next = behind;
+            Ok(files)
+        }))
+    }
+
     fn path(&self, _range: Option<Range>, file: &EncodedFile) -> String {
-        let (folder, _) = self.writer.folder(&file.values);
+        let (folder, _) = self.writer.folder(&file.values, file.keyed.as_ref().map_or(0, |keyed| keyed.bucket));
         format!("{folder}/data-weir-{}-0.parquet", Uuid::new_v4())
     }
 
@@ -304,36 +267,16 @@ impl Target for PaimonTarget {
 
     async fn publish(&mut self, next: &CommitRecord, files: &[RoundFile]) -> Result<(), TargetError> {
         let schema_id = self.ensure_schema(next).await?;
-        let parent = self.table.clone();
-        if let Some(parent) = &parent {
-            self.expect_unchanged(parent).await?;
-        }
-        let id = parent.as_ref().map_or(0, |parent| parent.id).checked_add(1);
-        let id = id.ok_or_else(|| self.damaged("snapshot", "its numbers are used up"))?;
-        let added = self.put_added(files, schema_id, parent.as_ref(), next.committed_at_ms).await?;
-        let before = parent.as_ref().map(|parent| parent.manifests.as_slice()).unwrap_or_default();
-        let mut manifests = self.merged(before, schema_id).await?;
-        let base = self.put("manifest-list", self.writer.list(&manifests)).await?;
-        let delta = self.put("manifest-list", self.writer.list(&added)).await?;
-        manifests.extend(added);
+        let rows_before =
+            self.table.as_ref().and_then(|table| table.snapshot["totalRecordCount"].as_i64()).unwrap_or(0);
+        let now = next.committed_at_ms;
+        let entries = self.writer.added(files, schema_id, rows_before, now, |path| self.store.address(path));
         let rows = files.iter().map(|file| file.file.rows as i64).sum();
-        let new = NewSnapshot { id, schema_id, base, delta, rows, record: next };
-        let snapshot = snapshot::new_snapshot(&new, parent.as_ref().map(|parent| &parent.snapshot));
-        let intent = serde_json::to_vec(&Intent { snapshot: id, commit: next.commit });
-        let intent = intent.map_err(|error| StoreError::failed("encoding", INTENT, error))?;
-        self.store.replace(INTENT, intent.into()).await?;
-        self.create_snapshot(id, parent.as_ref().map(|parent| parent.id), &snapshot).await?;
-        self.set_hint(LATEST, id).await;
-        if parent.is_none() {
-            self.set_hint(EARLIEST, id).await;
-        }
-        // Whoever came next may have been faster.
-        self.move_tag(&snapshot, |tagged| tagged.epoch >= next.epoch).await?;
-        self.table = Some(Table { id, snapshot, manifests });
-        if let Err(error) = expire::expire(self, id, next.committed_at_ms).await {
-            tracing::warn!(table = self.address(), %error, "old snapshots are kept for now");
-        }
-        Ok(())
+        self.commit(next, schema_id, Change { entries, rows, kind: "APPEND" }).await
+    }
+
+    async fn compact(&mut self, next: &CommitRecord, cpu: &CpuPool) -> Result<Option<Compacted>, CompactError> {
+        compact::compact(self, next, cpu).await
     }
 
     async fn sweep(&mut self, before_ms: i64) -> Result<usize, TargetError> {

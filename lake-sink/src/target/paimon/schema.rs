@@ -7,6 +7,7 @@ use thiserror::Error;
 use uuid::Uuid;
 
 use super::binary_row::CellType;
+use super::key::KeyShape;
 use crate::columns::{field_id, with_id};
 use crate::partitioning::{PartitionSpec, Transform};
 
@@ -32,18 +33,36 @@ pub enum SchemaError {
         "partitions by `{column}` of type {data_type} are named differently by Paimon's readers; use another column"
     )]
     Partition { column: String, data_type: String },
+    #[error("`weir.primary.key`: the topic has no column `{column}`")]
+    NoKey { column: String },
+    #[error(
+        "`weir.primary.key`: column `{column}` of type {data_type} cannot be part of a key; integers, STRING, BYTES, UUID, DATE, \
+         TIME, TIMESTAMP and DECIMAL of at most 18 digits can"
+    )]
+    KeyType { column: String, data_type: String },
+    #[error("`weir.primary.key`: column `{column}` may be null; a key has to be NOT NULL")]
+    KeyNull { column: String },
+    #[error(
+        "`weir.lake.partition.by` has column `{column}`, which is not in `weir.primary.key`: a change of a row could move it \
+         to another partition and leave the old one behind; partition by columns of the key"
+    )]
+    PartitionKey { column: String },
+    #[error(
+        "`weir.lake.partition.by` has every column of `weir.primary.key`; leave one that tells rows of a partition apart"
+    )]
+    KeyIsPartition,
     #[error("column `{column}` is {from} in the table and cannot become {to}")]
     Change { column: String, from: String, to: String },
     #[error("the table's {what} is `{found}`, not `{wanted}`: somebody changed it")]
     Other { what: &'static str, found: String, wanted: String },
 }
 
-/// The columns as data files of the table have them: those of the topic, then a column for each partition that is not one of
-/// them.
+/// The table's columns: those of the topic, then a column for each partition that is not one of them (of a table with a primary
+/// key, whose partitions are made of the key: never null).
 ///
 /// # Errors
 /// [`SchemaError`], if a name is taken.
-pub fn file_schema(schema: &Schema, spec: &PartitionSpec) -> Result<SchemaRef, SchemaError> {
+pub fn file_schema(schema: &Schema, spec: &PartitionSpec, keyed: bool) -> Result<SchemaRef, SchemaError> {
     let mut fields: Vec<FieldRef> = schema.fields().iter().map(stored).collect();
     for field in &fields {
         let name = field.name();
@@ -62,7 +81,7 @@ pub fn file_schema(schema: &Schema, spec: &PartitionSpec) -> Result<SchemaRef, S
                 }
             }
             Some(_) if schema.field_with_name(&name).is_ok() => return Err(SchemaError::Taken { column: name }),
-            Some(data_type) => fields.push(Arc::new(with_id(Field::new(name, data_type, true), id))),
+            Some(data_type) => fields.push(Arc::new(with_id(Field::new(name, data_type, !keyed), id))),
         }
     }
     Ok(Arc::new(Schema::new(fields)))
@@ -176,15 +195,19 @@ fn type_of(field: &Field) -> Result<Value, SchemaError> {
 }
 
 /// A first schema file.
-pub fn new_schema(fields: Value, spec: &PartitionSpec, topic: Uuid, now_ms: i64) -> Value {
+pub fn new_schema(fields: Value, spec: &PartitionSpec, key: Option<&KeyShape>, topic: Uuid, now_ms: i64) -> Value {
     let mut options = json!({
-        "bucket": "-1",
+        "bucket": buckets(key),
         "file.format": "parquet",
         "snapshot.num-retained.min": "20",
         "snapshot.num-retained.max": "200",
         "snapshot.time-retained": "10 min",
         TOPIC_OPTION: topic.to_string(),
     });
+    if key.is_some() {
+        // Other writers leave compaction to us.
+        options["write-only"] = json!("true");
+    }
     if !spec.is_empty() {
         // Dates as dates in names of folders, and not as numbers of days.
         options["partition.legacy-name"] = json!("false");
@@ -195,10 +218,19 @@ pub fn new_schema(fields: Value, spec: &PartitionSpec, topic: Uuid, now_ms: i64)
         "highestFieldId": highest_id(&fields),
         "fields": fields,
         "partitionKeys": partition_keys(spec),
-        "primaryKeys": [],
+        "primaryKeys": primary(key),
         "options": options,
         "timeMillis": now_ms,
     })
+}
+
+/// Option `bucket`.
+fn buckets(key: Option<&KeyShape>) -> String {
+    key.map_or(-1, |key| key.buckets).to_string()
+}
+
+fn primary(key: Option<&KeyShape>) -> &[String] {
+    key.map_or(&[], |key| &key.primary)
 }
 
 /// The highest id of columns, those within rows included.
@@ -224,6 +256,7 @@ pub fn evolved(
     current: &Value,
     fields: &Value,
     spec: &PartitionSpec,
+    key: Option<&KeyShape>,
     now_ms: i64,
 ) -> Result<Option<Value>, SchemaError> {
     let other = |what, found: &Value, wanted: &Value| SchemaError::Other {
@@ -234,8 +267,8 @@ pub fn evolved(
     let keys = json!(partition_keys(spec));
     let checks = [
         ("partition keys", &current["partitionKeys"], &keys),
-        ("primary key", &current["primaryKeys"], &json!([])),
-        ("option `bucket`", &current["options"]["bucket"], &json!("-1")),
+        ("primary key", &current["primaryKeys"], &json!(primary(key))),
+        ("option `bucket`", &current["options"]["bucket"], &json!(buckets(key))),
         ("option `file.format`", &current["options"]["file.format"], &json!("parquet")),
     ];
     if let Some((what, found, wanted)) = checks.into_iter().find(|(_, found, wanted)| found != wanted) {
@@ -338,6 +371,25 @@ fn nested_may_become(from: &Value, to: &Value) -> bool {
 fn decimal(name: &str) -> Option<(i32, i32)> {
     let (precision, scale) = name.strip_prefix("DECIMAL(")?.strip_suffix(')')?.split_once(',')?;
     Some((precision.trim().parse().ok()?, scale.trim().parse().ok()?))
+}
+
+/// A number of bytes among a table's options, as Paimon writes them: `128 mb`, `1 gb`, `4096`.
+pub fn bytes_option(schema: &Value, name: &str) -> Option<u64> {
+    let text = schema["options"][name].as_str()?.trim().to_ascii_lowercase();
+    let (number, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let shift = match unit.trim() {
+        "" | "b" | "bytes" => 0,
+        "k" | "kb" | "kibibytes" => 10,
+        "m" | "mb" | "mebibytes" => 20,
+        "g" | "gb" | "gibibytes" => 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+/// A count among a table's options.
+pub fn count_option(schema: &Value, name: &str) -> Option<usize> {
+    schema["options"][name].as_str()?.trim().parse().ok().filter(|count| *count > 0)
 }
 
 /// How long snapshots stay, by the table's options.

@@ -16,7 +16,10 @@ pub struct NewSnapshot<'a> {
     /// Names and sizes of the two manifest lists.
     pub base: (String, u64),
     pub delta: (String, u64),
+    /// Rows more than before.
     pub rows: i64,
+    /// As Paimon calls what the commit does: `APPEND`, `COMPACT`.
+    pub kind: &'a str,
     pub record: &'a CommitRecord,
 }
 
@@ -37,7 +40,7 @@ pub fn new_snapshot(new: &NewSnapshot<'_>, parent: Option<&Value>) -> Value {
         "changelogManifestList": null,
         "commitUser": USER,
         "commitIdentifier": new.record.epoch,
-        "commitKind": "APPEND",
+        "commitKind": new.kind,
         "timeMillis": new.record.committed_at_ms,
         "totalRecordCount": total.saturating_add(new.rows),
         "deltaRecordCount": new.rows,
@@ -138,7 +141,7 @@ mod tests {
 
     fn new(id: i64, record: &CommitRecord) -> NewSnapshot<'_> {
         let list = |name: &str| (name.to_owned(), 9);
-        NewSnapshot { id, schema_id: 1, base: list("base"), delta: list("delta"), rows: 4, record }
+        NewSnapshot { id, schema_id: 1, base: list("base"), delta: list("delta"), rows: 4, kind: "APPEND", record }
     }
 
     #[test]

@@ -8,7 +8,8 @@ use crate::target::TargetError;
 /// Whether a file has a name that we give. Files of others are never touched.
 pub fn is_ours(path: &str) -> bool {
     let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
-    let bucket = folder.rsplit('/').next().is_some_and(|folder| folder == "bucket-0");
+    let bucket = folder.rsplit('/').next().and_then(|folder| folder.strip_prefix("bucket-"));
+    let bucket = bucket.is_some_and(|number| !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit()));
     (bucket && name.starts_with("data-weir-") && name.ends_with(".parquet"))
         || (folder == "manifest" && (is_our_manifest(name) || name.starts_with("manifest-list-weir-")))
         || (name.starts_with('.') && name.ends_with(TEMPORARY_SUFFIX))

@@ -11,6 +11,7 @@ use crate::commit::CommitContext;
 use crate::encode::Encoder;
 use crate::store::LocalStore;
 
+mod keyed;
 mod others;
 
 fn columns(names: &[(&str, DataType)]) -> SchemaRef {
@@ -107,7 +108,7 @@ async fn a_table_stays_small_over_many_commits_and_keeps_every_file() {
     assert!((20..=31).contains(&snapshots), "{snapshots} snapshots");
     assert_eq!(table.target.hint(LATEST).await.unwrap(), Some(COMMITS));
     assert_eq!(table.target.hint(EARLIEST).await.unwrap(), Some(COMMITS - snapshots as i64 + 1));
-    assert!(table.target.table.as_ref().unwrap().manifests.len() <= MERGE_COUNT);
+    assert!(table.target.table.as_ref().unwrap().manifests.len() <= 2 * commit::MERGE_COUNT);
     let named = table.named().await;
     let distinct: std::collections::BTreeSet<_> = named.iter().map(|file| &file.name).collect();
     assert_eq!((named.len(), distinct.len()), (COMMITS as usize, COMMITS as usize));

@@ -3,8 +3,8 @@ use crate::columns::untyped;
 
 fn writer(by: &str) -> ManifestWriter {
     let spec: PartitionSpec = by.parse().unwrap();
-    let files = crate::target::paimon::schema::file_schema(&untyped(), &spec).unwrap();
-    ManifestWriter::new(&spec, &untyped(), &files).unwrap()
+    let files = crate::target::paimon::schema::file_schema(&untyped(), &spec, false).unwrap();
+    ManifestWriter::new(&spec, &untyped(), &files, None).unwrap()
 }
 
 fn meta(name: &str, stats: &Stats) -> ManifestMeta {
@@ -14,7 +14,7 @@ fn meta(name: &str, stats: &Stats) -> ManifestMeta {
 #[test]
 fn folders_are_named_as_paimon_names_them() {
     let writer = writer("day(__timestamp), __partition");
-    let folder = |values: &[PartitionValue]| writer.folder(values);
+    let folder = |values: &[PartitionValue]| writer.folder(values, 0);
     let (day, one) = (PartitionValue::Int(15_706), PartitionValue::Int(1));
     assert_eq!(folder(&[day, one]), ("__timestamp_day=2013-01-01/__partition=1/bucket-0".to_owned(), true));
     assert_eq!(

@@ -7,13 +7,13 @@ fn one(id: i32, name: &str, data_type: DataType, nullable: bool) -> Value {
 }
 
 fn schema_of(fields: Value, by: &str) -> Value {
-    new_schema(fields, &by.parse().unwrap(), Uuid::from_u128(7), 1)
+    new_schema(fields, &by.parse().unwrap(), None, Uuid::from_u128(7), 1)
 }
 
 #[test]
 fn an_untyped_topic_is_a_table_of_bytes_headers_and_where_they_come_from() {
     let spec: PartitionSpec = "day(__timestamp), __partition".parse().unwrap();
-    let files = file_schema(&untyped(), &spec).unwrap();
+    let files = file_schema(&untyped(), &spec, false).unwrap();
     let fields = fields(&files).unwrap();
     assert_eq!(fields[0], json!({ "id": 1_000_000_004, "name": "__key", "type": "BYTES" }));
     assert_eq!(fields[2]["type"]["type"], "ARRAY NOT NULL");
@@ -21,7 +21,7 @@ fn an_untyped_topic_is_a_table_of_bytes_headers_and_where_they_come_from() {
     assert_eq!(fields[2]["type"]["element"]["fields"][0]["type"], "STRING NOT NULL");
     assert_eq!(fields[5]["type"], "TIMESTAMP(3) WITH LOCAL TIME ZONE NOT NULL");
     assert_eq!(fields[6], json!({ "id": 1_000_000_100, "name": "__timestamp_day", "type": "STRING" }));
-    let schema = new_schema(fields, &spec, Uuid::from_u128(7), 1);
+    let schema = new_schema(fields, &spec, None, Uuid::from_u128(7), 1);
     assert_eq!(schema["partitionKeys"], json!(["__timestamp_day", "__partition"]));
     assert_eq!(schema["highestFieldId"], 1_000_000_100);
     assert!(schema["highestFieldId"].as_i64().unwrap() < i64::from(i32::MAX / 2), "above it ids are Paimon's own");
@@ -34,7 +34,7 @@ fn what_paimon_cannot_store_or_name_is_refused_by_column() {
     let column =
         |name: &str, data_type: DataType| typed(&Fields::from(vec![with_id(Field::new(name, data_type, true), 1)]));
     let of = |schema: &SchemaRef, by: &str| -> Result<Value, SchemaError> {
-        let files: SchemaRef = file_schema(schema, &by.parse().unwrap())?;
+        let files: SchemaRef = file_schema(schema, &by.parse().unwrap(), false)?;
         fields(&files)
     };
     let text = |result: Result<Value, SchemaError>| result.unwrap_err().to_string();
@@ -60,7 +60,8 @@ fn columns_come_go_and_change_as_files_of_older_schemas_can_be_read() {
         (Date32, micros()),
         (Utf8, Utf8),
     ];
-    let evolve = |from: &Value, to: &Value| evolved(&schema_of(from.clone(), ""), to, &PartitionSpec::default(), 2);
+    let evolve =
+        |from: &Value, to: &Value| evolved(&schema_of(from.clone(), ""), to, &PartitionSpec::default(), None, 2);
     for (from, to) in good {
         let (before, after) = (one(1, "a", from.clone(), false), one(1, "b", to.clone(), true));
         let next = evolve(&before, &after).unwrap().unwrap();
@@ -98,20 +99,21 @@ fn a_table_that_somebody_changed_is_told_apart() {
     for (member, value) in [("primaryKeys", json!(["a"])), ("partitionKeys", json!(["a"]))] {
         let mut schema = schema_of(fields.clone(), "");
         schema[member] = value;
-        let error = evolved(&schema, &fields, &PartitionSpec::default(), 2).unwrap_err();
+        let error = evolved(&schema, &fields, &PartitionSpec::default(), None, 2).unwrap_err();
         assert!(matches!(error, SchemaError::Other { .. }), "{error}");
     }
     let mut schema = schema_of(fields.clone(), "");
     schema["options"]["bucket"] = json!("4");
     schema["fields"][0]["description"] = json!("kept");
-    assert!(evolved(&schema, &fields, &PartitionSpec::default(), 2).unwrap_err().to_string().contains("bucket"));
+    assert!(evolved(&schema, &fields, &PartitionSpec::default(), None, 2).unwrap_err().to_string().contains("bucket"));
     schema["options"]["bucket"] = json!("-1");
-    assert_eq!(evolved(&schema, &fields, &PartitionSpec::default(), 2), Ok(None), "a comment is no change");
-    let next = evolved(&schema, &one(1, "b", DataType::Int64, true), &PartitionSpec::default(), 2).unwrap().unwrap();
+    assert_eq!(evolved(&schema, &fields, &PartitionSpec::default(), None, 2), Ok(None), "a comment is no change");
+    let next =
+        evolved(&schema, &one(1, "b", DataType::Int64, true), &PartitionSpec::default(), None, 2).unwrap().unwrap();
     assert_eq!(next["fields"][0]["description"], "kept");
     let by: PartitionSpec = "a".parse().unwrap();
     let schema = schema_of(fields, "a");
-    let error = evolved(&schema, &one(1, "a", DataType::Int64, true), &by, 2).unwrap_err();
+    let error = evolved(&schema, &one(1, "a", DataType::Int64, true), &by, None, 2).unwrap_err();
     assert!(matches!(error, SchemaError::Change { .. }), "a partition column keeps its type: {error}");
 }
 

@@ -25,7 +25,15 @@ impl Table {
         let added = ManifestMeta { name: manifest, size, added: 0, deleted, schema_id: 0, partitions };
         let base = other.put("manifest-list-foreign", other.writer.list(&table.manifests)).await.unwrap();
         let delta = other.put("manifest-list-foreign", other.writer.list(&[added])).await.unwrap();
-        let new = NewSnapshot { id: table.id + 1, schema_id: 0, base, delta, rows: 0, record: &self.record };
+        let new = snapshot::NewSnapshot {
+            id: table.id + 1,
+            schema_id: 0,
+            base,
+            delta,
+            rows: 0,
+            kind: "APPEND",
+            record: &self.record,
+        };
         let mut snapshot = snapshot::new_snapshot(&new, Some(&table.snapshot));
         snapshot["commitUser"] = json!("somebody");
         snapshot["properties"] = Value::Null;
