@@ -25,6 +25,7 @@ from datetime import date, datetime, timezone
 from decimal import Decimal
 from pathlib import Path
 
+import paimon_keyed
 from lake import (
     DDL,
     LATER,
@@ -72,6 +73,9 @@ class Java:
 
     def rows(self, lake: str, table: str, *more) -> list[dict]:
         return [json.loads(line) for line in self("rows", lake, table, *more)]
+
+    def where(self, lake: str, table: str, column: str, value: int) -> list[dict]:
+        return [json.loads(line) for line in self("where", lake, table, column, value)]
 
     def close(self) -> None:
         self.process.stdin.close()
@@ -386,21 +390,33 @@ def main() -> int:
     parser.add_argument("--http", default=os.environ.get("WEIRTEST_HTTP", "127.0.0.1:9644"))
     parser.add_argument("--data", type=Path, default=Path.home() / ".cache" / "weir" / "data" / "flights.jsonl")
     parser.add_argument("--rows", type=int, default=20_000)
+    parser.add_argument("--kills", type=int, default=12, help="of a broker that writes and compacts tables with a key")
+    parser.add_argument("--seed", type=int, default=7, help="of these kills")
+    parser.add_argument("--weir", help="the broker's binary, and only these kills: the long job")
     parser.add_argument("--only")
     arguments = parser.parse_args()
+    if arguments.weir:
+        os.environ["WEIRTEST_BIN"], arguments.only = arguments.weir, "keyed-kill-9"
 
-    with tempfile.TemporaryDirectory() as lake:
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as lake:
         ctx = Context(arguments.bootstrap, arguments.http, load_flights(arguments.data, arguments.rows), lake)
         java = Java(f"{lake}/java.log")
         report = Report("lake-paimon", arguments.only)
         checks = [
             ("flights", flights), ("by-day", by_day), ("typed", typed), ("types", types), ("others", others),
-            ("foreign", foreign), ("fresh", fresh), ("kill-9", kill_nine),
+            ("foreign", foreign), ("fresh", fresh), ("kill-9", kill_nine), ("keyed", paimon_keyed.keyed),
+            ("keyed-by-city", paimon_keyed.keyed_partitioned), ("key-types", paimon_keyed.key_types),
         ]
         for name, body in checks:
             report.run(name, body, ctx, java)
+        report.run("compacted", paimon_keyed.appended, ctx, java, compare_both)
+        report.run("keyed-kill-9", paimon_keyed.kill_nine, ctx, java, compare_both, arguments.kills, arguments.seed)
         java.close()
-        return report.finish("pypaimon 2.1.0, Paimon Java 1.4.2")
+        failed = report.finish("pypaimon 2.1.0, Paimon Java 1.4.2")
+        if arguments.weir and not failed:
+            # The last line of a long job.
+            print(json.dumps({"counts": {"kills": arguments.kills, "tables": 2, "records": 180 * arguments.kills}}))
+        return failed
 
 
 if __name__ == "__main__":

@@ -52,6 +52,9 @@ pub const JOBS: &[Job] = &[
         command: &["bash", "compat-tests/power_cut.sh", "500", "{seed}"] },
     Job { name: "full-disk", about: "a real file system that fills up under a client: refused, read, deleted from, healed", minutes: 10,
         binaries: &["weir"], command: &["{python}", "compat-tests/python/full_disk.py"] },
+    Job { name: "lake-kills-200", about: "200 kills while a table with a primary key and one of all rows are written and compacted", minutes: 40,
+        binaries: &["weir"], command: &["{cache}/lake/bin/python", "compat-tests/lake/paimon.py", "--weir", "{weir}", "--kills", "200",
+            "--seed", "{seed}"] },
     Job { name: "fuzz", about: "each fuzz target for 3 minutes: frames, headers, guard, batches, damaged folders", minutes: 60, binaries: &[],
         command: &["bash", "compat-tests/fuzz.sh", "180", "{seed}"] },
 ];

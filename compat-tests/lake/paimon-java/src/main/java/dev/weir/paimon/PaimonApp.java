@@ -36,6 +36,7 @@ import org.apache.paimon.table.sink.BatchTableCommit;
 import org.apache.paimon.table.sink.CommitMessage;
 import org.apache.paimon.table.source.ReadBuilder;
 import org.apache.paimon.types.ArrayType;
+import org.apache.paimon.types.BigIntType;
 import org.apache.paimon.types.DataField;
 import org.apache.paimon.types.DataType;
 import org.apache.paimon.types.MapType;
@@ -47,6 +48,7 @@ import org.apache.paimon.types.RowType;
  * <pre>
  * rows WAREHOUSE DATABASE TABLE                      every row, as a JSON object a line
  * rows WAREHOUSE DATABASE TABLE PARTITION OFFSET     those of __partition = PARTITION and __offset >= OFFSET
+ * where WAREHOUSE DATABASE TABLE COLUMN NUMBER       those of COLUMN = NUMBER
  * splits WAREHOUSE DATABASE TABLE PARTITION OFFSET   how many files are left to be read for these
  * compact WAREHOUSE DATABASE TABLE                   how many files were compacted
  * expire WAREHOUSE DATABASE TABLE KEPT               how many snapshots went
@@ -75,7 +77,7 @@ public final class PaimonApp {
   private static void run(String[] words) throws Exception {
     Table table = open(words[1], words[2], words[3]);
     switch (words[0]) {
-      case "rows" -> rows(table, words);
+      case "rows", "where" -> rows(table, words);
       case "splits" -> OUT.write(files(table, words) + "\n");
       case "compact" -> OUT.write(compact((FileStoreTable) table) + "\n");
       case "expire" -> {
@@ -103,8 +105,13 @@ public final class PaimonApp {
 
   private static ReadBuilder readBuilder(Table table, String[] words) {
     ReadBuilder builder = table.newReadBuilder();
-    if (words.length > 4) {
-      PredicateBuilder predicates = new PredicateBuilder(table.rowType());
+    PredicateBuilder predicates = new PredicateBuilder(table.rowType());
+    if (words[0].equals("where")) {
+      int column = predicates.indexOf(words[4]);
+      long number = Long.parseLong(words[5]);
+      boolean wide = table.rowType().getTypeAt(column) instanceof BigIntType;
+      builder = builder.withFilter(predicates.equal(column, wide ? (Object) number : (Object) (int) number));
+    } else if (words.length > 4) {
       Predicate partition = predicates.equal(predicates.indexOf("__partition"), Integer.parseInt(words[4]));
       Predicate offset = predicates.greaterOrEqual(predicates.indexOf("__offset"), Long.parseLong(words[5]));
       builder = builder.withFilter(List.of(partition, offset));
