@@ -7,6 +7,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use thiserror::Error;
+use weir_layout::KeptTail;
 use weir_protocol::ids::LeaderEpoch;
 use weir_registry::Registry;
 use weir_scan::RowCache;
@@ -169,6 +170,8 @@ pub struct Broker {
     pub scan_plans: PlanCache,
     /// Rows that scans decoded, for all readers.
     pub scan_rows: Arc<RowCache>,
+    /// Columns of rows that no merge has seen yet.
+    pub kept_tail: KeptTail,
     pub groups: Coordinator,
     /// Settings of single groups.
     pub group_configs: Arc<GroupConfigs>,
@@ -216,6 +219,7 @@ impl Broker {
         let storage =
             Storage::open(disk, config.storage_config(), identity.incarnation, loaded.specs(), &deleted).await?;
         let scan_rows = RowCache::new(storage.memory());
+        let kept_tail = KeptTail::new(storage.memory());
         let topics = Topics::new(meta.clone(), storage.clone(), loaded, config.topics.num_partitions);
         let topics = Arc::new(topics.with_lake_roots(config.lake_roots()));
         tokio::spawn(forget_deleted_topics(Arc::downgrade(&topics)));
@@ -270,6 +274,7 @@ impl Broker {
             }),
             scan_plans: PlanCache::default(),
             scan_rows,
+            kept_tail,
             metrics: BrokerMetrics::new(config.observe.per_topic),
             acls,
             audit,

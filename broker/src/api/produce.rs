@@ -23,7 +23,8 @@ use weir_protocol::ids::Timestamp;
 use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic};
 use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, PendingAppend};
 
-use weir_protocol::records::{BatchHeader, Compression, DecompressLimits};
+use weir_layout::BatchKeeper;
+use weir_protocol::records::{BatchHeader, Compression, DecompressLimits, Record};
 use weir_storage::cpu::Priority;
 use weir_storage::memory::{Reservation, Share};
 use weir_table::Table;
@@ -47,6 +48,7 @@ pub mod validate;
 
 use columns::ColumnarProduceError;
 use dead_letters::{DeadLetters, DeadRow};
+use rows::{Checked, RowCheck};
 use transactions::Placed;
 use validate::{Depth, Rules, ValidateError};
 
@@ -259,12 +261,13 @@ async fn admit(
     let (header, depth) = validate::shallow(version, &batch, &checks.rules)?;
     let original = batch.as_ptr() as usize;
     let few = checks.table.is_none() || rows::are_few(&header);
-    let (batch, Sound { header, dead }) = match depth {
+    let (batch, Sound { header, dead, kept }) = match depth {
         Depth::Here if few => here(broker, batch, header, &checks).await?,
         Depth::Here | Depth::Costly => deep(broker, batch, header, &checks).await?,
     };
     let rewritten = batch.as_ptr() as usize != original;
-    let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client };
+    let kept = kept.and_then(|keeper| broker.kept_tail.keep(keeper, &header));
+    let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept };
     let dead = letters(broker, topic, index, &checks, dead).await?;
     Ok(Admitted { append, name: (topic.name.clone(), index), rewritten, dead })
 }
@@ -325,6 +328,8 @@ struct Sound {
     header: BatchHeader,
     /// Rows that were taken out of it.
     dead: Vec<DeadRow>,
+    /// Its columns, if a merge is to have them.
+    kept: Option<BatchKeeper>,
 }
 
 /// What the records of a batch are checked against.
@@ -333,6 +338,8 @@ struct Checks {
     rules: Rules,
     /// Of a typed topic, as it is when the batch comes.
     table: Option<Arc<Table>>,
+    /// Rows of the topic become columns.
+    keep: bool,
     now: Timestamp,
 }
 
@@ -343,19 +350,27 @@ impl Checks {
             Typing::Typed(table) => Some(table.clone()),
             Typing::Waiting { reason } => return Err(ValidateError::NoTable { reason: reason.clone() }),
         };
-        Ok(Checks { rules: Rules::of(&topic.settings), table, now })
+        let keep = topic.settings.layout.has_columns() && !topic.settings.log_append_time;
+        Ok(Checks { rules: Rules::of(&topic.settings), table, keep, now })
+    }
+
+    fn keeps(&self) -> bool {
+        self.keep && self.table.is_some()
     }
 
     /// The checks that read the records, within `max_bytes` of them. After an error the batch can be checked again.
     fn run(&self, batch: &mut BytesMut, header: BatchHeader, max_bytes: usize) -> Result<Sound, ValidateError> {
         let decompress = DecompressLimits { max_bytes, ..self.rules.decompress };
         let rules = Rules { decompress, ..self.rules };
-        let header = validate::deep(batch, header, &rules, self.now)?;
-        let (header, dead) = match &self.table {
-            Some(table) => rows::check(batch, header, table, &decompress)?,
-            None => (header, Vec::new()),
+        let Some(table) = &self.table else {
+            let header = validate::deep(batch, header, &rules, self.now, |_, _, _| {})?;
+            return Ok(Sound { header, dead: Vec::new(), kept: None });
         };
-        Ok(Sound { header, dead })
+        let mut check = RowCheck::new(table, self.keep);
+        let visit = |index, header: &BatchHeader, record: &Record<'_>| check.record(index, header, record);
+        let header = validate::deep(batch, header, &rules, self.now, visit)?;
+        let Checked { header, dead, kept } = check.finish(batch, header, &decompress)?;
+        Ok(Sound { header, dead, kept })
     }
 }
 
@@ -370,7 +385,9 @@ async fn here(
         Compression::None => checks.rules.decompress.max_bytes,
         _ => validate::SMALL_EXPANDED_BYTES,
     };
-    match checks.run(&mut batch, header, max_bytes) {
+    // So few are not worth keeping.
+    let few = Checks { keep: false, ..checks.clone() };
+    match few.run(&mut batch, header, max_bytes) {
         Err(error) if error.is_expansion() => deep(broker, batch, header, checks).await,
         Err(error) => Err(error.into()),
         Ok(sound) => Ok((batch, sound)),
@@ -391,21 +408,25 @@ async fn deep(
     let codec = header.attributes.compression();
     let copies = checks.rules.copies(codec);
     let own = batch.len();
-    let most = broker.memory().limits_of(Share::Decode).max.saturating_sub(own) / copies;
+    let room = broker.memory().limits_of(Share::Decode).max.saturating_sub(own);
+    let most = room / copies;
     // Plain records are read where they are.
     let usual = if codec == Compression::None { own } else { (own * USUAL_EXPANSION).max(1 << 20) }.min(most);
+    // What is kept of records is about as large as they are; it is not worth refusing any.
+    let keep = checks.keeps() && usual <= room / (copies + 1);
     // The batch goes to the other thread and comes back, whatever was found: it is never copied.
-    let attempt = async |mut batch: BytesMut, max_bytes: usize| {
-        let _memory = broker.memory().reserve(Share::Decode, own + max_bytes * copies).await;
-        let checks = checks.clone();
+    let attempt = async |mut batch: BytesMut, max_bytes: usize, keep: bool| {
+        let held = own + max_bytes * (copies + usize::from(keep));
+        let _memory = broker.memory().reserve(Share::Decode, held).await;
+        let checks = Checks { keep, ..checks.clone() };
         let work = move || {
             let result = checks.run(&mut batch, header, max_bytes);
             (batch, result)
         };
         broker.storage.cpu().run(Priority::Request, work).await.map_err(|_| ProduceError::ValidationLost)
     };
-    let (batch, result) = match attempt(batch, usual).await? {
-        (batch, Err(error)) if error.is_expansion() && usual < most => attempt(batch, most).await?,
+    let (batch, result) = match attempt(batch, usual, keep).await? {
+        (batch, Err(error)) if error.is_expansion() && usual < most => attempt(batch, most, false).await?,
         found => found,
     };
     Ok((batch, result?))

@@ -258,6 +258,8 @@ pub mod storage {
         MERGE_FAILURES = "weir_merge_failures_total", Kind::Counter, Count, [];
         /// Merges whose records could not become columns and were stored as rows.
         MERGE_COLUMN_FAILURES = "weir_merge_column_failures_total", Kind::Counter, Count, [];
+        /// Rows of column files that were decoded once, when they were produced.
+        MERGE_KEPT_ROWS = "weir_merge_kept_rows_total", Kind::Counter, Count, [];
         /// Bytes that log compaction wrote into segments.
         COMPACTION_BYTES = "weir_compaction_bytes_total", Kind::Counter, Bytes, [];
         /// Compactions that failed and will be tried again.

@@ -44,6 +44,11 @@ impl LayoutSettings {
         }
     }
 
+    /// Whether merges make columns of rows.
+    pub fn has_columns(&self) -> bool {
+        self.kind != Kind::Row
+    }
+
     /// Whether rows are stored in windows, grouped by the values of columns.
     pub fn is_clustered(&self) -> bool {
         self.kind != Kind::Row && !self.cluster_by.is_empty()

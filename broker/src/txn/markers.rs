@@ -57,6 +57,7 @@ impl LogMarkers {
             batch: bytes.clone(),
             header,
             origin: AppendOrigin::Coordinator,
+            kept: None,
         });
         let mut results = self.storage.submit(pending.collect(), AckLevel::Durable).await.await.into_iter();
         let mut outcome = Vec::with_capacity(partitions.len());

@@ -246,6 +246,15 @@ pub struct RecordSummary {
 /// Reads every record of a batch that has at least one: lengths, counts, and offset deltas that ascend within the
 /// batch. For a produced batch, whose count equals its offset range, that makes them 0, 1, 2 and so on.
 pub fn walk_records(batch: &[u8], limits: &DecompressLimits) -> Result<RecordSummary, DecodeError> {
+    visit_records(batch, limits, |_, _, _| {})
+}
+
+/// The same; shows each record to `visit`, with its index, as it is found sound.
+pub fn visit_records(
+    batch: &[u8],
+    limits: &DecompressLimits,
+    mut visit: impl FnMut(usize, &BatchHeader, &Record<'_>),
+) -> Result<RecordSummary, DecodeError> {
     let decoded = decode(batch, limits)?;
     let header = &decoded.header;
     let mut summary = RecordSummary {
@@ -277,6 +286,7 @@ pub fn walk_records(batch: &[u8], limits: &DecompressLimits) -> Result<RecordSum
         if record.key.is_none() && summary.first_null_key.is_none() {
             summary.first_null_key = Some(summary.records);
         }
+        visit(summary.records, header, &record);
         summary.records += 1;
     }
     if summary.records == 0 {

@@ -2,15 +2,17 @@
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, UInt16Builder};
-use arrow_array::{ArrayRef, RecordBatch, TimestampMillisecondArray};
+use arrow_array::{ArrayRef, RecordBatch, TimestampMillisecondArray, UInt16Array};
 use bytes::Bytes;
 use weir_column::{Codec, ColumnError, ColumnSegmentWriter, EndMarker, Offsets, OriginalBatch, WriterOptions};
+use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_protocol::records::batch::BatchHeader;
 use weir_protocol::records::{ControlType, DecompressLimits, EndTxnMarker, Record, decode};
-use weir_storage::segment::{ColumnEncoder, ColumnLayout, EncodeError};
+use weir_storage::segment::{ColumnEncoder, ColumnLayout, EncodeError, KeptColumns};
 use weir_table::table::{RowDecoder, Table};
 
 use crate::headers::HeadersBuilder;
+use crate::kept::{Slot, renumbered};
 use crate::schema::{SHAPES_METADATA, WRITERS_METADATA, form_number, stored_schema};
 
 /// Rows and bytes that are gathered before they go to the file's writer.
@@ -66,7 +68,7 @@ impl ColumnLayout for TopicLayout {
             options.cluster_rows_min = rows;
         }
         let writer = ColumnSegmentWriter::new(&schema, options).map_err(failed)?;
-        Ok(Box::new(Encoder { writer, values, rows: Rows::default() }))
+        Ok(Box::new(Encoder { writer, table: self.table.clone(), values, rows: Rows::default() }))
     }
 }
 
@@ -74,12 +76,13 @@ fn failed(error: ColumnError) -> EncodeError {
     EncodeError { reason: error.to_string() }
 }
 
-fn refused(reason: impl std::fmt::Display) -> EncodeError {
+pub(crate) fn refused(reason: impl std::fmt::Display) -> EncodeError {
     EncodeError { reason: reason.to_string() }
 }
 
 struct Encoder {
     writer: ColumnSegmentWriter,
+    table: Option<Arc<Table>>,
     /// `None` for topics without a table.
     values: Option<Values>,
     rows: Rows,
@@ -113,26 +116,48 @@ impl Values {
 
 /// What Kafka knows of the gathered records.
 #[derive(Default)]
-struct Rows {
-    offsets: Vec<i64>,
+pub(crate) struct Rows {
+    pub offsets: Vec<i64>,
     timestamps: Vec<i64>,
     keys: BinaryBuilder,
     headers: HeadersBuilder,
     values: BinaryBuilder,
-    bytes: usize,
+    /// About.
+    pub bytes: usize,
+}
+
+impl Rows {
+    /// `value`: the bytes that columns do not say.
+    pub fn push(&mut self, header: &BatchHeader, record: &Record<'_>, value: Option<&[u8]>) -> Result<(), EncodeError> {
+        self.headers.append(record)?;
+        self.offsets.push(record.offset(header).0);
+        self.timestamps.push(record.timestamp(header).0);
+        self.keys.append_option(record.key);
+        self.values.append_option(value);
+        self.bytes += record.raw.len();
+        Ok(())
+    }
+
+    /// Puts the columns of the log behind those of the table, and begins anew, offsets apart. Returns the place of the column of
+    /// forms.
+    pub fn columns_onto(&mut self, columns: &mut Vec<ArrayRef>, forms: Option<UInt16Array>) -> usize {
+        let timestamps = std::mem::take(&mut self.timestamps);
+        columns.push(Arc::new(TimestampMillisecondArray::from(timestamps).with_timezone("UTC")));
+        columns.push(Arc::new(self.keys.finish()));
+        columns.push(self.headers.finish());
+        let place = columns.len();
+        columns.extend(forms.map(|forms| Arc::new(forms) as ArrayRef));
+        columns.push(Arc::new(self.values.finish()));
+        self.bytes = 0;
+        place
+    }
 }
 
 impl Encoder {
     fn record(&mut self, header: &BatchHeader, record: &Record<'_>) -> Result<(), EncodeError> {
-        let rows = &mut self.rows;
-        rows.headers.append(record)?;
-        rows.offsets.push(record.offset(header).0);
-        rows.timestamps.push(record.timestamp(header).0);
-        rows.keys.append_option(record.key);
         let in_columns = self.values.as_mut().is_some_and(|values| values.append(record.key, record.value));
-        rows.values.append_option(if in_columns { None } else { record.value });
-        rows.bytes += record.raw.len();
-        if rows.offsets.len() >= ROWS_PER_STEP || rows.bytes >= BYTES_PER_STEP {
+        self.rows.push(header, record, if in_columns { None } else { record.value })?;
+        if self.rows.offsets.len() >= ROWS_PER_STEP || self.rows.bytes >= BYTES_PER_STEP {
             self.step()?;
         }
         Ok(())
@@ -140,28 +165,38 @@ impl Encoder {
 
     /// What was gathered goes to the writer.
     fn step(&mut self) -> Result<(), EncodeError> {
-        let rows = &mut self.rows;
-        if rows.offsets.is_empty() {
+        if self.rows.offsets.is_empty() {
             return Ok(());
         }
         let mut columns: Vec<ArrayRef> = Vec::new();
-        let mut shapes = None;
+        let mut forms = None;
         if let Some(values) = &mut self.values {
             columns.extend(values.decoder.finish().map_err(refused)?.columns().iter().cloned());
-            shapes = Some(values.forms.finish());
+            forms = Some(values.forms.finish());
         }
-        let timestamps = std::mem::take(&mut rows.timestamps);
-        columns.push(Arc::new(TimestampMillisecondArray::from(timestamps).with_timezone("UTC")));
-        columns.push(Arc::new(rows.keys.finish()));
-        columns.push(rows.headers.finish());
-        if let Some(shapes) = shapes {
-            columns.push(Arc::new(shapes));
-        }
-        columns.push(Arc::new(rows.values.finish()));
-        rows.bytes = 0;
-        let offsets = std::mem::take(&mut rows.offsets);
+        self.rows.columns_onto(&mut columns, forms);
+        let offsets = std::mem::take(&mut self.rows.offsets);
+        self.write(columns, &offsets)
+    }
+
+    fn write(&mut self, columns: Vec<ArrayRef>, offsets: &[i64]) -> Result<(), EncodeError> {
         let batch = RecordBatch::try_new(self.writer.batch_schema().clone(), columns).map_err(refused)?;
-        self.writer.write(&batch, Offsets::Each(&offsets)).map_err(failed)
+        self.writer.write(&batch, Offsets::Each(offsets)).map_err(failed)
+    }
+
+    fn original(&mut self, header: &BatchHeader, marker: Option<EndMarker>) {
+        self.writer.add_original_batch(OriginalBatch {
+            base_offset: header.base_offset.0,
+            last_offset_delta: header.last_offset_delta,
+            records: header.record_count,
+            producer_id: header.producer_id,
+            producer_epoch: header.producer_epoch,
+            base_sequence: header.base_sequence,
+            attributes: header.attributes.bits(),
+            leader_epoch: header.leader_epoch.0,
+            max_timestamp: header.max_timestamp,
+            marker,
+        });
     }
 }
 
@@ -177,19 +212,27 @@ impl ColumnEncoder for Encoder {
                 self.record(header, &record.map_err(refused)?)?;
             }
         }
-        self.writer.add_original_batch(OriginalBatch {
-            base_offset: header.base_offset.0,
-            last_offset_delta: header.last_offset_delta,
-            records: header.record_count,
-            producer_id: header.producer_id,
-            producer_epoch: header.producer_epoch,
-            base_sequence: header.base_sequence,
-            attributes: header.attributes.bits(),
-            leader_epoch: header.leader_epoch.0,
-            max_timestamp: header.max_timestamp,
-            marker,
-        });
+        self.original(header, marker);
         Ok(())
+    }
+
+    fn append_kept(&mut self, kept: &KeptColumns, base: Offset, epoch: LeaderEpoch) -> Result<bool, EncodeError> {
+        let Some(kept) = kept.0.downcast_ref::<Slot>().and_then(Slot::get) else { return Ok(false) };
+        // The topic's table may be another one by now.
+        let (Some(values), Some(table)) = (&mut self.values, &self.table) else { return Ok(false) };
+        if !Arc::ptr_eq(table, &kept.table) {
+            return Ok(false);
+        }
+        let Some(ids) = values.decoder.absorb_shapes(&kept.shapes) else { return Ok(false) };
+        let Some(forms) = renumbered(&kept.columns[kept.forms], &ids) else { return Ok(false) };
+        // What came before comes first.
+        self.step()?;
+        let mut columns = kept.columns.clone();
+        columns[kept.forms] = forms;
+        let offsets: Vec<i64> = kept.deltas.iter().map(|delta| base.0 + i64::from(*delta)).collect();
+        self.write(columns, &offsets)?;
+        self.original(&BatchHeader { base_offset: base, leader_epoch: epoch, ..kept.header }, None);
+        Ok(true)
     }
 
     fn held_bytes(&self) -> usize {

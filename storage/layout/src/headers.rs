@@ -21,9 +21,7 @@ impl HeadersBuilder {
     /// Kafka's clients write keys in UTF-8; a key that is not would not come back as it was.
     pub fn append(&mut self, record: &Record<'_>) -> Result<(), EncodeError> {
         for header in record.headers.iter() {
-            let key = std::str::from_utf8(header.key)
-                .map_err(|_| EncodeError { reason: "a header's key is not UTF-8".to_owned() })?;
-            self.keys.append_value(key);
+            self.keys.append_value(key_of(header.key)?);
             self.values.append_option(header.value);
         }
         self.lengths.push(record.headers.len());
@@ -36,6 +34,10 @@ impl HeadersBuilder {
         let offsets = OffsetBuffer::from_lengths(self.lengths.drain(..));
         Arc::new(ListArray::new(header_item(), offsets, Arc::new(items), None))
     }
+}
+
+fn key_of(key: &[u8]) -> Result<&str, EncodeError> {
+    std::str::from_utf8(key).map_err(|_| EncodeError { reason: "a header's key is not UTF-8".to_owned() })
 }
 
 /// One header.

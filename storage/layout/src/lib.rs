@@ -14,8 +14,10 @@ mod decoded;
 mod encode;
 mod file;
 mod headers;
+mod kept;
 mod schema;
 
 pub use encode::TopicLayout;
 pub use file::{ColumnSegment, Format};
+pub use kept::{BatchKeeper, KeptTail};
 pub use schema::{SHAPE_COLUMN, StoredTable};

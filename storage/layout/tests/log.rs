@@ -12,7 +12,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use uuid::Uuid;
 use weir_column::Codec;
-use weir_layout::{ColumnSegment, Format, TopicLayout};
+use weir_layout::{BatchKeeper, ColumnSegment, Format, KeptTail, TopicLayout};
 use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, ProducerId, Timestamp, TopicId};
 use weir_protocol::records::{BatchBuilder, BatchHeader, Compression, ControlType, EndTxnMarker, batches, decode};
 use weir_storage::disk::OsDisk;
@@ -20,7 +20,8 @@ use weir_storage::log::{
     AckLevel, AppendOrigin, Layout, LogConfig, Partition, PendingAppend, ReadLimit, ReadRequest, Storage,
     StorageConfig, TopicSpec,
 };
-use weir_storage::memory::MemoryBudget;
+use weir_storage::memory::{MemoryBudget, Share};
+use weir_storage::segment::KeptColumns;
 use weir_table::table::{RowFormat, Table, TableOptions};
 use weir_table::{TableSchema, ddl};
 
@@ -104,8 +105,29 @@ fn see(bytes: &[u8]) -> Vec<Seen> {
 }
 
 async fn append(storage: &Storage, batch: Bytes, origin: AppendOrigin, log: &mut Vec<Seen>) {
+    append_kept(storage, batch, origin, None, log).await;
+}
+
+/// What a broker keeps of a batch that it has checked.
+fn checked(tail: &KeptTail, table: &Arc<Table>, batch: &Bytes) -> Option<KeptColumns> {
+    let mut keeper = BatchKeeper::new(table).unwrap();
+    let opened = decode(batch, &Default::default()).unwrap();
+    for record in opened.records() {
+        let _ = keeper.push(&opened.header, &record.unwrap());
+    }
+    tail.keep(keeper, &opened.header)
+}
+
+async fn append_kept(
+    storage: &Storage,
+    batch: Bytes,
+    origin: AppendOrigin,
+    kept: Option<KeptColumns>,
+    log: &mut Vec<Seen>,
+) {
     let header = BatchHeader::parse(&batch).unwrap();
-    let pending = PendingAppend { partition: partition(storage), batch: BytesMut::from(&batch[..]), header, origin };
+    let pending =
+        PendingAppend { partition: partition(storage), batch: BytesMut::from(&batch[..]), header, origin, kept };
     let appended = storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
     let epoch = partition(storage).current_epoch();
     let mut placed = BytesMut::from(&batch[..]);
@@ -282,6 +304,73 @@ async fn rows_go_after_their_time_and_columns_stay() {
     drop(storage);
     let storage = open(dir.path(), 2, Layout::Column { layout: topic, row_retention_ms: 1 }).await;
     assert_same(&read_from(&storage, 0, 100_000).await, &log, "columns only, after a restart");
+    storage.shutdown().await;
+}
+
+/// Whole rows, written by three programs.
+fn rows_of_programs(rng: &mut StdRng, next_id: &mut i64, sequence: &mut i32) -> Bytes {
+    let mut builder = BatchBuilder::new().compression(Compression::Zstd, None);
+    let count = rng.random_range(1..200);
+    if rng.random() {
+        builder = builder.producer(ProducerId(77), ProducerEpoch(0), *sequence);
+        *sequence += count;
+    }
+    for delta in 0..count {
+        let (id, n) = (*next_id, rng.random_range(0..100));
+        let value = match rng.random_range(0..4) {
+            0 => format!(r#"{{"id":{id},"city":"c{n}","price":{n}.50,"tags":["a","b{n}"]}}"#),
+            1 => format!(r#"{{ "city": "Z\u00fc{n}", "id": {id}, "score": {n}e1 }}"#),
+            2 => format!(r#"{{"id":{id},"city":null,"place":{{"lat":4.{n},"lon":-7}},"more":{n}}}"#),
+            _ => format!("  {{\n\"id\" : {id}}}"),
+        };
+        let headers: [(&[u8], Option<&[u8]>); 1] = [(b"h", None)];
+        let headers = &headers[..rng.random_range(0..2)];
+        builder.append_at(delta, Some(b"k"), Some(value.as_bytes()), headers, Timestamp(1_000 + id)).unwrap();
+        *next_id += 1;
+    }
+    builder.build().unwrap()
+}
+
+/// Decoded once, when they came: the merge takes what was kept, whatever shapes it met in which order, and what was not kept
+/// it decodes. Seen failing with shapes of kept rows left under their own numbers, and with offsets counted from 0.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_were_kept_are_the_same_columns_and_their_memory_comes_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(8);
+    let table = table();
+    let topic = Arc::new(TopicLayout::new(Some(table.clone()), Codec::Zstd(1)));
+    let layout = || Layout::Column { layout: topic.clone(), row_retention_ms: 0 };
+    let storage = open(dir.path(), 1, layout()).await;
+    let tail = KeptTail::new(storage.memory());
+    let (mut log, mut next_id, mut sequence, mut kept_most) = (Vec::new(), 0, 0, 0);
+    // Of another table, as that of a topic that was changed meanwhile: of no use.
+    let other = self::table();
+    for _ in 0..600 {
+        let batch = rows_of_programs(&mut rng, &mut next_id, &mut sequence);
+        let kept = match rng.random_range(0..5) {
+            0 => None,
+            1 => checked(&tail, &other, &batch),
+            _ => checked(&tail, &table, &batch),
+        };
+        append_kept(&storage, batch, AppendOrigin::Client, kept, &mut log).await;
+        kept_most = kept_most.max(tail.bytes());
+    }
+    assert!(kept_most > 100_000, "{kept_most}");
+    settled(&storage, "column files", || files(dir.path(), "arrow") > 2).await;
+    for from in [0, 777, log.len() as i64 / 2] {
+        let expected: Vec<Seen> = log.iter().filter(|seen| seen.offset >= from).cloned().collect();
+        assert_same(&read_from(&storage, from, 100_000).await, &expected, "kept");
+    }
+    // Whoever needs the memory gets it; the log goes on without.
+    let held = tail.bytes();
+    let taken = storage.memory().reserve(Share::Tail, storage.memory().limits_of(Share::Tail).max).await;
+    assert!(held == 0 || tail.bytes() == 0, "{tail:?}");
+    drop(taken);
+    storage.shutdown().await;
+    drop(storage);
+    assert_eq!(tail.bytes(), 0, "nobody has them any more");
+    let storage = open(dir.path(), 2, layout()).await;
+    assert_same(&read_from(&storage, 0, 100_000).await, &log, "after a restart");
     storage.shutdown().await;
 }
 

@@ -17,6 +17,7 @@ use weir_storage::log::{
     AckLevel, AppendOrigin, Layout, LogConfig, Partition, PendingAppend, ReadLimit, Storage, StorageConfig, TopicSpec,
 };
 use weir_storage::memory::MemoryBudget;
+use weir_storage::segment::KeptColumns;
 
 use crate::plan::batch_of;
 use crate::*;
@@ -72,9 +73,13 @@ async fn log_in(layout: Layout) -> Log {
 
 impl Log {
     async fn append(&self, batch: bytes::Bytes, origin: AppendOrigin) {
+        self.append_kept(batch, origin, None).await;
+    }
+
+    async fn append_kept(&self, batch: bytes::Bytes, origin: AppendOrigin, kept: Option<KeptColumns>) {
         let header = BatchHeader::parse(&batch).unwrap();
         let partition = self.partition.clone();
-        let pending = PendingAppend { partition, batch: BytesMut::from(&batch[..]), header, origin };
+        let pending = PendingAppend { partition, batch: BytesMut::from(&batch[..]), header, origin, kept };
         self.storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
     }
 

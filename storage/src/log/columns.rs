@@ -10,7 +10,7 @@ use weir_protocol::ids::Offset;
 
 use super::engine::{Storage, now};
 use super::manifest::{ColumnSibling, Record, SegmentRef, Swap};
-use super::merge::{self, CopyError, Section, Written};
+use super::merge::{self, CopyError, Section, Visited, Written};
 use super::partition::{ColdError, Partition};
 use super::types::{AbortedTransaction, LogOffsets};
 use crate::cpu::Priority;
@@ -77,14 +77,31 @@ fn write_files(
     let mut max_timestamp = -1;
     let mut trouble = None;
     let enough = held.saturating_sub(layout.working_bytes()).max(held / 2);
-    let copied = merge::for_each_batch(&section, &mut |header, batch| {
-        if let Err(error) = encoder.append(header, &batch) {
-            trouble = Some(error);
-            return Err(CopyError::Stop);
+    let copied = merge::for_each_batch(&section, &mut |visited| {
+        let (taken, behind, timestamp) = match visited {
+            Visited::Kept(batch, kept) => {
+                let taken = encoder.append_kept(kept, batch.base, batch.leader_epoch);
+                if matches!(taken, Ok(true)) {
+                    let rows = (batch.next.0 - batch.base.0) as u64;
+                    metrics::counter!("weir_merge_kept_rows_total").increment(rows);
+                }
+                (taken, batch.next, batch.max_timestamp.0)
+            }
+            Visited::Batch(header, batch) => {
+                (encoder.append(header, &batch).map(|()| true), header.next_offset(), header.max_timestamp)
+            }
+        };
+        match taken {
+            Ok(true) => {}
+            Ok(false) => return Ok(false),
+            Err(error) => {
+                trouble = Some(error);
+                return Err(CopyError::Stop);
+            }
         }
-        next = header.next_offset();
-        max_timestamp = max_timestamp.max(header.max_timestamp);
-        if encoder.held_bytes() >= enough { Err(CopyError::Stop) } else { Ok(()) }
+        next = behind;
+        max_timestamp = max_timestamp.max(timestamp);
+        if encoder.held_bytes() >= enough { Err(CopyError::Stop) } else { Ok(true) }
     });
     if let Some(trouble) = trouble {
         return Err(trouble.into());

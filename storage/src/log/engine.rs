@@ -401,8 +401,7 @@ impl Storage {
         }
         let memory = memory.shared();
         let now = now();
-        let results: Vec<_> =
-            batches.into_iter().map(|b| b.partition.append(b.batch, b.header, b.origin, now, &memory)).collect();
+        let results: Vec<_> = batches.into_iter().map(|b| b.partition.clone().append(b, now, &memory)).collect();
         // One barrier answers for all batches before it, also for duplicates and errors that depend on batches in flight.
         let (notify, done) = oneshot::channel();
         self.submit_barrier(match acks {

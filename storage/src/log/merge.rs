@@ -19,7 +19,7 @@ use super::state::{State, TailBatch};
 use super::types::ReadError;
 use crate::cpu::{Priority, SLICE_BYTES, breathe};
 use crate::memory::{MemoryBudget, Share};
-use crate::segment::{FileKind, RowFileWriter, SectionFooter, SectionRead};
+use crate::segment::{FileKind, KeptColumns, RowFileWriter, SectionFooter, SectionRead};
 
 /// From this size on a partition does not share a bundle.
 const OWN_SEGMENT_BYTES: u64 = 1 << 20;
@@ -287,22 +287,34 @@ impl From<ColdError> for CopyError {
 
 /// Writes all batches of a section.
 fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyError> {
-    for_each_batch(section, &mut |header, bytes| writer.append(header, bytes).map_err(CopyError::Write))
+    let append = &mut |visited: Visited<'_>| match visited {
+        Visited::Kept(..) => Ok(false),
+        Visited::Batch(header, bytes) => writer.append(header, bytes).map(|()| true).map_err(CopyError::Write),
+    };
+    for_each_batch(section, append)
+}
+
+/// A batch of a section.
+pub(super) enum Visited<'a> {
+    /// What was kept of it. Whoever does not take it (false) is shown the batch.
+    Kept(&'a TailBatch, &'a KeptColumns),
+    Batch(&'a BatchHeader, Bytes),
 }
 
 /// Shows all batches of a section in offset order, verified where they come from disk, one at a time.
 pub(super) fn for_each_batch(
     section: &Section,
-    visit: &mut dyn FnMut(&BatchHeader, Bytes) -> Result<(), CopyError>,
+    visit: &mut dyn FnMut(Visited<'_>) -> Result<bool, CopyError>,
 ) -> Result<(), CopyError> {
     let mut since_breath = 0;
-    let mut visit = |header: &BatchHeader, bytes: Bytes| {
-        since_breath += bytes.len();
+    let mut visit = |len: usize, visited: Visited<'_>| {
+        let taken = visit(visited)?;
+        since_breath += if taken { len } else { 0 };
         if since_breath >= SLICE_BYTES {
             since_breath = 0;
             breathe();
         }
-        visit(header, bytes)
+        Ok::<bool, CopyError>(taken)
     };
     if let Some(crumb) = &section.crumb {
         let reader = section.partition.open_segment(crumb)?;
@@ -314,16 +326,22 @@ pub(super) fn for_each_batch(
             let SectionRead::Slice(slice) = found else { break };
             for batch in batches(&slice.bytes) {
                 let batch = batch.map_err(|_| ColdError::Moved)?;
-                visit(&batch.header, slice.bytes.slice_ref(batch.bytes))?;
+                let bytes = slice.bytes.slice_ref(batch.bytes);
+                visit(bytes.len(), Visited::Batch(&batch.header, bytes))?;
             }
             offset = slice.last.next_offset();
         }
     }
     for batch in &section.batches {
+        if let Some(kept) = &batch.kept
+            && visit(batch.len as usize, Visited::Kept(batch, kept))?
+        {
+            continue;
+        }
         let bytes = section.partition.tail_bytes(batch)?;
         // The header was verified when the batch was produced or read back.
         let header = BatchHeader::parse(&bytes).map_err(|_| ColdError::Moved)?;
-        visit(&header, bytes)?;
+        visit(bytes.len(), Visited::Batch(&header, bytes))?;
     }
     Ok(())
 }

@@ -1,7 +1,6 @@
 //! The handle on one partition log.
 use std::sync::Arc;
 
-use bytes::BytesMut;
 use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use weir_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
@@ -14,8 +13,8 @@ use super::room::LogRoom;
 use super::state::State;
 use super::timestamps;
 use super::types::{
-    ActiveProducer, AppendError, AppendOrigin, Appended, GateFigures, LogOffsets, PartitionKey, ReadError, ReadLimit,
-    TimestampOffset,
+    ActiveProducer, AppendError, AppendOrigin, Appended, GateFigures, LogOffsets, PartitionKey, PendingAppend,
+    ReadError, ReadLimit, TimestampOffset,
 };
 use crate::memory::{Charged, MemoryBudget, Share, SharedReservation};
 use crate::segment::SegmentStore;
@@ -159,12 +158,11 @@ impl Partition {
     /// Assigns offsets and queues the batch; it is neither durable nor visible when this returns.
     pub(super) fn append(
         self: &Arc<Self>,
-        mut batch: BytesMut,
-        mut header: BatchHeader,
-        origin: AppendOrigin,
+        pending: PendingAppend,
         now: Timestamp,
         memory: &Arc<SharedReservation>,
     ) -> Result<Appended, AppendError> {
+        let PendingAppend { mut batch, mut header, origin, kept, .. } = pending;
         let mut state = self.lock();
         if state.deleted {
             return Err(AppendError::PartitionDeleted(self.key));
@@ -193,7 +191,9 @@ impl Partition {
             None => state.producers.record(&header, log_append_time.map(|t| t.0), now.0),
         }
         let bytes = Charged::tie(batch.freeze(), memory.clone());
-        state.push(&header, None, Some(bytes.clone()));
+        // Its timestamps are the broker's now.
+        let kept = kept.filter(|_| log_append_time.is_none());
+        state.push(&header, None, Some(bytes.clone()), kept);
         let appended = Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),

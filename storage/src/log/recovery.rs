@@ -146,7 +146,7 @@ impl<'a> Replay<'a> {
         if state.config.log_append_time {
             state.last_append_time = state.last_append_time.max(Timestamp(header.max_timestamp));
         }
-        state.push(&header, Some(entry.location), None);
+        state.push(&header, Some(entry.location), None, None);
         Ok(())
     }
 

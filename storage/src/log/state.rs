@@ -11,6 +11,7 @@ use super::manifest::{PartitionCheckpoint, SegmentRef};
 use super::partition::DataWaiter;
 use super::producers::{Aborted, Producers};
 use super::types::{AbortedTransaction, GateFigures, LogOffsets, PartitionKey, ReadLimit};
+use crate::segment::KeptColumns;
 use crate::wal::WalLocation;
 
 /// A batch that is not yet in a segment: in memory, in the WAL, or both.
@@ -25,6 +26,8 @@ pub struct TailBatch {
     pub location: Option<WalLocation>,
     /// `None` once it was evicted from memory, which needs a location.
     pub bytes: Option<Bytes>,
+    /// Until the batch is merged.
+    pub kept: Option<KeptColumns>,
 }
 
 /// Where the data of a read comes from.
@@ -139,7 +142,13 @@ impl State {
     }
 
     /// Adds a batch at the end of the tail.
-    pub fn push(&mut self, header: &BatchHeader, location: Option<WalLocation>, bytes: Option<Bytes>) {
+    pub fn push(
+        &mut self,
+        header: &BatchHeader,
+        location: Option<WalLocation>,
+        bytes: Option<Bytes>,
+        kept: Option<KeptColumns>,
+    ) {
         debug_assert!(header.next_offset() > self.log_end, "offsets ascend");
         self.note_epoch(header.leader_epoch, header.base_offset);
         let len = header.total_len() as u32;
@@ -151,6 +160,7 @@ impl State {
             len,
             location,
             bytes,
+            kept,
         });
         self.tail_bytes += u64::from(len);
         self.log_end = header.next_offset();

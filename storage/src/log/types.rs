@@ -10,6 +10,7 @@ use weir_protocol::records::batch::BatchHeader;
 use super::Partition;
 use super::producers::TransactionGuard;
 use crate::memory::Reservation;
+use crate::segment::KeptColumns;
 
 /// Identity of a partition log: stable for the life of the topic, never reused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -54,6 +55,8 @@ pub struct PendingAppend {
     /// The parsed header of `batch`.
     pub header: BatchHeader,
     pub origin: AppendOrigin,
+    /// Its records as columns, if somebody has decoded them.
+    pub kept: Option<KeptColumns>,
 }
 
 /// A successful append.

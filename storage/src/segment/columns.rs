@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use weir_protocol::ids::{Offset, Timestamp};
+use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp};
 use weir_protocol::records::batch::BatchHeader;
 
 use super::rows::{SectionRead, SegmentError};
@@ -37,9 +37,26 @@ pub struct EncodeError {
     pub reason: String,
 }
 
+/// The columns of a batch that somebody decoded before it was appended, for whoever makes columns of it: what that is, only
+/// those two know. The log keeps it beside the batch until that is merged, and does not count its memory.
+#[derive(Clone)]
+pub struct KeptColumns(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for KeptColumns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("KeptColumns")
+    }
+}
+
 /// One column file being made. Whole batches, in offset order.
 pub trait ColumnEncoder {
     fn append(&mut self, header: &BatchHeader, batch: &Bytes) -> Result<(), EncodeError>;
+    /// The same of a batch whose columns were kept, which got this place in the log. False: they are of no use (any more), the
+    /// batch itself is needed.
+    fn append_kept(&mut self, kept: &KeptColumns, base: Offset, epoch: LeaderEpoch) -> Result<bool, EncodeError> {
+        let _ = (kept, base, epoch);
+        Ok(false)
+    }
     /// Bytes in memory, about.
     fn held_bytes(&self) -> usize;
     /// The file, in order.

@@ -11,7 +11,7 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-pub use columns::{ColumnEncoder, ColumnFile, ColumnFormat, ColumnLayout, EncodeError};
+pub use columns::{ColumnEncoder, ColumnFile, ColumnFormat, ColumnLayout, EncodeError, KeptColumns};
 pub use index::{IndexEntry, SectionFooter};
 pub use reader::SegmentReader;
 pub use rows::{BatchSlice, RowFileWriter, SectionRead, SectionReader, SegmentError};

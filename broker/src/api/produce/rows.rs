@@ -1,74 +1,122 @@
 //! The rows of a batch against the table of a typed topic.
 //!
-//! A row is checked by reading it into columns, with the topic's own decoder; the columns are dropped again. No IO, no clock.
+//! A row is checked by reading it into columns, with the topic's own decoder. Where a merge is to make columns of the batch later,
+//! they are kept; otherwise they are dropped again. No IO, no clock.
+use std::sync::Arc;
+
 use bytes::BytesMut;
-use weir_protocol::records::{
-    BatchHeader, DecodeError, DecompressLimits, Rewritten, WhenEmpty, decode, rewrite_retained,
-};
+use weir_layout::BatchKeeper;
+use weir_protocol::records::{BatchHeader, DecompressLimits, Record, Rewritten, WhenEmpty, rewrite_retained};
 use weir_table::Table;
-use weir_table::table::OnInvalid;
+use weir_table::codec::RowError;
+use weir_table::table::{OnInvalid, RowDecoder};
 
 use super::dead_letters::DeadRow;
 use super::validate::{RECORD_ERRORS_MAX, RefusedRecord, ValidateError};
 
-/// Bytes of rows whose columns are held at once.
+/// Bytes of rows whose columns are held at once, if nobody keeps them.
 const SLICE_BYTES: usize = 256 << 10;
 
-/// Reads every record of a batch as a row. The records were found sound before. Under `weir.on.invalid=dead-letter` the batch
-/// is written anew without the rows that do not fit, which are returned: their offsets and sequence numbers become gaps.
-pub fn check(
-    batch: &mut BytesMut,
-    header: BatchHeader,
-    table: &Table,
-    limits: &DecompressLimits,
-) -> Result<(BatchHeader, Vec<DeadRow>), ValidateError> {
-    let keep_bad = table.options().on_invalid == OnInvalid::DeadLetter;
-    let (count, refused, dead) = misfits(batch, table, limits, keep_bad)?;
-    if count == 0 {
-        return Ok((header, Vec::new()));
-    }
-    if !keep_bad {
-        return Err(ValidateError::Rows { count, refused });
-    }
-    let mut bad = dead.iter().map(|row| row.offset_delta).peekable();
-    // Records come in the order in which the bad ones were found.
-    let rewritten = rewrite_retained(batch, limits, WhenEmpty::KeepHeader, |_, record| {
-        bad.next_if_eq(&record.offset_delta).is_none()
-    });
-    let Rewritten::Batch(rewritten) = rewritten.map_err(ValidateError::Recompress)? else { return Ok((header, dead)) };
-    *batch = BytesMut::from(rewritten);
-    Ok((BatchHeader::parse(batch)?, dead))
+/// Reads every record of a batch as a row. Under `weir.on.invalid=dead-letter` the batch is written anew without the rows that do
+/// not fit, which are returned: their offsets and sequence numbers become gaps.
+pub struct RowCheck<'t> {
+    table: &'t Arc<Table>,
+    reader: Reader,
+    /// Rows that do not fit go to the dead letters.
+    keep_bad: bool,
+    count: usize,
+    /// The first of them, for the answer.
+    refused: Vec<RefusedRecord>,
+    dead: Vec<DeadRow>,
 }
 
-/// How many rows do not fit; the first of them for the answer, or all of them if they are to be kept.
-fn misfits(
-    batch: &[u8],
-    table: &Table,
-    limits: &DecompressLimits,
-    keep: bool,
-) -> Result<(usize, Vec<RefusedRecord>, Vec<DeadRow>), ValidateError> {
-    let decoded = decode(batch, limits)?;
-    let mut rows = table.validator();
-    let (mut refused, mut dead) = (Vec::new(), Vec::new());
-    let (mut count, mut held) = (0, 0);
-    for (index, record) in (0..).zip(decoded.records()) {
-        let record = record.map_err(DecodeError::from)?;
-        if let Err(error) = rows.push(record.key, record.value) {
-            count += 1;
-            if keep {
-                dead.push(DeadRow::new(&decoded.header, &record, &error));
-            } else if refused.len() < RECORD_ERRORS_MAX {
-                refused.push(RefusedRecord { index, reason: error.to_string() });
-            }
-        }
-        held += record.raw.len();
-        if held > SLICE_BYTES {
-            rows.clear();
-            held = 0;
+enum Reader {
+    Drops { rows: RowDecoder, held: usize },
+    Keeps(BatchKeeper),
+}
+
+/// What became of a batch.
+pub struct Checked {
+    pub header: BatchHeader,
+    /// Rows that are not part of it any more.
+    pub dead: Vec<DeadRow>,
+    /// Its columns.
+    pub kept: Option<BatchKeeper>,
+}
+
+impl<'t> RowCheck<'t> {
+    /// `keep`: columns of the batch are wanted.
+    pub fn new(table: &'t Arc<Table>, keep: bool) -> RowCheck<'t> {
+        let keeper = if keep { BatchKeeper::new(table) } else { None };
+        let reader = keeper.map_or_else(|| Reader::Drops { rows: table.validator(), held: 0 }, Reader::Keeps);
+        let keep_bad = table.options().on_invalid == OnInvalid::DeadLetter;
+        RowCheck { table, reader, keep_bad, count: 0, refused: Vec::new(), dead: Vec::new() }
+    }
+
+    /// The next record, which is sound.
+    pub fn record(&mut self, index: usize, header: &BatchHeader, record: &Record<'_>) {
+        let Err(error) = self.reader.push(header, record) else { return };
+        self.count += 1;
+        if self.keep_bad {
+            self.dead.push(DeadRow::new(header, record, &error));
+        } else if self.refused.len() < RECORD_ERRORS_MAX {
+            self.refused.push(RefusedRecord { index: index as i32, reason: error.to_string() });
         }
     }
-    table.release(rows);
-    Ok((count, refused, dead))
+
+    /// What is to be done with the batch, after all of its records.
+    pub fn finish(
+        self,
+        batch: &mut BytesMut,
+        header: BatchHeader,
+        limits: &DecompressLimits,
+    ) -> Result<Checked, ValidateError> {
+        let RowCheck { table, reader, keep_bad, count, refused, dead } = self;
+        let kept = reader.finish(table);
+        if count == 0 {
+            return Ok(Checked { header, dead, kept });
+        }
+        if !keep_bad {
+            return Err(ValidateError::Rows { count, refused });
+        }
+        let mut bad = dead.iter().map(|row| row.offset_delta).peekable();
+        // Records come in the order in which the bad ones were found.
+        let rewritten = rewrite_retained(batch, limits, WhenEmpty::KeepHeader, |_, record| {
+            bad.next_if_eq(&record.offset_delta).is_none()
+        });
+        let Rewritten::Batch(rewritten) = rewritten.map_err(ValidateError::Recompress)? else {
+            return Ok(Checked { header, dead, kept: None });
+        };
+        *batch = BytesMut::from(rewritten);
+        Ok(Checked { header: BatchHeader::parse(batch)?, dead, kept: None })
+    }
+}
+
+impl Reader {
+    fn push(&mut self, header: &BatchHeader, record: &Record<'_>) -> Result<(), RowError> {
+        match self {
+            Reader::Keeps(keeper) => keeper.push(header, record),
+            Reader::Drops { rows, held } => {
+                let done = rows.push(record.key, record.value);
+                *held += record.raw.len();
+                if *held > SLICE_BYTES {
+                    rows.clear();
+                    *held = 0;
+                }
+                done
+            }
+        }
+    }
+
+    fn finish(self, table: &Table) -> Option<BatchKeeper> {
+        match self {
+            Reader::Keeps(keeper) => Some(keeper),
+            Reader::Drops { rows, .. } => {
+                table.release(rows);
+                None
+            }
+        }
+    }
 }
 
 /// Whether so few rows are checked faster than they are handed to another thread.

@@ -6,8 +6,8 @@ use bytes::BytesMut;
 use thiserror::Error;
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::{
-    BatchError, BatchHeader, CompressError, Compression, DecodeError, DecompressLimits, RecordSummary, RewriteError,
-    ValidationLimits, decode, recompress, set_max_timestamp, validate_produced, walk_records,
+    BatchError, BatchHeader, CompressError, Compression, DecodeError, DecompressLimits, Record, RecordSummary,
+    RewriteError, ValidationLimits, decode, recompress, set_max_timestamp, validate_produced, visit_records,
 };
 
 use crate::topic_config::TopicSettings;
@@ -155,14 +155,16 @@ fn depth(header: &BatchHeader, rules: &Rules) -> Depth {
 }
 
 /// The checks that read the records; writes the batch anew if the topic asks for another codec. Returns the header of the
-/// batch to append. After an error the batch can be checked again.
+/// batch to append. After an error the batch can be checked again. `visit` is shown each record, since opening a batch is
+/// what costs most.
 pub fn deep(
     batch: &mut BytesMut,
     header: BatchHeader,
     rules: &Rules,
     now: Timestamp,
+    visit: impl FnMut(usize, &BatchHeader, &Record<'_>),
 ) -> Result<BatchHeader, ValidateError> {
-    let summary = walk_records(batch, &rules.decompress)?;
+    let summary = visit_records(batch, &rules.decompress, visit)?;
     if rules.keys_required && summary.first_null_key.is_some() {
         return Err(ValidateError::NullKeys { refused: records_without_key(batch, rules)? });
     }
@@ -233,7 +235,7 @@ fn records_out_of_time(batch: &[u8], rules: &Rules, now: Timestamp) -> Result<Ve
 fn refuse(
     batch: &[u8],
     rules: &Rules,
-    reason: impl Fn(&BatchHeader, &weir_protocol::records::Record<'_>) -> Option<String>,
+    reason: impl Fn(&BatchHeader, &Record<'_>) -> Option<String>,
 ) -> Result<Vec<RefusedRecord>, ValidateError> {
     let decoded = decode(batch, &rules.decompress)?;
     let mut refused = Vec::new();

@@ -30,7 +30,7 @@ fn batch(codec: Compression, records: &[(Option<&str>, i64)]) -> BytesMut {
 /// Both steps, as a produce does them.
 fn validate(version: i16, mut bytes: BytesMut, rules: &Rules) -> Result<(BytesMut, BatchHeader), ValidateError> {
     let (header, _) = shallow(version, &bytes, rules)?;
-    let header = deep(&mut bytes, header, rules, NOW)?;
+    let header = deep(&mut bytes, header, rules, NOW, |_, _, _| {})?;
     Ok((bytes, header))
 }
 

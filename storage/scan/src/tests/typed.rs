@@ -24,20 +24,35 @@ fn typed(table: &Arc<Table>, version: Option<i32>, request: &ScanRequest) -> Res
     ScanPlan::typed(table, version, request, ResultRows::Arrow, Clock::At(0)).map(Arc::new)
 }
 
+fn batch_of_rows(values: &[Option<Vec<u8>>], compression: Compression) -> bytes::Bytes {
+    let mut builder = BatchBuilder::new().compression(compression, None);
+    for (at, value) in values.iter().enumerate() {
+        builder
+            .append(
+                Some(b"k"),
+                value.as_deref(),
+                &[("h", Some(b"1"))].map(|(k, v)| (k.as_bytes(), v.map(|v: &[u8; 1]| v.as_slice()))),
+                Timestamp(at as i64),
+            )
+            .unwrap();
+    }
+    builder.build().unwrap()
+}
+
 impl Log {
     async fn rows(&self, values: &[Option<Vec<u8>>], compression: Compression) {
-        let mut builder = BatchBuilder::new().compression(compression, None);
-        for (at, value) in values.iter().enumerate() {
-            builder
-                .append(
-                    Some(b"k"),
-                    value.as_deref(),
-                    &[("h", Some(b"1"))].map(|(k, v)| (k.as_bytes(), v.map(|v: &[u8; 1]| v.as_slice()))),
-                    Timestamp(at as i64),
-                )
-                .unwrap();
+        self.append(batch_of_rows(values, compression), AppendOrigin::Client).await;
+    }
+
+    /// As a broker does that has decoded the rows to check them.
+    async fn kept_rows(&self, values: &[Option<Vec<u8>>], tail: &weir_layout::KeptTail, table: &Arc<Table>) {
+        let batch = batch_of_rows(values, Compression::Lz4);
+        let mut keeper = weir_layout::BatchKeeper::new(table).unwrap();
+        let opened = decode(&batch, &DecompressLimits::default()).unwrap();
+        for record in opened.records() {
+            let _ = keeper.push(&opened.header, &record.unwrap());
         }
-        self.append(builder.build().unwrap(), AppendOrigin::Client).await;
+        self.append_kept(batch.clone(), AppendOrigin::Client, tail.keep(keeper, &opened.header)).await;
     }
 
     async fn json(&self, rows: &[&str]) {
@@ -123,11 +138,15 @@ async fn check(seed: u64) {
     })
     .await;
     let mut rows = Vec::new();
+    let tail = weir_layout::KeptTail::new(log.storage.memory());
     for _ in 0..rng.random_range(1..12) {
         let batch: Vec<_> = (0..rng.random_range(1..60)).map(|_| naive::row(&columns, &mut rng)).collect();
         let compression = Compression::ALL[rng.random_range(0..Compression::ALL.len())];
         let values: Vec<_> = batch.iter().map(|(value, _)| value.clone()).collect();
-        log.rows(&values, compression).await;
+        match rng.random() {
+            true => log.kept_rows(&values, &tail, &table).await,
+            false => log.rows(&values, compression).await,
+        }
         rows.extend(batch.into_iter().map(|(_, values)| values));
     }
     // Half of the time all of it is still on its way.

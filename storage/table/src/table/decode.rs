@@ -8,7 +8,7 @@ use super::kept::{KeptWriters, Spelling};
 use super::writers::{AvroRows, ProtobufRows};
 use super::{FormatKind, KeyFormat, OnInvalid, Parts, RowFormat, key};
 use crate::builder::{BuilderError, RowBuilder};
-use crate::codec::json::{JsonDecoder, JsonOptions, RowForm, ShapeSet};
+use crate::codec::json::{JsonDecoder, JsonOptions, RowForm, ShapeId, ShapeSet};
 use crate::codec::{Fidelity, OnUnknown, RowError, RowErrorKind, RowPart, framing};
 use crate::schema::{DataType, TableSchema};
 
@@ -26,6 +26,19 @@ pub(super) enum Mode {
     Scan,
     /// New rows: every rule holds.
     Produce,
+    /// New rows of plain JSON that become columns soon: every rule holds, and how to get their bytes back.
+    ProduceKeep,
+}
+
+impl Mode {
+    /// Whether rows are new: every rule of the topic holds for them.
+    pub(super) fn is_new(self) -> bool {
+        matches!(self, Mode::Produce | Mode::ProduceKeep)
+    }
+
+    fn keeps(self) -> bool {
+        matches!(self, Mode::Keep | Mode::ProduceKeep)
+    }
 }
 
 /// Reads rows of one topic into columns of one version of its table.
@@ -70,7 +83,7 @@ enum PartDecoder {
 impl RowDecoder {
     pub(super) fn new(parts: &Arc<Parts>, schema: &Arc<TableSchema>, mode: Mode) -> RowDecoder {
         let schema = match mode {
-            Mode::Produce => schema.clone(),
+            Mode::Produce | Mode::ProduceKeep => schema.clone(),
             Mode::Read | Mode::Keep | Mode::Scan => {
                 let mut nullable = TableSchema::clone(schema);
                 nullable.fields.iter_mut().for_each(|field| field.nullable = true);
@@ -96,7 +109,7 @@ impl RowDecoder {
     }
 
     pub(super) fn belongs_to(&self, parts: &Arc<Parts>) -> bool {
-        self.mode == Mode::Produce && Arc::ptr_eq(&self.parts, parts)
+        self.mode.is_new() && Arc::ptr_eq(&self.parts, parts)
     }
 
     /// The version that rows are read into; see [`super::Table::decoder`] about its nullability.
@@ -140,7 +153,7 @@ impl RowDecoder {
     /// A row of nulls, in place of a record that is no row of this version. Only when reading (see
     /// [`super::Table::decoder`]): under the rules for new rows columns may be NOT NULL.
     pub fn push_null_row(&mut self) {
-        debug_assert!(self.mode != Mode::Produce, "columns must be nullable");
+        debug_assert!(!self.mode.is_new(), "columns must be nullable");
         self.builder.finish_row();
         self.form = RowForm::Raw;
     }
@@ -157,6 +170,28 @@ impl RowDecoder {
             PartDecoder::Json(decoder) => decoder.shapes().clone(),
             _ => ShapeSet::default(),
         }
+    }
+
+    /// Of a [`super::Table::keeping_validator`]: the shapes that forms of rows since the last call name. It begins with none
+    /// again.
+    pub fn take_shapes(&mut self) -> ShapeSet {
+        match &mut self.value {
+            PartDecoder::Json(decoder) => decoder.take_shapes(),
+            _ => ShapeSet::default(),
+        }
+    }
+
+    /// Of a [`super::Table::keeper`]: takes over shapes of rows that others decoded; the ids they have here. `None`: there are
+    /// too many.
+    pub fn absorb_shapes(&mut self, shapes: &ShapeSet) -> Option<Vec<ShapeId>> {
+        match &mut self.value {
+            PartDecoder::Json(decoder) => decoder.absorb_shapes(shapes).into_iter().collect(),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_keeping(&self) -> bool {
+        self.mode == Mode::ProduceKeep
     }
 
     /// Of a [`super::Table::keeper`]: the writers that forms name.
@@ -227,11 +262,12 @@ impl PartDecoder {
     fn row(parts: &Parts, schema: &TableSchema, mode: Mode, format: &RowFormat, part: RowPart) -> PartDecoder {
         match format.kind {
             FormatKind::Json => {
-                let reject = mode == Mode::Produce && parts.options.on_unknown == OnUnknown::Reject;
+                let reject = mode.is_new() && parts.options.on_unknown == OnUnknown::Reject;
                 let unknown = if reject { OnUnknown::Reject } else { OnUnknown::Drop };
-                let keep = mode == Mode::Keep && part == RowPart::Value;
+                let keep = mode.keeps() && part == RowPart::Value;
                 let (unknown, fidelity) = match keep {
                     // In every layout the same bytes come back.
+                    true if reject => (OnUnknown::Reject, parts.options.fidelity),
                     true => (OnUnknown::Keep, parts.options.fidelity),
                     false => (unknown, Fidelity::Semantic),
                 };
@@ -267,7 +303,10 @@ impl PartDecoder {
                 // A shape does not know of a frame.
                 let frame = &row.bytes[..row.bytes.len() - text.len()];
                 Ok(match form {
-                    form if frame.is_empty() || row.mode != Mode::Keep => form,
+                    form if frame.is_empty() => form,
+                    form if !row.mode.keeps() => form,
+                    // Writers are told by who stores columns.
+                    _ if row.mode == Mode::ProduceKeep => RowForm::Raw,
                     RowForm::Shape(shape) => kept.form(frame, Spelling::Json(Some(shape))),
                     RowForm::Canonical => kept.form(frame, Spelling::Json(None)),
                     RowForm::Writer(_) | RowForm::Raw => RowForm::Raw,

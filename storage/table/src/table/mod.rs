@@ -197,7 +197,25 @@ impl Table {
     /// Reads new rows under the current version and all rules of the topic. Give it back with [`Table::release`]: it
     /// knows the shape of the rows it has seen.
     pub fn validator(&self) -> RowDecoder {
-        self.idle.lock().pop().unwrap_or_else(|| RowDecoder::new(&self.parts, self.current(), Mode::Produce))
+        self.idle_of(false).unwrap_or_else(|| RowDecoder::new(&self.parts, self.current(), Mode::Produce))
+    }
+
+    /// As [`Table::validator`], for rows whose columns are kept: it also tells how values can be written again
+    /// ([`RowDecoder::form`]), as [`Table::keeper`] does. `None` where only who stores columns can tell: of formats other than
+    /// JSON, and where a value that does not fit may be taken as null.
+    pub fn keeping_validator(&self) -> Option<RowDecoder> {
+        let options = self.options();
+        if self.parts.value.kind != FormatKind::Json || options.on_invalid == OnInvalid::Null {
+            return None;
+        }
+        let new = || RowDecoder::new(&self.parts, self.current(), Mode::ProduceKeep);
+        Some(self.idle_of(true).unwrap_or_else(new))
+    }
+
+    fn idle_of(&self, keeping: bool) -> Option<RowDecoder> {
+        let mut idle = self.idle.lock();
+        let at = idle.iter().rposition(|decoder| decoder.is_keeping() == keeping)?;
+        Some(idle.swap_remove(at))
     }
 
     /// Takes a validator back, for the next batch.

@@ -55,7 +55,7 @@ impl AvroRows {
         let (_, codec, place) = match &self.last {
             Some(last) if last.0 == id => last,
             _ => {
-                let strict = row.mode == Mode::Produce;
+                let strict = row.mode.is_new();
                 let codec = row.parts.avro(&self.format, row.schema, self.part, strict, id).map_err(fail)?;
                 let place = if keeps { self.keep(id, kept) } else { None };
                 self.last.insert((id, codec, place))
@@ -138,7 +138,7 @@ impl ProtobufRows {
             None => (self.format.message.clone(), framed),
             Some(_) => framing::split_indexes(framed).ok_or_else(|| fail(RowErrorKind::NoMessageIndexes))?,
         };
-        let strict = row.mode == Mode::Produce;
+        let strict = row.mode.is_new();
         let codec = row.parts.protobuf(&self.format, row.schema, self.part, strict, (id, &indexes)).map_err(fail)?;
         let keeps = row.mode == Mode::Keep && self.part == RowPart::Value;
         let place = if keeps { kept.schema(KeptSchema::Protobuf((**codec.schema()).clone())) } else { None };

@@ -134,6 +134,11 @@ impl JsonDecoder {
         &self.shapes
     }
 
+    /// Takes over shapes; the ids they have here, `None` of what there is no room for.
+    pub fn absorb_shapes(&mut self, shapes: &ShapeSet) -> Vec<Option<ShapeId>> {
+        shapes.iter().map(|shape| self.shapes.position(shape).or_else(|| self.add(shape))).collect()
+    }
+
     /// The shapes so far; the decoder starts with none again (a new segment begins). The last used one stays known
     /// and gets an id again when a row has it.
     pub fn take_shapes(&mut self) -> ShapeSet {

@@ -95,6 +95,10 @@ impl ShapeSet {
         self.shapes.get(usize::from(id.0))
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = &RowShape> {
+        self.shapes.iter()
+    }
+
     pub(super) fn position(&self, shape: &RowShape) -> Option<ShapeId> {
         // At most SHAPES_MAX, and only asked when no known shape fits a row.
         self.shapes.iter().position(|known| known == shape).map(|index| ShapeId(index as u16))
