@@ -223,3 +223,64 @@ impl Reclaim for Held {
         freed
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use weir_protocol::ids::Timestamp;
+    use weir_protocol::records::{BatchBuilder, decode};
+    use weir_table::table::{RowFormat, TableOptions};
+    use weir_table::{TableSchema, ddl};
+
+    use super::*;
+
+    fn table() -> Arc<Table> {
+        let schema = TableSchema::create(ddl::parse("id BIGINT NOT NULL, city STRING").unwrap(), &[]).unwrap();
+        Arc::new(Table::new(vec![Arc::new(schema)], RowFormat::json(), None, TableOptions::default()).unwrap())
+    }
+
+    /// Kept are rows, checked against the table; with them every row that `more` gives.
+    fn keep(tail: &KeptTail, table: &Arc<Table>, rows: usize, more: &[&str]) -> Option<KeptColumns> {
+        let mut builder = BatchBuilder::new();
+        let plain = (0..rows).map(|id| format!(r#"{{"id":{id},"city":"Bern"}}"#));
+        for row in plain.chain(more.iter().map(|row| (*row).to_owned())) {
+            builder.append(None, Some(row.as_bytes()), &[], Timestamp(1)).unwrap();
+        }
+        let batch = builder.build().unwrap();
+        let opened = decode(&batch, &Default::default()).unwrap();
+        let mut keeper = BatchKeeper::new(table).unwrap();
+        for record in opened.records() {
+            let _ = keeper.push(&opened.header, &record.unwrap());
+        }
+        tail.keep(keeper, &opened.header)
+    }
+
+    fn is_there(kept: &KeptColumns) -> bool {
+        kept.0.downcast_ref::<Slot>().unwrap().get().is_some()
+    }
+
+    #[test]
+    fn whoever_needs_the_memory_gets_it_and_the_newest_go_first() {
+        let budget = MemoryBudget::new(64 << 20);
+        let (tail, table) = (KeptTail::new(&budget), table());
+        let kept: Vec<KeptColumns> = (0..3).map(|_| keep(&tail, &table, 100, &[]).unwrap()).collect();
+        assert!(tail.bytes() > 0 && budget.used_by(Share::Tail) == tail.bytes());
+        assert!(Reclaim::reclaim(&*tail.held, 1) > 0);
+        assert_eq!(kept.iter().map(is_there).collect::<Vec<_>>(), [true, true, false]);
+        assert_eq!(budget.used_by(Share::Tail), tail.bytes());
+        drop(kept);
+        assert_eq!((tail.bytes(), budget.used_by(Share::Tail)), (0, 0));
+        // Where there is no memory nothing is kept.
+        let small = KeptTail::new(&MemoryBudget::new(16 << 10));
+        assert!(keep(&small, &table, 1_000, &[]).is_none());
+    }
+
+    #[test]
+    fn few_rows_rows_that_do_not_fit_and_framed_rows_are_not_kept() {
+        let (tail, table) = (KeptTail::new(&MemoryBudget::new(64 << 20)), table());
+        assert!(keep(&tail, &table, ROWS_MIN - 1, &[]).is_none());
+        assert!(keep(&tail, &table, 100, &[r#"{"city":"no id"}"#]).is_none());
+        assert!(keep(&tail, &table, 100, &["\0\0\0\0\u{1}{\"id\":1}"]).is_none());
+        assert!(keep(&tail, &table, 100, &[r#"{ "id" : 7 }"#]).is_some());
+        assert_eq!(tail.bytes(), 0);
+    }
+}
