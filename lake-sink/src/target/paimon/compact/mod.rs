@@ -78,7 +78,8 @@ async fn plan(target: &mut PaimonTarget) -> Result<Option<Plan>, TargetError> {
         input_bytes: INPUT_BYTES,
     };
     let places = target.live.iter().flat_map(|live| &live.files);
-    let picks = places.filter_map(|(place, files)| {
+    let enough = if keyed { limits.runs } else { limits.files };
+    let picks = places.filter(|(_, files)| files.len() >= enough).filter_map(|(place, files)| {
         // Rows of older columns are left as they are where they need not be merged.
         let readable =
             |file: &LiveFile| file.path.is_some() && (keyed || Some(file.schema_id) == schema["id"].as_i64());

@@ -102,7 +102,16 @@ fn writer(log: &KeyedLog, store: &FaultyStore) -> TableRounds {
     writer_that(log, store, true)
 }
 
+/// As [`writer`], with rounds of any size.
+fn wide_writer(log: &KeyedLog, store: &FaultyStore) -> TableRounds {
+    rounds_of(log, store, true, RoundLimits::default())
+}
+
 fn writer_that(log: &KeyedLog, store: &FaultyStore, compaction: bool) -> TableRounds {
+    rounds_of(log, store, compaction, RoundLimits { round_bytes: 3_000, scan_bytes: 1_000 })
+}
+
+fn rounds_of(log: &KeyedLog, store: &FaultyStore, compaction: bool, limits: RoundLimits) -> TableRounds {
     let settings = LakeSettings {
         format: Format::Paimon,
         path: "/never-opened".to_owned(),
@@ -113,7 +122,6 @@ fn writer_that(log: &KeyedLog, store: &FaultyStore, compaction: bool) -> TableRo
         compaction,
         paused: false,
     };
-    let limits = RoundLimits { round_bytes: 3_000, scan_bytes: 1_000 };
     let table = log.table();
     let target =
         PaimonTarget::open(Arc::new(store.clone()), table.schema.clone(), PartitionSpec::default(), Some(&key()));
@@ -165,7 +173,10 @@ async fn read(store: &FaultyStore) -> (BTreeMap<i64, (String, i32, i64)>, usize)
 
 async fn expect_folded(log: &KeyedLog, store: &FaultyStore, what: &str) -> usize {
     let (found, files) = read(store).await;
-    assert_eq!(found, log.folded(), "{what}");
+    let wanted = log.folded();
+    let differs = found.keys().chain(wanted.keys()).find(|key| found.get(*key) != wanted.get(*key));
+    let both = differs.map(|key| (key, found.get(key), wanted.get(key)));
+    assert_eq!(both, None, "{what}: a key, what is found of it, what is wanted");
     files
 }
 
@@ -198,6 +209,26 @@ async fn what_is_deleted_everywhere_takes_no_room_in_the_end() {
     log.put(3, Some("again"));
     tier(&mut rounds).await.unwrap();
     expect_folded(&log, &store, "after nothing was left").await;
+}
+
+#[tokio::test]
+async fn a_deletion_stays_while_an_older_run_is_left_to_itself() {
+    let (log, store) = (KeyedLog::default(), FaultyStore::default());
+    let mut rounds = wide_writer(&log, &store);
+    let tiers = async |rounds: &mut TableRounds| tier(rounds).await.unwrap();
+    (0..6_000).for_each(|key| log.put(key, Some(&format!("{}{}", Uuid::new_v4(), Uuid::new_v4()))));
+    for round in 0..5 {
+        (0..10).for_each(|key| log.put(key, Some(&format!("{round}"))));
+        tiers(&mut rounds).await;
+    }
+    let one = expect_folded(&log, &store, "all in one run").await;
+    (20..40).for_each(|key| log.put(key, None));
+    for round in 0..4 {
+        (0..10).for_each(|key| log.put(key, Some(&format!("again {round}"))));
+        tiers(&mut rounds).await;
+    }
+    let two = expect_folded(&log, &store, "the small ones became another run").await;
+    assert_eq!((one, two), (BUCKETS as usize, 2 * BUCKETS as usize));
 }
 
 /// Every operation on the store goes wrong in each way, those of compactions too; the process dies or goes on.
