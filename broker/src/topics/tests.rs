@@ -117,6 +117,59 @@ async fn a_topic_is_tiered_below_lake_roots_only() {
     assert_eq!(altered.await.unwrap().settings.log.retention_ms, Some(1000));
 }
 
+#[tokio::test]
+async fn a_primary_key_is_the_key_of_the_records_and_stays_what_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let topics = open(dir.path()).await;
+    let ddl = "id BIGINT NOT NULL, city STRING NOT NULL, share DOUBLE NOT NULL, note STRING";
+    let lake = dir.path().join("lake").display().to_string();
+    let with = |more: &[(&str, &str)]| {
+        let base = [
+            ("weir.table.schema", ddl),
+            ("weir.lake.format", "paimon"),
+            ("weir.lake.path", lake.as_str()),
+            ("weir.key.format", "json"),
+        ];
+        let all: std::collections::BTreeMap<&str, &str> = base.iter().chain(more).copied().collect();
+        TopicConfigs::parse(all.into_iter().map(|(name, value)| (name, Some(value))))
+    };
+    let refused: &[(&[(&str, &str)], &str)] = &[
+        (&[("weir.table.schema", ""), ("weir.primary.key", "id")], "the topic has no columns"),
+        (&[("weir.primary.key", "id")], "must name the same columns"),
+        (&[("weir.primary.key", "id"), ("weir.key.columns", "id,city")], "must name the same columns"),
+        (&[("weir.primary.key", "note"), ("weir.key.columns", "note")], "NOT NULL"),
+        (&[("weir.primary.key", "share"), ("weir.key.columns", "share")], "of type DOUBLE"),
+        (&[("weir.primary.key", "id"), ("weir.key.columns", "id"), ("weir.lake.format", "iceberg")], "paimon"),
+    ];
+    for (configs, why) in refused {
+        let made = match with(configs) {
+            Ok(configs) => topics.create("refused", None, configs).await.map(drop).map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
+        };
+        let error = made.unwrap_err();
+        assert!(error.contains(why) && error.contains("weir.primary.key"), "{configs:?}: {error}");
+    }
+    let keyed = with(&[("weir.primary.key", "city,id"), ("weir.key.columns", "id,city")]).unwrap();
+    let topic = topics.create("keyed", None, keyed).await.unwrap();
+    let key = topic.settings.lake.as_ref().unwrap().key.as_ref().unwrap();
+    assert_eq!((key.columns.join(","), key.buckets), ("city,id".to_owned(), 4));
+    topics.create("rows", None, with(&[("weir.key.columns", "id")]).unwrap()).await.unwrap();
+    let cases = [
+        ("keyed", "weir.primary.key", "", "cannot become ``"),
+        ("keyed", "weir.lake.paimon.bucket", "5", "cannot become 5"),
+        ("rows", "weir.primary.key", "id", "has all its rows"),
+    ];
+    for (topic, name, value, why) in cases {
+        let altered = topics.alter_configs(topic, |configs| {
+            let mut configs = configs.clone();
+            configs.set(name, value)?;
+            Ok(configs)
+        });
+        let error = altered.await.unwrap_err().to_string();
+        assert!(error.contains(why), "{error}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn topics_asked_for_together_are_made_in_few_transactions() {
     let dir = tempfile::tempdir().unwrap();
