@@ -25,6 +25,7 @@ use crate::group::consumer::ConsumerLimits;
 use crate::group::coordinator::TopicsNow;
 use crate::group::state::GroupLimits;
 use crate::group::{Coordinator, GroupConfigs, GroupSettings, StorageLog};
+use crate::lake::Histories;
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
 use crate::quota::{Mute, QuotaKey, QuotaStore, Throttle};
@@ -172,6 +173,8 @@ pub struct Broker {
     pub scan_rows: Arc<RowCache>,
     /// Columns of rows that no merge has seen yet.
     pub kept_tail: KeptTail,
+    /// Rows that logs have no more.
+    pub histories: Histories,
     pub groups: Coordinator,
     /// Settings of single groups.
     pub group_configs: Arc<GroupConfigs>,
@@ -220,6 +223,7 @@ impl Broker {
             Storage::open(disk, config.storage_config(), identity.incarnation, loaded.specs(), &deleted).await?;
         let scan_rows = RowCache::new(storage.memory());
         let kept_tail = KeptTail::new(storage.memory());
+        let histories = Histories::new(config.lake_roots(), storage.cpu().clone(), storage.memory().clone());
         let topics = Topics::new(meta.clone(), storage.clone(), loaded, config.topics.num_partitions);
         let topics = Arc::new(topics.with_lake_roots(config.lake_roots()));
         tokio::spawn(forget_deleted_topics(Arc::downgrade(&topics)));
@@ -275,6 +279,7 @@ impl Broker {
             scan_plans: PlanCache::default(),
             scan_rows,
             kept_tail,
+            histories,
             metrics: BrokerMetrics::new(config.observe.per_topic),
             acls,
             audit,

@@ -2,6 +2,7 @@
 //!
 //! Topics are looked at now and then: one whose `weir.lake.*` configs changed is tiered by the new ones. What a table holds
 //! is known by the table alone (crate `weir-lake-sink`), so nothing here is kept.
+mod history;
 mod key;
 mod source;
 
@@ -16,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use weir_lake_sink::{Lake, LakeLimits, TableStatus, VerifyProgress};
 
 use crate::broker::Broker;
+pub use history::{Histories, PartitionHistory};
 pub(crate) use key::{PrimaryKeyError, check as check_key};
 use source::LogSource;
 
@@ -79,6 +81,7 @@ impl LakeTables {
                     self.lake.put(&topic.name, topic.id.0, settings, source);
                 }
             }
+            broker.histories.tidy(&broker.topics);
             tokio::time::sleep(LOOK_INTERVAL).await;
         }
     }

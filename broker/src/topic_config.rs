@@ -163,6 +163,10 @@ pub struct TopicSettings {
     pub table: TableSettings,
     /// How the topic is tiered into a lake table, if it is.
     pub lake: Option<LakeSettings>,
+    /// The lake table of a typed topic has the records too, as they were produced.
+    pub lake_raw: bool,
+    /// What is older than the log is read from the lake table.
+    pub history: bool,
     pub layout: LayoutSettings,
     /// What makes the topic a view, if it is one.
     pub view: Option<ViewSettings>,
@@ -392,6 +396,9 @@ impl TopicConfigs {
                 true => TableSettings::of(&TopicConfigs::default(), false),
                 false => TableSettings::of(self, cleanup.compact),
             },
+            // A table with a key has no row for each record.
+            history: lake.is_some() && self.flag("weir.lake.history.reads") && self.get("weir.primary.key").is_empty(),
+            lake_raw: self.flag("weir.lake.columns.raw"),
             lake,
             layout: LayoutSettings::of(self, cleanup.compact),
         }

@@ -1,7 +1,7 @@
 //! The columns of lake tables that do not come from a topic's schema, and their field ids.
 //!
 //! An untyped topic has all six of them; a typed one its own columns first and `__partition, __offset, __timestamp` behind
-//! them.
+//! them, and if it is asked for (`weir.lake.columns.raw`) `__key, __headers, __raw`: the record as it was produced.
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -9,6 +9,8 @@ use arrow_array::{ArrayRef, RecordBatch};
 use arrow_cast::{CastOptions, cast_with_options};
 use arrow_schema::{ArrowError, DataType, Field, FieldRef, Fields, Schema, SchemaRef, TimeUnit};
 
+/// The value of a typed topic's record, as it was produced.
+pub const RAW: &str = "__raw";
 pub const KEY: &str = "__key";
 pub const VALUE: &str = "__value";
 pub const HEADERS: &str = "__headers";
@@ -37,6 +39,18 @@ pub fn with_id(field: Field, id: i32) -> Field {
 #[must_use]
 pub fn field_id(field: &Field) -> Option<i32> {
     field.metadata().get(FIELD_ID_KEY)?.parse().ok()
+}
+
+/// Whether a field id is of a column that is not the topic's own.
+#[must_use]
+pub fn is_ours(id: i32) -> bool {
+    (ID_BASE..ID_BASE + 100).contains(&id)
+}
+
+/// The field id of a column that is not the topic's own, by its place among these.
+#[must_use]
+pub fn id_of(place: i32) -> i32 {
+    ID_BASE + place
 }
 
 fn ours(place: i32, name: &str, data_type: DataType, nullable: bool) -> FieldRef {
@@ -97,4 +111,18 @@ pub fn typed(columns: &Fields) -> SchemaRef {
 pub fn keyed(columns: &Fields) -> SchemaRef {
     let deleted = ours(9, DELETED, DataType::Boolean, false);
     Arc::new(Schema::new(typed(columns).fields().iter().cloned().chain([deleted]).collect::<Vec<_>>()))
+}
+
+/// And with those of [`raw`] behind them.
+#[must_use]
+pub fn typed_and_raw(columns: &Fields) -> SchemaRef {
+    let fields: Vec<FieldRef> = columns.iter().cloned().chain(origin()).chain(raw()).collect();
+    Arc::new(Schema::new(fields))
+}
+
+/// `__key Binary, __headers List<Struct<key Utf8, value Binary>>, __raw Binary`. All can be null: rows may be older than they.
+#[must_use]
+pub fn raw() -> [FieldRef; 3] {
+    let headers = Arc::new(headers().as_ref().clone().with_nullable(true));
+    [ours(4, KEY, DataType::Binary, true), headers, ours(10, RAW, DataType::Binary, true)]
 }

@@ -11,6 +11,7 @@
 //! | `encode.rs` | rows to Parquet files in memory, within bounds |
 //! | `store/` | where files go: local folders, made durable by us, and object stores |
 //! | `target/` | how a format publishes: hive directories of Parquet, Iceberg |
+//! | `history/` | rows that the log has no more, read from the table's files |
 //! | `round.rs` | one round of one table: scan, encode, write, publish |
 //! | `pool.rs` | many tables: one task each, few at a time; their states |
 //! | `verify/` | whether log and lake have the same rows |
@@ -21,6 +22,7 @@
 pub mod columns;
 pub mod commit;
 mod encode;
+pub mod history;
 pub mod partitioning;
 pub mod plan;
 pub mod pool;
@@ -33,6 +35,7 @@ pub mod target;
 mod testing;
 pub mod verify;
 
+pub use history::{History, HistoryError, HistoryRead, HistoryRows};
 pub use pool::{Lake, LakeLimits, TableState, TableStatus};
 pub use settings::{Format, KeySettings, LakeSettings, SettingsError};
 pub use source::{Bounds, GateStatus, ScanSource, Scanned, SourceError, SourceTable};

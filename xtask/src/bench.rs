@@ -10,9 +10,21 @@ pub fn run(arguments: &[String]) -> Result<bool> {
     if !watch(&env, &["cargo", "build", "--locked", "--release", "-p", "weir"])? {
         return Ok(false);
     }
+    let weir = env.target.join("release/weir").display().to_string();
+    if let [name, rest @ ..] = arguments
+        && name == "lake"
+    {
+        // Readers of lakes are Python's.
+        let mut words = vec!["{cache}/lake/bin/python", "compat-tests/lake/bench.py"];
+        words.extend(rest.iter().map(String::as_str));
+        if !watch(&env, &["bash", "compat-tests/lake/install.sh"])? {
+            return Ok(false);
+        }
+        let mut command = crate::runner::command(&env, &words, &[("weir", weir)])?;
+        return Ok(command.status().context("cannot start Python")?.success());
+    }
     let mut words = vec!["cargo", "run", "--locked", "--release", "-p", "weir-compat-tests", "--bin", "bench", "--"];
     words.extend(arguments.iter().map(String::as_str));
-    let weir = env.target.join("release/weir").display().to_string();
     let mut command = crate::runner::command(&env, &words, &[("weir", weir)])?;
     Ok(command.status().context("cannot start cargo")?.success())
 }

@@ -343,7 +343,6 @@ mod tests {
         dynamic.plan(level, |_| Ok(pairs)).await.unwrap().make().await.unwrap();
     }
 
-    /// Seen failing: with `shown` that shows everything.
     #[test]
     fn a_secret_is_told_to_be_there_and_nothing_more() {
         let dynamic = started_with(&[("lake.s3.secret.access.key", "hush"), ("lake.s3.region", "eu-north-1")]);

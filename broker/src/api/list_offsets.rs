@@ -19,6 +19,7 @@ use super::lookup::{self, check_epoch};
 use super::{Versions, given};
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
+use crate::lake::PartitionHistory;
 
 pub const VERSIONS: Versions = Versions::new(ApiKey::ListOffsets, 1, 10);
 
@@ -27,8 +28,10 @@ pub const VERSIONS: Versions = Versions::new(ApiKey::ListOffsets, 1, 10);
 pub enum Query {
     /// -1: the end a reader of this isolation level can reach.
     Latest,
-    /// -2, and -4 (the start of what is on local disk: everything is).
+    /// -2: where a reader can begin, be it in the lake (`weir.lake.history.reads`).
     Earliest,
+    /// -4: the start of what is in the log.
+    EarliestLocal,
     /// -3: the record with the largest timestamp.
     MaxTimestamp,
     /// -5: the end of what is in tiered storage, which has no records here.
@@ -43,7 +46,7 @@ pub fn query(version: i16, timestamp: i64) -> Option<Query> {
         -1 => Some(Query::Latest),
         -2 => Some(Query::Earliest),
         -3 => (version >= 7).then_some(Query::MaxTimestamp),
-        -4 => (version >= 8).then_some(Query::Earliest),
+        -4 => (version >= 8).then_some(Query::EarliestLocal),
         -5 => (version >= 9).then_some(Query::LatestTiered),
         0.. => Some(Query::At(Timestamp(timestamp))),
         _ => None,
@@ -92,10 +95,31 @@ async fn answer(
     let partition = lookup::partition(broker, &topic, wanted.partition_index).map_err(|error| error.error_code())?;
     check_epoch(given(wanted.current_leader_epoch), partition.current_epoch().0).map_err(|error| error.error_code())?;
     let query = query(version, wanted.timestamp).ok_or(ErrorCode::UnsupportedVersion)?;
+    if query == Query::Earliest
+        && let Some(first) = first_in_lake(broker, &partition).await?
+    {
+        return Ok(Some(at_start(first, &partition)));
+    }
     find(&partition, query, read_committed).await.map_err(|error| {
         tracing::warn!(partition = %partition.key(), %error, "ListOffsets failed");
         error.error_code()
     })
+}
+
+/// The first offset of the partition's lake table, if its records are read from there and it is older than the log.
+async fn first_in_lake(broker: &Broker, partition: &Arc<Partition>) -> Result<Option<Offset>, ErrorCode> {
+    let topic = broker.topics.by_id(partition.key().topic).filter(|topic| PartitionHistory::has_records(topic));
+    let history = topic.and_then(|topic| broker.histories.of(&broker.topics, &topic, partition));
+    let log_start = partition.offsets().log_start;
+    // There is nothing older, so nobody needs to be asked.
+    let Some(history) = history.filter(|_| log_start > Offset::ZERO) else { return Ok(None) };
+    match history.first_record().await {
+        Ok(first) => Ok(first.filter(|first| *first < log_start)),
+        Err(reason) => {
+            tracing::warn!(partition = %partition.key(), reason, "where the lake table begins cannot be told");
+            Err(ErrorCode::KafkaStorageError)
+        }
+    }
 }
 
 /// The answer for one partition; None = nothing matches. A found record always lies below what the reader may see.
@@ -109,7 +133,7 @@ pub async fn find(
     let visible = |found: Option<TimestampOffset>| found.filter(|found| found.offset < limit);
     Ok(match query {
         Query::Latest => Some(at_end(limit, partition)),
-        Query::Earliest => Some(at_start(ends.log_start, partition)),
+        Query::Earliest | Query::EarliestLocal => Some(at_start(ends.log_start, partition)),
         Query::MaxTimestamp => visible(partition.offset_of_max_timestamp().await?),
         Query::LatestTiered => None,
         Query::At(time) => visible(partition.offset_for_timestamp(time).await?),
@@ -149,9 +173,12 @@ mod tests {
 
     #[test]
     fn special_timestamps_exist_from_their_version_on() {
-        for (timestamp, since, meaning) in
-            [(-1, 1, Query::Latest), (-2, 1, Query::Earliest), (-3, 7, Query::MaxTimestamp), (-4, 8, Query::Earliest)]
-        {
+        for (timestamp, since, meaning) in [
+            (-1, 1, Query::Latest),
+            (-2, 1, Query::Earliest),
+            (-3, 7, Query::MaxTimestamp),
+            (-4, 8, Query::EarliestLocal),
+        ] {
             assert_eq!(query(since, timestamp), Some(meaning));
             if since > 1 {
                 assert_eq!(query(since - 1, timestamp), None, "{timestamp}");

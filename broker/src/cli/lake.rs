@@ -238,6 +238,7 @@ const COLUMNS: &[(&str, &str)] = &[
     ("rows", "ROWS"),
     ("lag", "LAG"),
     ("lag_seconds", "LAG S"),
+    ("done", "DONE"),
     ("epoch", "COMMIT"),
     ("age", "COMMITTED"),
     ("lost", "LOST"),
@@ -251,10 +252,23 @@ fn shown(table: &Value) -> Value {
     let lag_seconds = table["lag_seconds"].as_f64().map(|seconds| (seconds * 10.0).round() / 10.0);
     json!({
         "topic": table["topic"], "format": table["format"], "state": table["state"], "rows": table["rows"],
-        "lag": table["lag_records"], "lag_seconds": lag_seconds, "epoch": table["epoch"], "age": age,
+        "lag": table["lag_records"], "lag_seconds": lag_seconds, "done": shown_progress(table), "epoch": table["epoch"], "age": age,
         "lost": table["lost"], "gate": shown_gate(&table["gate"]), "error": table["error"],
     })
 }
+
+/// How much of what there is to be tiered is in the table.
+fn shown_progress(table: &Value) -> String {
+    let figure = |name: &str| table[name].as_u64().unwrap_or(0);
+    let (there, left) = (figure("rows"), figure("lag_records"));
+    // Rounded down: what is not all is not shown as all.
+    let part = |of: u64| if left == 0 { of } else { there.saturating_mul(of) / there.saturating_add(left).max(1) };
+    let marks = part(BAR) as usize;
+    format!("[{}{}] {}%", "#".repeat(marks), ".".repeat(BAR as usize - marks), part(100))
+}
+
+/// Marks of a whole bar.
+const BAR: u64 = 10;
 
 /// What the log keeps for the lake; nothing if retention does not wait for it.
 fn shown_gate(gate: &Value) -> Option<String> {
@@ -280,7 +294,19 @@ mod tests {
         print_list(&mut out, Format::Table, COLUMNS, &[shown(&table)]).unwrap();
         let text = String::from_utf8(out).unwrap();
         let words: Vec<&str> = text.lines().nth(1).unwrap().split_whitespace().collect();
-        assert_eq!(words, ["flights", "parquet", "starting", "0", "7", "1.3", "0", "-", "0", "-", "-"]);
+        let done = ["[..........]", "0%"];
+        assert_eq!(
+            words,
+            [&["flights", "parquet", "starting", "0", "7", "1.3"][..], &done, &["0", "-", "0", "-", "-"]].concat()
+        );
+    }
+
+    #[test]
+    fn a_backfill_shows_how_far_it_is_and_not_that_it_is_done_before_it_is() {
+        let shown = |rows: u64, lag: u64| shown_progress(&json!({ "rows": rows, "lag_records": lag }));
+        assert_eq!(shown(0, 0), "[##########] 100%");
+        assert_eq!(shown(50, 50), "[#####.....] 50%");
+        assert_eq!(shown(999_999, 1), "[#########.] 99%");
     }
 
     #[test]

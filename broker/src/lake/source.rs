@@ -45,6 +45,8 @@ pub struct LogSource {
 #[derive(Clone)]
 struct Planned {
     table: Option<Arc<Table>>,
+    /// Records are kept as they were produced, beside the columns.
+    raw: bool,
     plan: Arc<ScanPlan>,
     schema: SchemaRef,
     /// Where the columns of the lake table's primary key are.
@@ -73,44 +75,66 @@ impl LogSource {
     /// The plan for the topic as it is now.
     fn planned(&self) -> Result<Planned, SourceError> {
         let topic = self.topic()?;
-        let table = match &topic.table.typing {
-            Typing::Untyped => None,
-            Typing::Typed(table) => Some(table),
-            Typing::Waiting { reason } => {
-                return Err(SourceError::NotYet { topic: self.name.clone(), reason: reason.clone() });
-            }
-        };
+        let (table, raw) = (table_of(&topic)?, topic.settings.lake_raw);
         let mut known = self.planned.lock();
         if let Some(known) = known.as_ref() {
             let same = match (&known.table, table) {
                 (Some(a), Some(b)) => Arc::ptr_eq(a, b),
                 (a, b) => a.is_none() && b.is_none(),
             };
-            if same {
+            if same && known.raw == (raw && self.key.is_empty()) {
                 return Ok(known.clone());
             }
         }
         let refused = |reason: String| SourceError::NotYet { topic: self.name.clone(), reason };
-        let planned = plan(table, &self.key).map_err(|error| refused(error.to_string()))?;
+        let planned = plan(table, &self.key, raw).map_err(|error| refused(error.to_string()))?;
         Ok(known.insert(planned).clone())
     }
 }
 
-fn plan(table: Option<&Arc<Table>>, key: &[String]) -> Result<Planned, weir_scan::ScanPlanError> {
-    let request = ScanRequest { projection: Some(UNTYPED.map(str::to_owned).to_vec()), predicate: None };
-    let plan = Arc::new(ScanPlan::untyped(&request, Clock::At(0))?);
+/// The topic's table; `None` if it is none.
+fn table_of(topic: &Topic) -> Result<Option<&Arc<Table>>, SourceError> {
+    match &topic.table.typing {
+        Typing::Untyped => Ok(None),
+        Typing::Typed(table) => Ok(Some(table)),
+        Typing::Waiting { reason } => Err(SourceError::NotYet { topic: topic.name.clone(), reason: reason.clone() }),
+    }
+}
+
+/// The columns of a topic's lake table. `raw`: with the records as they were produced, which a table with a `key` has no room for.
+fn lake_columns(table: Option<&Table>, key: &[String], raw: bool) -> SchemaRef {
     // Rows may be older than a column, whatever the schema says of it now. Those without their key are left out.
     let nullable = |field: &weir_table::Field| -> Field { field.to_arrow().with_nullable(!key.contains(&field.name)) };
-    let schema = match table {
+    match table {
         None => columns::untyped(),
         Some(table) => {
             let own = table.current().fields.iter().map(nullable).collect();
-            if key.is_empty() { columns::typed(&own) } else { columns::keyed(&own) }
+            match (key.is_empty(), raw) {
+                (false, _) => columns::keyed(&own),
+                (true, true) => columns::typed_and_raw(&own),
+                (true, false) => columns::typed(&own),
+            }
         }
-    };
+    }
+}
+
+/// The lake table of a topic without a key, as it is now.
+///
+/// # Errors
+/// [`SourceError::NotYet`], if it has no columns.
+pub fn source_table(topic: &Topic) -> Result<SourceTable, SourceError> {
+    let schema = lake_columns(table_of(topic)?.map(|table| &**table), &[], topic.settings.lake_raw);
+    Ok(SourceTable { topic_id: topic.id.0, name: topic.name.clone(), schema })
+}
+
+fn plan(table: Option<&Arc<Table>>, key: &[String], raw: bool) -> Result<Planned, weir_scan::ScanPlanError> {
+    let request = ScanRequest { projection: Some(UNTYPED.map(str::to_owned).to_vec()), predicate: None };
+    let plan = Arc::new(ScanPlan::untyped(&request, Clock::At(0))?);
+    let schema = lake_columns(table.map(|table| &**table), key, raw);
     let key = if table.is_some() { key } else { &[] };
+    let raw = raw && key.is_empty();
     let key = key.iter().filter_map(|name| schema.index_of(name).ok()).collect();
-    Ok(Planned { table: table.cloned(), plan, schema, key })
+    Ok(Planned { table: table.cloned(), raw, plan, schema, key })
 }
 
 impl Planned {
@@ -167,8 +191,10 @@ impl Planned {
         unreadable: &mut u64,
     ) -> Result<RecordBatch, String> {
         let decoded = decoder.finish().map_err(|error| error.to_string())?;
-        let origin = &rows.columns()[UNTYPED.len() - 3..];
-        let mut all: Vec<_> = decoded.columns().iter().chain(origin).cloned().collect();
+        let (kept, origin) = rows.columns().split_at(UNTYPED.len() - 3);
+        // Key, value and headers, in the order of `columns::raw`.
+        let raw = [0, 2, 1].map(|place| kept[place].clone()).into_iter().filter(|_| self.raw);
+        let mut all: Vec<_> = decoded.columns().iter().chain(origin).cloned().chain(raw).collect();
         if !self.key.is_empty() {
             let values = rows.column(1);
             all.push(Arc::new((0..values.len()).map(|row| Some(values.is_null(row))).collect::<BooleanArray>()));

@@ -269,6 +269,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         "Form of keys if there are weir.key.columns: `raw` is one value as Kafka's serializers write it, `json` an object with the key columns.",
     ),
     config(
+        "weir.lake.columns.raw",
+        "false",
+        Allowed::Bool,
+        "",
+        "The lake table of a typed topic has __key, __headers and __raw too: the record as it was produced. weir.lake.history.reads needs them for clients that fetch records and not columns; set it before the first record is tiered.",
+    ),
+    config(
         "weir.lake.compaction",
         "true",
         Allowed::Bool,
@@ -302,6 +309,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         Allowed::Bool,
         "",
         "Retention (retention.ms, retention.bytes) removes only what is in the lake table already. Deleting records and compaction do not wait for it.",
+    ),
+    config(
+        "weir.lake.history.reads",
+        "false",
+        Allowed::Bool,
+        "",
+        "What the log has no more is read from the lake table, under the same offsets: fetches for columns, and fetches for records where the table has them (untyped topics, and weir.lake.columns.raw). Offsets begin where the table does. Not for tables with weir.primary.key.",
     ),
     config(
         "weir.lake.namespace",

@@ -26,7 +26,12 @@ fn status(broker: &TestBroker, topic: &str) -> Option<TableStatus> {
     broker.lake().status().into_iter().find(|table| table.topic == topic)
 }
 
-async fn until(what: &str, broker: &TestBroker, topic: &str, right: impl Fn(&TableStatus) -> bool) -> TableStatus {
+pub(super) async fn until(
+    what: &str,
+    broker: &TestBroker,
+    topic: &str,
+    right: impl Fn(&TableStatus) -> bool,
+) -> TableStatus {
     let begun = Instant::now();
     loop {
         let status = status(broker, topic);
@@ -38,11 +43,11 @@ async fn until(what: &str, broker: &TestBroker, topic: &str, right: impl Fn(&Tab
     }
 }
 
-fn offsets(broker: &TestBroker, topic: &Topic) -> LogOffsets {
+pub(super) fn offsets(broker: &TestBroker, topic: &Topic) -> LogOffsets {
     broker.inner().storage.partition(TopicId(topic.id), PartitionId(0)).unwrap().offsets()
 }
 
-async fn until_log_start(what: &str, broker: &TestBroker, topic: &Topic, right: impl Fn(i64) -> bool) {
+pub(super) async fn until_log_start(what: &str, broker: &TestBroker, topic: &Topic, right: impl Fn(i64) -> bool) {
     let begun = Instant::now();
     while !right(offsets(broker, topic).log_start.0) {
         assert!(begun.elapsed() < PATIENCE, "{what}: {:?}", offsets(broker, topic));
@@ -50,7 +55,7 @@ async fn until_log_start(what: &str, broker: &TestBroker, topic: &Topic, right: 
     }
 }
 
-async fn alter(client: &mut Client, topic: &str, name: &str, value: &str) {
+pub(super) async fn alter(client: &mut Client, topic: &str, name: &str, value: &str) {
     let config = AlterableConfig::default().with_name(s(name)).with_config_operation(0).with_value(Some(s(value)));
     let resource =
         AlterConfigsResource::default().with_resource_type(2).with_resource_name(s(topic)).with_configs(vec![config]);
@@ -68,7 +73,7 @@ async fn produce(client: &mut Client, topic: &Topic, from: usize, records: usize
     }
 }
 
-async fn tiered_topic(client: &mut Client, name: &str, lake: &Path, configs: &[(&str, &str)]) -> Topic {
+pub(super) async fn tiered_topic(client: &mut Client, name: &str, lake: &Path, configs: &[(&str, &str)]) -> Topic {
     let lake = lake.display().to_string();
     let base = [("weir.lake.format", "parquet"), ("weir.lake.path", lake.as_str()), ("weir.lake.freshness", "1s")];
     let configs: BTreeMap<&str, &str> = base.iter().chain(configs).copied().collect();
@@ -76,7 +81,7 @@ async fn tiered_topic(client: &mut Client, name: &str, lake: &Path, configs: &[(
     Topic { name: name.to_owned(), id }
 }
 
-fn data_files(folder: &Path) -> Vec<PathBuf> {
+pub(super) fn data_files(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten();
     let paths = entries.map(|entry| entry.unwrap().path());
     paths.filter(|path| path.extension().is_some_and(|extension| extension == "parquet")).collect()

@@ -14,6 +14,7 @@ mod columnar;
 mod columnar_produce;
 mod groups;
 mod harness;
+mod history;
 mod lake;
 mod produce_fetch;
 mod quotas;

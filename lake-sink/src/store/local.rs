@@ -3,7 +3,8 @@
 //! A file is written under a temporary name and gets its own by a hard link, which fails if the name is taken; so a crash
 //! leaves the whole file or a temporary one, which the sweep removes.
 use std::fs::{self, File};
-use std::io::{self, ErrorKind, Read, Write};
+use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
@@ -60,6 +61,23 @@ impl LakeStore for LocalStore {
 
     async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError> {
         self.run("read", path, move |path| read(path, max_bytes)).await
+    }
+
+    async fn read_end(&self, path: &str, bytes: u64) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let end = move |path: &Path| {
+            let Some(file) = open(path)? else { return Ok(None) };
+            let len = file.metadata()?.len();
+            Ok(Some((len, part(file, len.saturating_sub(bytes)..len)?)))
+        };
+        self.run("read", path, end).await
+    }
+
+    async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        let read = move |path: &Path| match open(path)? {
+            Some(file) => part(file, range).map(Some),
+            None => Ok(None),
+        };
+        self.run("read", path, read).await
     }
 
     async fn exists(&self, path: &str) -> Result<bool, StoreError> {
@@ -151,11 +169,26 @@ fn create_folders(folder: &Path) -> io::Result<()> {
     sync_folder(above)
 }
 
+fn open(path: &Path) -> io::Result<Option<File>> {
+    match File::open(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        other => other.map(Some),
+    }
+}
+
+fn part(mut file: File, range: Range<u64>) -> io::Result<Bytes> {
+    let wanted = range.end.saturating_sub(range.start);
+    file.seek(SeekFrom::Start(range.start))?;
+    let mut bytes = Vec::new();
+    file.take(wanted).read_to_end(&mut bytes)?;
+    match bytes.len() as u64 == wanted {
+        true => Ok(bytes.into()),
+        false => Err(io::Error::new(ErrorKind::UnexpectedEof, format!("it ends before byte {}", range.end))),
+    }
+}
+
 fn read(path: &Path, max_bytes: u64) -> io::Result<Option<Bytes>> {
-    let file = match File::open(path) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-        other => other?,
-    };
+    let Some(file) = open(path)? else { return Ok(None) };
     if file.metadata()?.len() > max_bytes {
         return Err(io::Error::new(ErrorKind::FileTooLarge, format!("it is larger than {max_bytes} bytes")));
     }

@@ -9,6 +9,7 @@ mod s3;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -65,6 +66,23 @@ pub trait LakeStore: Send + Sync + 'static {
 
     /// The bytes of a file of at most `max_bytes`; `None` if there is none.
     async fn read(&self, path: &str, max_bytes: u64) -> Result<Option<Bytes>, StoreError>;
+
+    /// The length of a file and its last bytes, at most so many; `None` if there is no such file.
+    async fn read_end(&self, path: &str, bytes: u64) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let Some(whole) = self.read(path, u64::MAX).await? else { return Ok(None) };
+        let kept = usize::try_from(bytes).unwrap_or(usize::MAX).min(whole.len());
+        Ok(Some((whole.len() as u64, whole.slice(whole.len() - kept..))))
+    }
+
+    /// These bytes of a file, which must have them; `None` if there is no such file.
+    async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        let Some(whole) = self.read(path, u64::MAX).await? else { return Ok(None) };
+        let within = usize::try_from(range.start).ok().zip(usize::try_from(range.end).ok());
+        match within.filter(|(start, end)| start <= end && *end <= whole.len()) {
+            Some((start, end)) => Ok(Some(whole.slice(start..end))),
+            None => Err(StoreError::failed("read", path, format!("it has {} bytes only", whole.len()))),
+        }
+    }
 
     /// Whether there is such a file.
     async fn exists(&self, path: &str) -> Result<bool, StoreError>;

@@ -1,5 +1,6 @@
 //! An object store, by way of the crate `object_store`. Creating an object only if it is absent is the store's own work: one
 //! that cannot do it must not be used.
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::TryStreamExt;
 use object_store::path::Path;
-use object_store::{Error, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
 
 use super::s3::Bucket;
 use super::{Entry, LakeStore, StoreError};
@@ -104,6 +105,39 @@ impl LakeStore for RemoteStore {
             None => Ok(None),
             Some(Some(bytes)) => Ok(Some(bytes)),
             Some(None) => Err(StoreError::failed("read", path, format!("it is larger than {max_bytes} bytes"))),
+        }
+    }
+
+    async fn read_end(&self, path: &str, bytes: u64) -> Result<Option<(u64, Bytes)>, StoreError> {
+        let location = self.path("read", path)?;
+        let options = GetOptions { range: Some(GetRange::Suffix(bytes.max(1))), ..GetOptions::default() };
+        let get = async {
+            match self.bucket.store.get_opts(&location, options).await {
+                Err(Error::NotFound { .. }) => Ok(None),
+                Err(error) => Err(error),
+                Ok(result) => {
+                    let len = result.meta.size;
+                    Ok(Some((len, result.bytes().await?)))
+                }
+            }
+        };
+        self.within("read", path, get).await
+    }
+
+    async fn read_range(&self, path: &str, range: Range<u64>) -> Result<Option<Bytes>, StoreError> {
+        let location = self.path("read", path)?;
+        let wanted = range.end.saturating_sub(range.start);
+        let get = async {
+            match self.bucket.store.get_range(&location, range).await {
+                Err(Error::NotFound { .. }) => Ok(None),
+                other => other.map(Some),
+            }
+        };
+        match self.within("read", path, get).await? {
+            Some(bytes) if bytes.len() as u64 != wanted => {
+                Err(StoreError::failed("read", path, format!("{} of {wanted} bytes are there", bytes.len())))
+            }
+            other => Ok(other),
         }
     }
 

@@ -26,6 +26,12 @@ async fn a_file_is_created_once_and_never_changed_by_a_second_creation() {
         assert_eq!(store.read("a/b.json", 10).await.unwrap().unwrap(), "one");
         assert!(store.read("a/b.json", 2).await.is_err(), "larger than what may be read");
         store.replace("a/b.json", Bytes::from_static(b"three")).await.unwrap();
+        assert_eq!(store.read_end("a/b.json", 3).await.unwrap().unwrap(), (5, Bytes::from_static(b"ree")));
+        assert_eq!(store.read_end("a/b.json", 30).await.unwrap().unwrap(), (5, Bytes::from_static(b"three")));
+        assert_eq!(store.read_range("a/b.json", 1..4).await.unwrap().unwrap(), "hre");
+        assert!(store.read_range("a/b.json", 3..9).await.is_err(), "less than what was asked for is no answer");
+        assert_eq!(store.read_range("a/c.json", 0..1).await.unwrap(), None);
+        assert_eq!(store.read_end("a/c.json", 1).await.unwrap(), None);
         store.replace("hint", Bytes::from_static(b"1")).await.unwrap();
         assert_eq!(store.read("a/b.json", 10).await.unwrap().unwrap(), "three");
         let mut listed: Vec<_> = store.list("").await.unwrap().into_iter().map(|e| (e.path, e.bytes)).collect();

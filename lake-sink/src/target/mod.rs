@@ -191,22 +191,30 @@ pub fn open_target(
     settings.partition_by.check(schema)?;
     match settings.format {
         Format::Parquet => {
-            let store = open(roots, &settings.path, topic).map_err(Pause::Path)?;
+            let store = open(roots, &settings.path, &folder_of(settings, topic)).map_err(Pause::Path)?;
             Ok(Box::new(ParquetTarget::new(store, schema.clone(), settings.partition_by.clone())))
         }
         Format::Iceberg => {
-            let folder = format!("{}/{topic}", settings.namespace);
-            let store = open(roots, &settings.path, &folder).map_err(Pause::Path)?;
+            let store = open(roots, &settings.path, &folder_of(settings, topic)).map_err(Pause::Path)?;
             Ok(Box::new(IcebergTarget::new(store, schema.clone(), settings.partition_by.clone())?))
         }
         Format::Paimon => {
-            let folder = format!("{}.db/{topic}", settings.namespace);
-            let store = open(roots, &settings.path, &folder).map_err(Pause::Path)?;
+            let store = open(roots, &settings.path, &folder_of(settings, topic)).map_err(Pause::Path)?;
             Ok(Box::new({
                 let (by, key) = (settings.partition_by.clone(), settings.key.as_ref());
                 PaimonTarget::open(store, schema.clone(), by, key)?
             }))
         }
+    }
+}
+
+/// The folder of a topic's table in its warehouse.
+#[must_use]
+pub fn folder_of(settings: &LakeSettings, topic: &str) -> String {
+    match settings.format {
+        Format::Parquet => topic.to_owned(),
+        Format::Iceberg => format!("{}/{topic}", settings.namespace),
+        Format::Paimon => format!("{}.db/{topic}", settings.namespace),
     }
 }
 

@@ -12,6 +12,7 @@
 //! | `committed.rs` | which batches a reader may see |
 //! | `cache.rs` | rows that were decoded once, for every reader |
 //! | `operator.rs` | the scan: cursor, budgets, counters |
+//! | `older.rs` | rows that the log has no more |
 //! | `explain.rs` | what a scan would read and skip |
 //! | `local.rs` | the same for records that a client fetched (without feature `log` nothing here needs the log) |
 //! | `output.rs` | matching rows, cut to what fits |
@@ -33,6 +34,8 @@ mod error;
 mod explain;
 mod ipc;
 mod local;
+#[cfg(feature = "log")]
+mod older;
 #[cfg(feature = "log")]
 mod operator;
 mod output;
@@ -59,6 +62,8 @@ pub use error::ScanError;
 pub use explain::{Explanation, explain};
 pub use ipc::{StreamCodec, encode_stream};
 pub use local::{LocalScan, LocalScanError};
+#[cfg(feature = "log")]
+pub use older::{OlderBatch, OlderRows};
 #[cfg(feature = "log")]
 pub use operator::{Scan, ScanLimits, ScanResult};
 pub use output::{OFFSET_COLUMN, ScannedBatch};

@@ -16,6 +16,7 @@ use weir_storage::log::{AbortedTransaction, LogOffsets, Partition, ReadLimit, Re
 use crate::cache::{RowCache, SeriesKey};
 use crate::counters::ScanCounters;
 use crate::error::ScanError;
+use crate::older::OlderRows;
 use crate::output::{Output, ScannedBatch};
 use crate::plan::ScanPlan;
 use crate::restriction::{Judged, guarded_batch};
@@ -76,6 +77,10 @@ pub struct Scan {
     stored: Option<StoredRows>,
     full: bool,
     out_of_time: bool,
+    /// Where rows are that the log has no more.
+    older: Option<Arc<dyn OlderRows>>,
+    /// It ends where the log begins.
+    older_only: bool,
     /// Rows that were decoded before, and what those of this scan are kept under.
     cache: Option<(Arc<RowCache>, SeriesKey)>,
 }
@@ -129,6 +134,8 @@ impl Scan {
             stored: None,
             full: false,
             out_of_time: false,
+            older: None,
+            older_only: false,
             cache: None,
         }
     }
@@ -138,6 +145,13 @@ impl Scan {
     pub fn with_cache(mut self, cache: &Arc<RowCache>) -> Scan {
         let series = self.plan.columns().series(self.partition.key(), self.limits.visible);
         self.cache = series.map(|series| (cache.clone(), series));
+        self
+    }
+
+    /// Reads what is older than the log from there. `only`: and nothing else.
+    #[must_use]
+    pub fn with_older(mut self, older: Arc<dyn OlderRows>, only: bool) -> Scan {
+        (self.older, self.older_only) = (Some(older), only);
         self
     }
 
@@ -177,6 +191,26 @@ impl Scan {
         let cpu = self.cpu.clone();
         let started = Instant::now();
         while !self.is_exhausted() {
+            let log_start = self.partition.offsets().log_start;
+            if let Some(older) = self.older.clone().filter(|_| self.next < log_start) {
+                if self.stored.is_some() {
+                    self.full = true;
+                    break;
+                }
+                let next = self.next;
+                self.offsets = self.partition.offsets();
+                let Some(found) = older.read(self.plan.input(), next, log_start).await? else {
+                    self.out_of_time = true;
+                    break;
+                };
+                self = found.taken_by(self, &cpu).await?;
+                self.out_of_time = started.elapsed() >= time;
+                continue;
+            }
+            if self.older_only {
+                self.full = true;
+                break;
+            }
             if self.partition.stores_columns_at(self.next) {
                 let least = 2 * weir_column::GROUP_BYTES_MAX;
                 let held = self.segment.as_ref().map_or(least, |segment| segment.look_bytes().max(least));
@@ -235,6 +269,11 @@ impl Scan {
             self.out_of_time = started.elapsed() >= time;
         }
         Ok(self)
+    }
+
+    /// Takes rows that are older than the log.
+    pub(crate) fn take_older(&mut self, rows: &Rows) -> Result<(), ScanError> {
+        self.take(rows).map(|_| ())
     }
 
     pub fn finish(self) -> Result<ScanResult, ScanError> {

@@ -21,8 +21,9 @@ use weir_protocol::columnar::{
 use weir_protocol::ids::{LeaderEpoch, Offset, Timestamp, TopicId};
 use weir_protocol::records::{Compression, filler_batch};
 use weir_scan::{
-    EncodedRecords, ResultRows, RowCache, Scan, ScanCounters, ScanError, ScanLimits, ScanPlan, ScanPlanError,
-    ScanRequest, ScanResult, SliceCodecs, StoredRows, StreamCodec, UNTYPED, encode_records, encode_stream,
+    EncodedRecords, OlderRows, ResultRows, RowCache, Scan, ScanCounters, ScanError, ScanLimits, ScanPlan,
+    ScanPlanError, ScanRequest, ScanResult, SliceCodecs, StoredRows, StreamCodec, UNTYPED, encode_records,
+    encode_stream,
 };
 use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{Partition, ReadLimit};
@@ -33,10 +34,12 @@ use super::{FetchedPartition, TOPIC_IDS_SINCE};
 use crate::api::lookup::TopicRef;
 use crate::broker::Broker;
 use crate::error_code::{ErrorCode, KafkaError};
+use crate::lake::PartitionHistory;
 use crate::security::rules::Part;
 use crate::topics::Topic;
 use crate::views::ViewState;
 
+mod older;
 mod part;
 mod plans;
 
@@ -218,6 +221,10 @@ pub struct ScanTarget {
     start: i64,
     visible: ReadLimit,
     max_scan_bytes: u64,
+    /// Where rows are that are older than the log.
+    older: Option<Arc<dyn OlderRows>>,
+    /// Nothing else is read.
+    older_only: bool,
     /// The view that is read, if it is one.
     view: Option<TopicId>,
     /// `None` before its turn came, or while it runs.
@@ -266,6 +273,8 @@ impl ScanTarget {
         // Where a small budget ends would tell how large hidden rows are; 0 is the question what would be read.
         let wish = wishes.max_scan_bytes.filter(|wish| *wish == 0 || part.is_none());
         Ok(ScanTarget {
+            older: older_rows(broker, &partition, kafka),
+            older_only: false,
             partition,
             plan,
             cpu: broker.storage.cpu().clone(),
@@ -325,6 +334,8 @@ impl ScanTarget {
         // Whoever has read the topic may not know any codec.
         let codec = topic.settings.compression.map_or(Compression::None, |(codec, _)| codec);
         ScanTarget {
+            older: older_rows(broker, &partition, true),
+            older_only: false,
             partition,
             asked,
             plan,
@@ -360,6 +371,10 @@ impl ScanTarget {
             let (plan, partition) = (self.plan.clone(), self.partition.clone());
             let scan = Scan::new(plan, partition, self.cpu.clone(), Offset(self.start), limits).with_cache(&self.rows);
             let scan = if self.in_windows { scan.in_window_order() } else { scan };
+            let scan = match self.older.clone() {
+                Some(older) => scan.with_older(older, self.older_only),
+                None => scan,
+            };
             match self.form {
                 Form::Arrow(_, slices) => scan.with_slices(slices),
                 Form::Records(_) | Form::View(..) => scan,
@@ -371,6 +386,11 @@ impl ScanTarget {
             Err(error) => self.failed = Some(error),
         }
         self.spent += started.elapsed();
+    }
+
+    /// It is about to read what is older than the log, however much that is.
+    pub fn is_behind_log(&self) -> bool {
+        self.older.is_some() && self.position() < self.partition.offsets().log_start
     }
 
     pub fn partition(&self) -> &Arc<Partition> {
@@ -480,6 +500,15 @@ impl ScanTarget {
             Form::Arrow(..) | Form::Records(_) => refused(key, error),
         }
     }
+}
+
+/// What a partition has that is older than its log. `records`: to be had as records, not as columns only.
+fn older_rows(broker: &Broker, partition: &Partition, records: bool) -> Option<Arc<dyn OlderRows>> {
+    let topic = broker.topics.by_id(partition.key().topic)?;
+    if records && !PartitionHistory::has_records(&topic) {
+        return None;
+    }
+    Some(broker.histories.of(&broker.topics, &topic, partition)?)
 }
 
 /// Never 0, which stands for a plain fetch.

@@ -208,6 +208,11 @@ fn open<'a>(broker: &Broker, key: &'a PartitionRef, wanted: &'a Wanted, plan: &P
         true => None,
         false => ScanTarget::open_view(broker, &topic, partition.clone(), wanted.offset, plan.limit),
     };
+    // What is older than the log may be read from the topic's lake table.
+    let view = view.or_else(|| match in_part {
+        true => None,
+        false => ScanTarget::open_older(broker, &topic, partition.clone(), wanted.offset, plan.limit),
+    });
     match view {
         None => Target::Open { key, wanted, partition },
         Some(Ok(scan)) => Target::Scan { key, wanted, scan: Box::new(scan) },
@@ -357,7 +362,10 @@ async fn run_scans(
         }
         let before = scan.matched_bytes();
         let max_bytes = left.min(size(wanted.max_bytes));
-        let wish = scan.partition().available_bytes(scan.position(), plan.limit, max_bytes).min(max_bytes);
+        let wish = match scan.is_behind_log() {
+            true => max_bytes,
+            false => scan.partition().available_bytes(scan.position(), plan.limit, max_bytes).min(max_bytes),
+        };
         // Not of the share for data from disk: the scan itself waits for that one, chunk by chunk.
         let reserved = match memory.is_empty() {
             true => Some(broker.memory().reserve(Share::Decode, wish).await),

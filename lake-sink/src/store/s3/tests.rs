@@ -1,4 +1,4 @@
-//! Seen failing: with the second attempt of the probe left out, and with `Debug` derived.
+//! What S3 must be able to do, how its addresses are read, and what of its settings is told.
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use async_trait::async_trait;
