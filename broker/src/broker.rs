@@ -28,7 +28,7 @@ use crate::group::{Coordinator, GroupConfigs, GroupSettings, StorageLog};
 use crate::lake::Histories;
 use crate::metrics::BrokerMetrics;
 use crate::producer_ids::ProducerIds;
-use crate::quota::{Mute, QuotaKey, QuotaStore, Throttle};
+use crate::quota::{Mute, QuotaKey, QuotaStore, Stopwatch, Throttle};
 use crate::registry;
 use crate::security::acl::{AclStore, Policy};
 use crate::security::audit::Audit;
@@ -531,7 +531,7 @@ impl Connection {
 
     /// Facts for the handler of a request that was just read.
     #[must_use]
-    pub fn request(&self, client_id: Option<String>) -> RequestContext {
+    pub fn request(&self, client_id: Option<String>, watch: Option<Arc<Stopwatch>>) -> RequestContext {
         RequestContext {
             connection_id: self.id,
             client_addr: self.client_addr,
@@ -539,6 +539,7 @@ impl Connection {
             listener: self.listener.clone(),
             mute: self.mute.clone(),
             principal: self.principal(),
+            watch,
         }
     }
 }
@@ -554,9 +555,17 @@ pub struct RequestContext {
     pub mute: Arc<Mute>,
     /// Who asks: what the connection had proved when the request was read.
     pub principal: Arc<Principal>,
+    /// How long this request has occupied a thread; `None` while nobody has a quota of that.
+    pub watch: Option<Arc<Stopwatch>>,
 }
 
 impl RequestContext {
+    /// Counts the time that the request has occupied a thread against the client's quota of that.
+    pub fn meter_time(&self, broker: &Broker) -> Throttle {
+        let Some(watch) = &self.watch else { return Throttle::default() };
+        self.meter_amount(broker, QuotaKey::RequestPercentage, watch.elapsed().as_secs_f64() * 100.0)
+    }
+
     pub fn advertised(&self) -> &Advertised {
         &self.listener.advertised
     }

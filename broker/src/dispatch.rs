@@ -24,7 +24,7 @@ use crate::api;
 use weir_storage::memory::Reservation;
 
 use crate::broker::{Broker, Connection, RequestContext};
-use crate::quota::{QuotaKey, Throttle};
+use crate::quota::{QuotaKey, Stopwatch, Throttle, timed};
 use crate::security::audit::AuditEvent;
 use crate::security::rules::{self, Access, Guarded, Verdict};
 use crate::security::sasl::session::NotAdmitted;
@@ -136,8 +136,24 @@ pub async fn accept(
     broker: &Arc<Broker>,
     connection: &Connection,
     authenticator: &mut Authenticator,
+    frame: BytesMut,
+    memory: Reservation,
+) -> Result<Accepted, Refused> {
+    let watch = broker.quotas.limits(QuotaKey::RequestPercentage).then(Stopwatch::new);
+    let taken = take(broker, connection, authenticator, frame, memory, watch.clone());
+    match watch {
+        Some(watch) => timed(watch, taken).await,
+        None => taken.await,
+    }
+}
+
+async fn take(
+    broker: &Arc<Broker>,
+    connection: &Connection,
+    authenticator: &mut Authenticator,
     mut frame: BytesMut,
     memory: Reservation,
+    watch: Option<Arc<Stopwatch>>,
 ) -> Result<Accepted, Refused> {
     let received = Instant::now();
     if authenticator.expects_raw() {
@@ -149,7 +165,7 @@ pub async fn accept(
     authenticator.admit(key, broker).map_err(|why| Refused::NotAdmitted(why, key))?;
     let api = ApiKey::try_from(key).map_err(|()| Refused::NotServed { key })?;
     tracing::trace!(connection = connection.id, ?api, version, bytes = frame.len(), "request");
-    let context = connection.request(header.client_id.clone());
+    let context = connection.request(header.client_id.clone(), watch);
     let limits = GuardLimits::default();
     let mut memory = Some(memory);
     let work = match api {
@@ -210,7 +226,7 @@ async fn raw_token(
         header_version: 1,
         body_offset: 0,
     };
-    let context = connection.request(None);
+    let context = connection.request(None, None);
     let work = Work::Ready(Answer::Send(vec![out.freeze()], Vec::new()));
     Ok(Accepted { header, api: ApiKey::SaslAuthenticate, received, context, work, memory: None })
 }
@@ -235,13 +251,22 @@ impl Accepted {
 
 /// Does the work.
 pub async fn answer(broker: &Arc<Broker>, accepted: Accepted) -> Result<Answer, Refused> {
+    let watch = accepted.context.watch.clone();
+    let done = work(broker, accepted);
+    match watch {
+        Some(watch) => timed(watch, done).await,
+        None => done.await,
+    }
+}
+
+async fn work(broker: &Arc<Broker>, accepted: Accepted) -> Result<Answer, Refused> {
     let Accepted { header, api, received, context, work, memory: _held } = accepted;
     let version = header.api_version;
     let answer = match work {
         Work::Produce(submitted, refused, throttle) => match submitted.finish().await {
             api::produce::Outcome::Respond(mut response) => {
                 response.responses.extend(refused);
-                response.throttle_time_ms = throttle.wire();
+                response.throttle_time_ms = throttle.max(context.meter_time(broker)).wire();
                 Answer::Send(respond(broker, &header, api, version, &response)?, Vec::new())
             }
             api::produce::Outcome::Silent { failed: false } if refused.is_empty() => Answer::Silent,
@@ -346,7 +371,8 @@ impl Call<'_> {
         self.broker.audit.record(&context.principal, host, context.client_id.as_deref(), &event);
     }
 
-    fn respond<R: Encodable + ErrorCodes>(&self, response: &R) -> Result<Answer, Refused> {
+    fn respond<R: Encodable + ErrorCodes>(&self, response: &mut R) -> Result<Answer, Refused> {
+        response.throttled(self.context.meter_time(self.broker));
         self.audit(response);
         let parts = respond(self.broker, self.header, self.api, self.header.api_version, response)?;
         Ok(Answer::Send(parts, Vec::new()))
@@ -361,12 +387,12 @@ impl Call<'_> {
                 let mut $r: $request = self.decode(body)?;
                 self.note_subjects(&$r);
                 match self.admit(&mut $r) {
-                    Verdict::Allowed => self.respond(&$run),
-                    Verdict::Refused(answer) => self.respond(&*answer),
+                    Verdict::Allowed => self.respond(&mut $run),
+                    Verdict::Refused(mut answer) => self.respond(&mut *answer),
                     Verdict::Completed(complete) => {
                         let mut answer = $run;
                         complete(&mut answer);
-                        self.respond(&answer)
+                        self.respond(&mut answer)
                     }
                 }
             }};
@@ -476,8 +502,8 @@ impl Call<'_> {
             }
             ApiKey::ShareFetch => {
                 let mut request: ShareFetchRequest = self.decode(body)?;
-                if let Verdict::Refused(answer) = self.admit(&mut request) {
-                    return self.respond(&*answer);
+                if let Verdict::Refused(mut answer) = self.admit(&mut request) {
+                    return self.respond(&mut *answer);
                 }
                 let (parts, hold) = api::share_fetch::handle(broker, ctx, request, self.access.as_ref()).await;
                 Ok(Answer::Send(frame_parts(self.header, parts), hold))

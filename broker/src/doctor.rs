@@ -80,7 +80,8 @@ fn as_json(findings: &[Finding]) -> String {
     findings.iter().map(|finding| serde_json::to_string(finding).unwrap_or_default() + "\n").collect()
 }
 
-fn as_text(findings: &[Finding]) -> String {
+/// For people.
+pub(crate) fn as_text(findings: &[Finding]) -> String {
     let mut out = String::new();
     for Finding { check, verdict, found, fix } in findings {
         let mark = match verdict {

@@ -585,6 +585,9 @@ impl KafkaError for QuotaError {
             | QuotaError::NotEnforced { .. }
             | QuotaError::Value { .. }
             | QuotaError::NoEntity
+            | QuotaError::Misplaced { .. }
+            | QuotaError::Combination
+            | QuotaError::Address { .. }
             | QuotaError::EntityType { .. }
             | QuotaError::Twice { .. }
             | QuotaError::Length { .. }

@@ -58,6 +58,12 @@ pub const JOBS: &[Job] = &[
     Job { name: "lake-kills-200", about: "200 kills while a table with a primary key and one of all rows are written and compacted", minutes: 40,
         binaries: &["weir"], command: &["{cache}/lake/bin/python", "compat-tests/lake/paimon.py", "--weir", "{weir}", "--kills", "200",
             "--seed", "{seed}"] },
+    Job { name: "conns-10k", about: "10,000 idle connections: what each costs, and how soon another client gets in", minutes: 10,
+        binaries: &["weir"], command: &["{python}", "compat-tests/python/connections.py", "--weir", "{weir}"] },
+    Job { name: "soak", about: "30 minutes of steady mixed work: nothing lost, memory within 5 %", minutes: 45, binaries: &["weir"],
+        command: &["{python}", "compat-tests/python/soak.py", "--weir", "{weir}", "--minutes", "30"] },
+    Job { name: "attacks", about: "each attack five times: memory within 64 MiB, the honest client's p99 below twice what it was", minutes: 30,
+        binaries: &["weir"], command: &["{python}", "compat-tests/python/attacks.py", "--long", "--weir", "{weir}"] },
     Job { name: "fuzz", about: "each fuzz target for 3 minutes: frames, headers, guard, batches, damaged folders", minutes: 60, binaries: &[],
         command: &["bash", "compat-tests/fuzz.sh", "180", "{seed}"] },
 ];

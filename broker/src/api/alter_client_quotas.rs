@@ -1,7 +1,7 @@
-//! AlterClientQuotas (key 49): sets and removes quotas of users and client ids.
+//! AlterClientQuotas (key 49): sets and removes quotas of users, client ids and addresses.
 //!
 //! Versions 0-1. KIP-546. Quotas of one entity change together. Errors per entity: INVALID_REQUEST (a quota that is not enforced
-//! here, a value that is no rate, something else than users and client ids), POLICY_VIOLATION (too many), KAFKA_STORAGE_ERROR.
+//! here, a value that is no rate, something else than users, client ids and addresses), POLICY_VIOLATION (too many), KAFKA_STORAGE_ERROR.
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::alter_client_quotas_request::{
     AlterClientQuotasRequest, EntryData as WantedEntry, OpData,

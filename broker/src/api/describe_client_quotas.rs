@@ -1,6 +1,6 @@
-//! DescribeClientQuotas (key 48): quotas of users and client ids.
+//! DescribeClientQuotas (key 48): quotas of users, client ids and addresses.
 //!
-//! Versions 0-1. KIP-546. Errors: INVALID_REQUEST (a filter of something else than users and client ids).
+//! Versions 0-1. KIP-546. Errors: INVALID_REQUEST (a filter of something else than users, client ids and addresses).
 use kafka_protocol::messages::ApiKey;
 use kafka_protocol::messages::describe_client_quotas_request::DescribeClientQuotasRequest;
 use kafka_protocol::messages::describe_client_quotas_response::{
@@ -23,8 +23,6 @@ pub fn handle(broker: &Broker, request: &DescribeClientQuotasRequest) -> Describ
             let meant = table.iter().filter(|(entity, _)| filter.matches(entity));
             response.with_entries(Some(meant.map(|(entity, quotas)| entry(entity, quotas)).collect()))
         }
-        // Kafka's quotas of addresses exist nowhere here: asked for all of them, there are none.
-        Err(QuotaError::EntityType { kind }) if kind == "ip" => response.with_entries(Some(Vec::new())),
         Err(error) => response
             .with_error_code(error.wire_code())
             .with_error_message(Some(wire(error.to_string())))
@@ -39,6 +37,7 @@ fn filter(request: &DescribeClientQuotasRequest) -> Result<QuotaFilter, QuotaErr
         let field = match component.entity_type.as_str() {
             "user" => &mut filter.user,
             "client-id" => &mut filter.client_id,
+            "ip" => &mut filter.ip,
             kind => return Err(QuotaError::EntityType { kind: kind.chars().take(200).collect() }),
         };
         if field.replace(wanted).is_some() {

@@ -160,6 +160,7 @@ pub async fn handle(
     count(broker, &answer);
     let bytes = answer.partitions.iter().map(FetchedPartition::records_bytes).sum();
     let throttle = ctx.meter(broker, QuotaKey::ConsumerByteRate, bytes).max(meter_scans(broker, ctx, &answer));
+    let throttle = throttle.max(ctx.meter_time(broker));
     answer.throttle_time_ms = throttle.wire();
     (encode::encode(version, answer), hold)
 }

@@ -87,7 +87,7 @@ pub async fn handle(
     };
     count(broker, &answer);
     let bytes = answer.partitions.iter().map(|(_, partition)| partition.records_bytes()).sum();
-    answer.throttle_time_ms = ctx.meter(broker, QuotaKey::ConsumerByteRate, bytes).wire();
+    answer.throttle_time_ms = ctx.meter(broker, QuotaKey::ConsumerByteRate, bytes).max(ctx.meter_time(broker)).wire();
     (encode::encode(answer), hold)
 }
 

@@ -22,6 +22,7 @@ mod cluster;
 mod columns;
 mod completion;
 mod consume;
+mod debug;
 mod error;
 mod group;
 mod lake;
@@ -158,6 +159,9 @@ pub enum Command {
     /// Keep brokers and settings under a name
     #[command(subcommand_required = true, arg_required_else_help = true)]
     Profile(profile::ProfileArgs),
+    /// Gather what somebody needs who is to find out what is wrong
+    #[command(subcommand_required = true, arg_required_else_help = true)]
+    Debug(debug::DebugArgs),
     /// Print a completion script for a shell
     Completion(completion::CompletionArgs),
 }
@@ -198,6 +202,7 @@ async fn run_short(context: &mut Context, command: Command, root: clap::Command)
         Command::Acl(args) => acl::run(context, args, &mut out).await,
         Command::Quota(args) => quota::run(context, args, &mut out).await,
         Command::User(args) => user::run(context, args, &mut out).await,
+        Command::Debug(args) => debug::run(context, args, &mut out).await,
         Command::Profile(args) => profile::run(context, args, &mut out),
         Command::Completion(args) => completion::run(args, root, &mut out),
         Command::Produce(_) | Command::Consume(_) => Ok(()),

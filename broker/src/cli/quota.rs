@@ -1,4 +1,5 @@
-//! `weir quota`: how much clients may produce, fetch and have scanned in a second.
+//! `weir quota`: how much clients may produce, fetch, have scanned and occupy the broker's threads in a second; how many connections
+//! addresses may make.
 
 use std::io::Write;
 
@@ -27,7 +28,7 @@ enum QuotaCommand {
     /// List all quotas
     #[command(visible_alias = "ls")]
     List,
-    /// Set or remove quotas of a user, a client id, or a client id of a user
+    /// Set or remove quotas of a user, a client id, a client id of a user, or an address
     Set(SetArgs),
 }
 
@@ -37,8 +38,8 @@ fn rate(text: &str) -> Result<f64, String> {
 
 #[derive(Debug, clap::Args)]
 #[command(
-    group = ArgGroup::new("who").required(true).multiple(true).args(["user", "default_user", "client_id", "default_client_id"]),
-    group = ArgGroup::new("what").required(true).multiple(true).args(["producer_byte_rate", "consumer_byte_rate", "scan_byte_rate", "predicate_ms_rate", "remove"]),
+    group = ArgGroup::new("who").required(true).multiple(true).args(["user", "default_user", "client_id", "default_client_id", "ip", "default_ip"]),
+    group = ArgGroup::new("what").required(true).multiple(true).args(["producer_byte_rate", "consumer_byte_rate", "request_percentage", "connection_creation_rate", "scan_byte_rate", "predicate_ms_rate", "remove"]),
 )]
 struct SetArgs {
     /// The user
@@ -53,19 +54,32 @@ struct SetArgs {
     /// Every client id without a quota of its own
     #[arg(long)]
     default_client_id: bool,
+    /// The address that connections come from
+    #[arg(long, value_name = "ADDRESS", conflicts_with_all = ["default_ip", "user", "default_user", "client_id", "default_client_id"])]
+    ip: Option<std::net::IpAddr>,
+    /// Every address without a quota of its own
+    #[arg(long, conflicts_with_all = ["user", "default_user", "client_id", "default_client_id"])]
+    default_ip: bool,
     /// Bytes of produce requests in a second, e.g. 10MiB
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     producer_byte_rate: Option<f64>,
     /// Bytes of fetched records in a second, e.g. 10MiB
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     consumer_byte_rate: Option<f64>,
+    /// Time that the broker's threads work on requests, in percent of one thread: 50 is half of one
+    #[arg(long, value_name = "PERCENT")]
+    request_percentage: Option<f64>,
+    /// Connections that an address (--ip, --default-ip) makes in a second; more are closed
+    #[arg(long, value_name = "COUNT")]
+    connection_creation_rate: Option<u32>,
     /// Stored bytes that columnar fetches and views look at in a second, e.g. 100MiB
     #[arg(long, value_name = "SIZE", value_parser = rate)]
     scan_byte_rate: Option<f64>,
     /// Milliseconds that their predicates run in a second: 200 is a fifth of one core
     #[arg(long, value_name = "MILLISECONDS")]
     predicate_ms_rate: Option<u32>,
-    /// Quotas to remove: producer_byte_rate, consumer_byte_rate, scan_byte_rate, predicate_ms_rate
+    /// Quotas to remove: producer_byte_rate, consumer_byte_rate, request_percentage, connection_creation_rate, scan_byte_rate,
+    /// predicate_ms_rate
     #[arg(long, value_name = "QUOTA", value_delimiter = ',')]
     remove: Vec<String>,
 }
@@ -77,11 +91,17 @@ impl SetArgs {
             let entity = EntityData::default().with_entity_type(text(kind));
             (name.is_some() || is_default).then(|| entity.with_entity_name(name.as_deref().map(text)))
         };
-        let entity =
-            [part("user", &self.user, self.default_user), part("client-id", &self.client_id, self.default_client_id)];
+        let ip = self.ip.map(|ip| ip.to_string());
+        let entity = [
+            part("user", &self.user, self.default_user),
+            part("client-id", &self.client_id, self.default_client_id),
+            part("ip", &ip, self.default_ip),
+        ];
         let set = [
             ("producer_byte_rate", self.producer_byte_rate),
             ("consumer_byte_rate", self.consumer_byte_rate),
+            ("request_percentage", self.request_percentage),
+            ("connection_creation_rate", self.connection_creation_rate.map(f64::from)),
             ("scan_byte_rate", self.scan_byte_rate),
             ("predicate_ms_rate", self.predicate_ms_rate.map(f64::from)),
         ];
@@ -123,7 +143,7 @@ async fn list(client: &Client, format: Format, out: &mut dyn Write) -> Result<()
             let name = part.entity_name.as_deref().unwrap_or("<default>");
             item.insert(part.entity_type.to_string(), json!(name));
         }
-        item.extend(entry.values.iter().map(|value| (value.key.to_string(), json!(value.value as u64))));
+        item.extend(entry.values.iter().map(|value| (value.key.to_string(), shown(value.value))));
         Value::Object(item)
     });
     let items: Vec<Value> = items.collect();
@@ -133,12 +153,20 @@ async fn list(client: &Client, format: Format, out: &mut dyn Write) -> Result<()
     let columns = [
         ("user", "USER"),
         ("client-id", "CLIENT-ID"),
+        ("ip", "ADDRESS"),
         ("producer_byte_rate", "PRODUCER BYTES/S"),
         ("consumer_byte_rate", "CONSUMER BYTES/S"),
+        ("request_percentage", "REQUEST %"),
+        ("connection_creation_rate", "CONNECTIONS/S"),
         ("scan_byte_rate", "SCAN BYTES/S"),
         ("predicate_ms_rate", "PREDICATE MS/S"),
     ];
     print_list(out, format, &columns, &items)
+}
+
+/// Whole numbers without a fraction.
+fn shown(value: f64) -> Value {
+    if value.fract() == 0.0 { json!(value as u64) } else { json!(value) }
 }
 
 #[cfg(test)]
@@ -154,6 +182,10 @@ mod tests {
             default_client_id: true,
             producer_byte_rate: Some(rate("1MiB").unwrap()),
             consumer_byte_rate: None,
+            ip: None,
+            default_ip: false,
+            request_percentage: Some(12.5),
+            connection_creation_rate: None,
             scan_byte_rate: None,
             predicate_ms_rate: Some(200),
             remove: vec!["consumer_byte_rate".to_owned()],
@@ -164,6 +196,7 @@ mod tests {
         let ops: Vec<_> = entry.ops.iter().map(|op| (op.key.as_str(), op.value, op.remove)).collect();
         let expected = [
             ("producer_byte_rate", 1_048_576.0, false),
+            ("request_percentage", 12.5, false),
             ("predicate_ms_rate", 200.0, false),
             ("consumer_byte_rate", 0.0, true),
         ];

@@ -106,6 +106,19 @@ impl Rest {
         Err(CliError::Registry { status, code: value["error_code"].as_u64().unwrap_or_default(), reason })
     }
 
+    /// The answer as it is, whatever it is; a refusal is an error.
+    pub(crate) async fn text(&self, verb: &str, path: &str) -> Result<String, CliError> {
+        let exchange = tokio::time::timeout(self.timeout, self.exchange(verb, path, None)).await;
+        let answer = exchange.unwrap_or_else(|_| Err(std::io::ErrorKind::TimedOut.into()));
+        let doing = format!("asking {} at {} ({})", self.whom, self.address, self.flag);
+        let (status, text) = answer.map_err(CliError::io(doing))?;
+        match status {
+            // What is not ready says why.
+            200 | 503 => Ok(text),
+            _ => Err(CliError::Refused { whom: self.whom, status, reason: self.advice(status, text) }),
+        }
+    }
+
     /// Gives each line of the answer, a JSON value, to `each` as it comes. The service tells something within the time-out each time.
     pub(crate) async fn lines(
         &self,
@@ -200,7 +213,6 @@ mod tests {
         assert_eq!(dechunked("ff\r\nabc"), "");
     }
 
-    /// Seen failing with credentials sent everywhere.
     #[test]
     fn credentials_go_where_nobody_can_read_them_on_the_way() {
         let sasl = |mechanism| SaslConfig { mechanism, username: "alice".into(), password: "a:b".into() };

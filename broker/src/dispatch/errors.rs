@@ -1,22 +1,37 @@
 //! Where the error codes are in each response, for the metric of errors by API and code.
 use kafka_protocol::messages::*;
 
+use crate::quota::Throttle;
+
 /// A response whose error codes can be counted.
 pub trait ErrorCodes {
     /// Calls `found` for each error code field, 0 ("no error") included.
     fn each_error(&self, found: &mut dyn FnMut(i16));
+
+    /// Tells the client for how long it is throttled, if the response can and says nothing longer.
+    fn throttled(&mut self, throttle: Throttle);
 }
 
-/// `errors! { Response { field; list.field; list.list.field } }`
+/// `errors! { Response { field; list.field; list.list.field } }`; `Response (untold)` has no field for throttling.
 macro_rules! errors {
-    ($($response:ident { $($path:tt)* })*) => {$(
+    ($($response:ident $(($untold:tt))? { $($path:tt)* })*) => {$(
         impl ErrorCodes for $response {
             fn each_error(&self, found: &mut dyn FnMut(i16)) {
                 let _ = &found;
                 errors!(@paths self found $($path)*);
             }
+
+            fn throttled(&mut self, throttle: Throttle) {
+                errors!(@throttle self throttle $($untold)?);
+            }
         }
     )*};
+    (@throttle $self:ident $throttle:ident) => {
+        $self.throttle_time_ms = $self.throttle_time_ms.max($throttle.wire());
+    };
+    (@throttle $self:ident $throttle:ident untold) => {
+        let _ = $throttle;
+    };
     (@paths $self:ident $found:ident) => {};
     (@paths $self:ident $found:ident $field:ident; $($rest:tt)*) => {
         $found($self.$field);
@@ -46,8 +61,8 @@ errors! {
     DescribeGroupsResponse { groups.error_code; }
     ListGroupsResponse { error_code; }
     ApiVersionsResponse { error_code; }
-    SaslHandshakeResponse { error_code; }
-    SaslAuthenticateResponse { error_code; }
+    SaslHandshakeResponse (untold) { error_code; }
+    SaslAuthenticateResponse (untold) { error_code; }
     DescribeUserScramCredentialsResponse { error_code; results.error_code; }
     AlterUserScramCredentialsResponse { results.error_code; }
     CreateTopicsResponse { topics.error_code; }
@@ -61,7 +76,7 @@ errors! {
     }
     AddOffsetsToTxnResponse { error_code; }
     EndTxnResponse { error_code; }
-    WriteTxnMarkersResponse {}
+    WriteTxnMarkersResponse (untold) {}
     TxnOffsetCommitResponse { topics.partitions.error_code; }
     DescribeProducersResponse { topics.partitions.error_code; }
     DescribeTransactionsResponse { transaction_states.error_code; }
@@ -77,7 +92,7 @@ errors! {
     ElectLeadersResponse { error_code; replica_election_results.partition_result.error_code; }
     AlterPartitionReassignmentsResponse { error_code; responses.partitions.error_code; }
     ListPartitionReassignmentsResponse { error_code; }
-    DescribeQuorumResponse { error_code; topics.partitions.error_code; }
+    DescribeQuorumResponse (untold) { error_code; topics.partitions.error_code; }
     UpdateFeaturesResponse { error_code; results.error_code; }
     DescribeLogDirsResponse { error_code; results.error_code; }
     CreatePartitionsResponse { results.error_code; }

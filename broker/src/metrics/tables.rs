@@ -115,6 +115,18 @@ pub mod security {
     }
 }
 
+/// Client quotas.
+pub mod quotas {
+    use crate::metrics::declare::{Kind, metrics_table};
+
+    metrics_table! { "Client quotas";
+        /// Times that a client was throttled, or a connection closed, because of a quota.
+        QUOTA_THROTTLES = "weir_quota_throttles_total", Kind::Counter, Count, ["quota"];
+        /// Milliseconds for which clients were told to be silent, together.
+        QUOTA_THROTTLE_MS = "weir_quota_throttle_milliseconds_total", Kind::Counter, Count, ["quota"];
+    }
+}
+
 /// Connections and memory budgets of the network layer.
 pub mod connections {
     use crate::metrics::declare::{Kind, metrics_table};
@@ -315,6 +327,7 @@ pub const SUBSYSTEMS: &[crate::metrics::Subsystem] = &[
     scans::TABLE,
     shares::TABLE,
     security::TABLE,
+    quotas::TABLE,
     connections::TABLE,
     groups::TABLE,
     transactions::TABLE,

@@ -111,7 +111,7 @@ async fn records_and_bytes_are_counted_when_they_are_produced_and_fetched() {
     let request = FetchRequest::default().with_max_bytes(1 << 20).with_topics(vec![topic]);
     let advertised = crate::broker::Advertised { host: "localhost".to_owned(), port: 9092 };
     let listener = std::sync::Arc::new(crate::broker::Listener { name: "kafka".to_owned(), advertised });
-    let context = crate::broker::Connection::new(1, ([127, 0, 0, 1], 9).into(), listener).request(None);
+    let context = crate::broker::Connection::new(1, ([127, 0, 0, 1], 9).into(), listener).request(None, None);
     crate::api::fetch::handle(&broker, &context, 12, request, None).await;
 
     let text = metrics.handle.render();

@@ -178,6 +178,20 @@ fn admit(net: &Net, bound: &Bound, stream: TcpStream, client_addr: SocketAddr) {
         Ok(slot) => slot,
         Err(limit) => return refuse(format!("max.connections.{limit}")),
     };
+    if let Err(throttle) = net.broker.quotas.record_connection(net.broker.now_ms(), client_addr.ip()) {
+        net.broker.metrics.connection_refused();
+        // As in Kafka it is kept waiting before it is closed, so that a client which tries again at once is slowed down. It keeps its
+        // place meanwhile.
+        let stop = net.stop.clone();
+        net.tracker.spawn(async move {
+            tokio::select! {
+                () = tokio::time::sleep(Duration::from_millis(throttle.0)) => {}
+                () = stop.cancelled() => {}
+            }
+            drop((stream, slot));
+        });
+        return;
+    }
     let guarded = bound.guard.tls.is_some() || bound.guard.sasl.is_some();
     let pending = match guarded.then(|| net.pending.take(client_addr.ip())).transpose() {
         Ok(pending) => pending,

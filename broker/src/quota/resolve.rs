@@ -1,5 +1,6 @@
 //! Which quota holds for a client: the most specific one, as Kafka orders them; and with whom it is shared.
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 
 use super::model::{Entity, Name, QuotaKey, Quotas};
 
@@ -52,6 +53,23 @@ impl QuotaTable {
         self.by_entity.is_empty()
     }
 
+    /// Connections in a second that hold for an address. `None` = no limit.
+    #[must_use]
+    pub fn limit_of_address(&self, ip: IpAddr) -> Option<f64> {
+        const KEY: QuotaKey = QuotaKey::ConnectionCreationRate;
+        if !self.is_limited[KEY as usize] {
+            return None;
+        }
+        let of = |name| self.by_entity.get(&Entity { ip: Some(name), ..Entity::default() })?.get(&KEY).copied();
+        of(Name::Named(ip.to_canonical().to_string())).or_else(|| of(Name::Default))
+    }
+
+    /// Whether anybody has a quota of this kind.
+    #[must_use]
+    pub fn limits(&self, key: QuotaKey) -> bool {
+        self.is_limited[key as usize]
+    }
+
     /// Bytes in a second that hold for a client, and with whom it shares them. `None` = no limit.
     #[must_use]
     pub fn limit(&self, key: QuotaKey, user: &str, client_id: &str) -> Option<(f64, Shared)> {
@@ -63,7 +81,7 @@ impl QuotaTable {
         let clients = [(named(client_id), true), (Some(Name::Default), true), (None, false)];
         for (user_part, by_user) in &users {
             for (client_part, by_client) in &clients {
-                let entity = Entity { user: user_part.clone(), client_id: client_part.clone() };
+                let entity = Entity { user: user_part.clone(), client_id: client_part.clone(), ip: None };
                 let limit = self.by_entity.get(&entity).and_then(|quotas| quotas.get(&key));
                 if let Some(limit) = limit {
                     let shared = Shared {
@@ -92,7 +110,7 @@ mod tests {
             "*" => Some(Name::Default),
             name => Some(Name::Named(name.to_owned())),
         };
-        Entity { user: part(user), client_id: part(client_id) }
+        Entity { user: part(user), client_id: part(client_id), ip: None }
     }
 
     /// Kafka's order of precedence (KIP-55), from the most specific on.
@@ -111,6 +129,18 @@ mod tests {
             assert_eq!(table.limit(QuotaKey::ConsumerByteRate, "u", "c"), None);
         }
         assert_eq!(QuotaTable::default().limit(KEY, "u", "c"), None);
+    }
+
+    #[test]
+    fn an_address_has_its_own_quota_or_the_default_one() {
+        let of = |ip: Option<&str>| Entity::of([("ip", ip)]).unwrap();
+        let rate = |value: f64| [(QuotaKey::ConnectionCreationRate, value)].into();
+        let table = QuotaTable::new([(of(None), rate(5.0)), (of(Some("10.0.0.1")), rate(7.0))].into());
+        for (ip, limit) in [("10.0.0.1", 7.0), ("::ffff:10.0.0.1", 7.0), ("10.0.0.2", 5.0), ("::1", 5.0)] {
+            assert_eq!(table.limit_of_address(ip.parse().unwrap()), Some(limit), "{ip}");
+        }
+        assert_eq!(QuotaTable::default().limit_of_address([10, 0, 0, 1].into()), None);
+        assert_eq!(table.limit(KEY, "u", "c"), None);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Quotas are one key for each entity, followed as the access control lists are: one task makes every new table, and a change is
 //! answered when it holds. Rates are counted here and nowhere else; a client without a quota costs no lock.
 use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -13,6 +14,7 @@ use weir_storage::meta::{MetaError, MetadataStore, Revision, Write};
 use super::model::{ENTITIES_MAX, Entity, QuotaError, QuotaKey, Quotas, checked};
 use super::resolve::{QuotaTable, Shared};
 use super::window::RateWindow;
+use crate::metrics::tables::quotas as tables;
 
 const PREFIX: &str = "quota/";
 const QUOTAS: &str = "quota/q/";
@@ -49,10 +51,49 @@ pub struct QuotaStore {
     rates: Mutex<Rates>,
 }
 
+/// A throttled client, or address, is in the log at most so often.
+const LOGGED_EVERY_MS: u64 = 60_000;
+
 #[derive(Default)]
 struct Rates {
-    windows: HashMap<Shared, RateWindow>,
+    windows: HashMap<Shared, Rate>,
+    addresses: HashMap<IpAddr, Rate>,
     tidy_at: usize,
+}
+
+/// What somebody does, and when the log told of it.
+#[derive(Default)]
+struct Rate {
+    window: RateWindow,
+    logged_ms: Option<u64>,
+}
+
+impl Rate {
+    /// Whether the log is told now.
+    fn is_news(&mut self, now_ms: u64) -> bool {
+        let is_news = self.logged_ms.is_none_or(|logged| logged + LOGGED_EVERY_MS <= now_ms);
+        if is_news {
+            self.logged_ms = Some(now_ms);
+        }
+        is_news
+    }
+}
+
+impl Rates {
+    /// Makes room if there are many.
+    fn tidy(&mut self, now_ms: u64) {
+        if self.windows.len() + self.addresses.len() >= self.tidy_at.max(RATES_TIDY) {
+            self.windows.retain(|_, rate| !rate.window.is_idle(now_ms));
+            self.addresses.retain(|_, rate| !rate.window.is_idle(now_ms));
+            // Twice as many may come before all of them are looked at again.
+            self.tidy_at = 2 * (self.windows.len() + self.addresses.len());
+        }
+    }
+}
+
+fn count(key: QuotaKey, throttle: Throttle) {
+    metrics::counter!(tables::QUOTA_THROTTLES.name, "quota" => key.name()).increment(1);
+    metrics::counter!(tables::QUOTA_THROTTLE_MS.name, "quota" => key.name()).increment(throttle.0);
 }
 
 impl std::fmt::Debug for QuotaStore {
@@ -126,7 +167,10 @@ impl QuotaStore {
         let mut quotas = table.of(entity).cloned().unwrap_or_default();
         for (key, value) in changes {
             match value {
-                Some(value) => drop(quotas.insert(*key, checked(*key, *value)?)),
+                Some(value) => {
+                    entity.takes(*key)?;
+                    quotas.insert(*key, checked(*key, *value)?);
+                }
                 None => drop(quotas.remove(key)),
             }
         }
@@ -156,12 +200,47 @@ impl QuotaStore {
     pub fn record_amount(&self, now_ms: u64, key: QuotaKey, user: &str, client_id: &str, amount: f64) -> Throttle {
         let Some((limit, shared)) = self.table.load().limit(key, user, client_id) else { return Throttle(0) };
         let mut rates = self.rates.lock();
-        if rates.windows.len() >= rates.tidy_at.max(RATES_TIDY) {
-            rates.windows.retain(|_, window| !window.is_idle(now_ms));
-            // Twice as many may come before all of them are looked at again.
-            rates.tidy_at = 2 * rates.windows.len();
+        rates.tidy(now_ms);
+        let rate = rates.windows.entry(shared).or_default();
+        let throttle = Throttle(rate.window.record(now_ms, amount, limit).min(key.throttle_max_ms()));
+        let is_news = throttle.0 > 0 && rate.is_news(now_ms);
+        drop(rates);
+        if throttle.0 > 0 {
+            count(key, throttle);
         }
-        Throttle(rates.windows.entry(shared).or_default().record(now_ms, amount, limit))
+        if is_news {
+            let (quota, throttle_ms) = (key.name(), throttle.0);
+            tracing::info!(user, client_id, quota, limit, throttle_ms, "a client exceeds its quota and is throttled");
+        }
+        throttle
+    }
+
+    /// Whether anybody has a quota of this kind: if not, nothing needs to be measured.
+    #[must_use]
+    pub fn limits(&self, key: QuotaKey) -> bool {
+        self.table.load().limits(key)
+    }
+
+    /// Counts a connection of an address; the error is one too many: for how long it is kept waiting before it is closed. Such a one
+    /// is not counted.
+    pub fn record_connection(&self, now_ms: u64, ip: IpAddr) -> Result<(), Throttle> {
+        const KEY: QuotaKey = QuotaKey::ConnectionCreationRate;
+        let Some(limit) = self.table.load().limit_of_address(ip) else { return Ok(()) };
+        let mut rates = self.rates.lock();
+        rates.tidy(now_ms);
+        let rate = rates.addresses.entry(ip.to_canonical()).or_default();
+        let throttle = Throttle(rate.window.record(now_ms, 1.0, limit).min(KEY.throttle_max_ms()));
+        if throttle.0 == 0 {
+            return Ok(());
+        }
+        rate.window.take_back(1.0);
+        let is_news = rate.is_news(now_ms);
+        drop(rates);
+        count(KEY, throttle);
+        if is_news {
+            tracing::info!(%ip, quota = KEY.name(), limit, "an address makes more connections than its quota allows; they are closed");
+        }
+        Err(throttle)
     }
 }
 
@@ -196,6 +275,23 @@ mod tests {
         assert_eq!(store.table().of(&entity), Some(&[(KEY, 10.0)].into()));
         store.alter(&entity, &[(KEY, None)], false).await.unwrap();
         assert!(store.table().is_empty());
+    }
+
+    #[tokio::test]
+    async fn connections_beyond_the_rate_of_their_address_do_not_count() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = QuotaStore::load(meta(folder.path())).unwrap();
+        let (one, other) = (IpAddr::from([10, 0, 0, 1]), IpAddr::from([10, 0, 0, 2]));
+        let connect = |now, ip| store.record_connection(now, ip).is_ok();
+        assert!((0..1_000).all(|_| connect(0, one)), "nobody has a quota");
+        let entity = Entity::of([("ip", None)]).unwrap();
+        let rate = [(QuotaKey::ConnectionCreationRate, Some(2.0))];
+        store.alter(&entity, &rate, false).await.unwrap();
+        assert!(matches!(store.alter(&entity, &[(KEY, Some(2.0))], false).await, Err(QuotaError::Misplaced { .. })));
+        assert_eq!((0..1_000).filter(|_| connect(5_000, one)).count(), 20, "ten seconds' worth");
+        assert_eq!(store.record_connection(5_000, one), Err(Throttle(500)));
+        assert_eq!((0..1_000).filter(|_| connect(5_000, other)).count(), 20, "each address by itself");
+        assert_eq!((0..1_000).filter(|_| connect(16_001, one)).count(), 20, "what was refused is forgotten");
     }
 
     #[tokio::test]

@@ -35,6 +35,13 @@ impl RateWindow {
         (silence.ceil() as u64).min(THROTTLE_MAX_MS)
     }
 
+    /// Takes back what was counted last, because it did not come to be.
+    pub fn take_back(&mut self, amount: f64) {
+        if let Some((_, sum)) = self.samples.back_mut() {
+            *sum -= amount;
+        }
+    }
+
     /// Whether nothing that still counts was counted.
     pub fn is_idle(&mut self, now_ms: u64) -> bool {
         self.forget(now_ms);

@@ -75,15 +75,95 @@ async fn quotas_that_would_not_be_kept_are_refused() {
     let broker = TestBroker::start().await;
     let mut client = Client::connect(&broker).await;
     for (kind, key, value) in [
-        ("client-id", "request_percentage", 50.0),
+        ("client-id", "request_percentage", 0.0),
+        ("client-id", "connection_creation_rate", 5.0),
         ("client-id", "controller_mutation_rate", 5.0),
-        ("ip", "connection_creation_rate", 5.0),
+        ("ip", "connection_creation_rate", 5.0), // the name is no address
         ("client-id", "producer_byte_rate", 0.5),
         ("host", "producer_byte_rate", 5.0),
     ] {
         assert_eq!(set(&mut client, kind, key, Some(value)).await, 42, "{kind} {key} {value}");
     }
     assert!(described(&mut client).await.is_empty());
+}
+
+/// KIP-124.
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_occupies_threads_for_too_long_is_told_in_every_kind_of_answer() {
+    let broker = TestBroker::start().await;
+    let mut admin = Client::connect(&broker).await;
+    let topic = Topic { name: "t".to_owned(), id: admin.create_topic("t", 1, &[]).await };
+    // A thousandth of a percent: 0.1 milliseconds in ten seconds, less than a few requests take.
+    assert_eq!(set(&mut admin, "client-id", "request_percentage", Some(0.001)).await, 0);
+    let mut told = Vec::new();
+    for api in ["metadata", "produce", "fetch", "groups"] {
+        // Another connection: the silence is one connection's, the rate all clients' of the name.
+        let mut client = Client::connect(&broker).await;
+        let mut ask = async || match api {
+            "metadata" => client.call(12, &MetadataRequest::default()).await.throttle_time_ms,
+            "produce" => {
+                let request = produce_request(13, &topic, 0, 1, batch(Compression::None, &["v"]));
+                client.call(13, &request).await.throttle_time_ms
+            }
+            "fetch" => client.call(13, &fetch_request(13, &topic, 0, 0)).await.throttle_time_ms,
+            _ => client.call(4, &ListGroupsRequest::default()).await.throttle_time_ms,
+        };
+        let mut throttle = 0;
+        for _ in 0..200 {
+            throttle = ask().await;
+            if throttle > 0 {
+                break;
+            }
+        }
+        let start = Instant::now();
+        ask().await;
+        told.push((api, throttle, start.elapsed()));
+    }
+    for (api, throttle, silence) in told {
+        assert!((1..=1_000).contains(&throttle), "{api}: {throttle} ms; a sample is the most, as in Kafka");
+        assert!(silence.as_millis() as i32 >= throttle - 200, "{api}: {silence:?} of {throttle} ms");
+    }
+    // A version without a field for it is answered all the same.
+    let mut old = Client::connect(&broker).await;
+    assert_eq!(old.call(0, &MetadataRequest::default()).await.throttle_time_ms, 0);
+}
+
+/// KIP-612.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_beyond_their_addresss_rate_are_closed_and_others_live() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let rate = async |client: &mut Client, value: Option<f64>| {
+        let entity = EntityData::default().with_entity_type(s("ip")).with_entity_name(None);
+        let key = s("connection_creation_rate");
+        let op = OpData::default().with_key(key).with_value(value.unwrap_or_default()).with_remove(value.is_none());
+        let entry = EntryData::default().with_entity(vec![entity]).with_ops(vec![op]);
+        client.call(1, &AlterClientQuotasRequest::default().with_entries(vec![entry])).await.entries[0].error_code
+    };
+    assert_eq!(rate(&mut client, Some(1.0)).await, 0);
+    let of_addresses = ComponentData::default().with_entity_type(s("ip")).with_match_type(1).with_match(None);
+    let request = DescribeClientQuotasRequest::default().with_components(vec![of_addresses]);
+    let entries = client.call(1, &request).await.entries.unwrap();
+    assert_eq!(
+        (entries.len(), entries[0].values[0].key.as_str(), entries[0].values[0].value),
+        (1, "connection_creation_rate", 1.0)
+    );
+    let start = Instant::now();
+    let (mut served, mut closed) = (0, 0);
+    for _ in 0..20 {
+        let mut one = Client::connect(&broker).await;
+        one.send(12, &MetadataRequest::default()).await;
+        match one.receive_raw().await {
+            Some(_) => served += 1,
+            None => closed += 1,
+        }
+    }
+    // Ten seconds' worth at once, then one a second; who is too many waits up to a second for its end.
+    assert!(served >= 10 && closed >= 5, "{served} served, {closed} closed");
+    assert!(start.elapsed() >= Duration::from_millis(500 * closed), "{:?}", start.elapsed());
+    assert_eq!(rate(&mut client, None).await, 0, "a connection that is open goes on");
+    let mut one = Client::connect(&broker).await;
+    one.call(12, &MetadataRequest::default()).await;
 }
 
 /// Scans are paid by what they look at, and not only by what they give; fetches without a scan pay nothing.

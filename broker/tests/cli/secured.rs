@@ -71,7 +71,39 @@ fn some_columns_and_rows_of_a_topic_are_given_shown_and_taken_away() {
     assert!(!broker.json(&["acl", "list", "--topic", "orders"]).to_string().contains("User:bob"));
 }
 
-/// Over TLS with passwords and with certificates; seen failing with credentials left out of the request.
+/// Passwords, tokens and keys are nowhere in a bundle, wherever they were given.
+#[test]
+fn a_bundle_has_what_is_needed_and_no_secrets() {
+    const CANARY: &str = "s3cr3tCanary7341";
+    let http = free();
+    let settings = &[("WEIR_SUPER_USERS", "User:ANONYMOUS")];
+    let broker = Broker::start_at(Listeners { kafka: free(), http: http.clone(), registry: "off".into(), settings });
+    broker.ok(&["topic", "create", "flights", "-p", "3"]);
+    let log = broker.folder.path().join("broker.log");
+    let lines = format!("INFO ready\nWARN asked with Authorization: Bearer {CANARY}\nWARN password={CANARY}\n");
+    std::fs::write(&log, lines).unwrap();
+    let (bundle, data) = (broker.folder.path().join("b.tar.gz"), broker.folder.path().join("data"));
+    let url = format!("sasl.oauthbearer.jwks.endpoint.url=https://u:{CANARY}@127.0.0.1:1/keys?key={CANARY}");
+    let mut command = broker.command(&["debug", "bundle", "--http", &http, "--registry", "off", "--set", &url]);
+    command.arg("--data-dir").arg(&data).arg("--out").arg(&bundle).arg("--log").arg(&log);
+    let output = command.args(["--username", "bob"]).env("WEIR_PASSWORD", CANARY).output().unwrap();
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    let listed = std::process::Command::new("tar").arg("-tzf").arg(&bundle).output().unwrap();
+    let names = text(&listed.stdout);
+    for part in ["version.txt", "config.txt", "doctor.txt", "metrics.txt", "files.txt", "segments.json", "log.txt"] {
+        assert!(names.contains(&format!("weir-debug/{part}")), "{part}: {names}");
+    }
+    let all = std::process::Command::new("tar").arg("-xzOf").arg(&bundle).output().unwrap();
+    let all = text(&all.stdout);
+    for known in ["weir_ready 1", "listeners", "INFO ready", "weir 0.", "open files"] {
+        assert!(all.contains(known), "{known}");
+    }
+    assert!(!all.contains(CANARY), "{}", all.lines().find(|line| line.contains(CANARY)).unwrap_or_default());
+    let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&bundle).unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600);
+}
+
+/// Over TLS with passwords and with certificates.
 #[test]
 fn commands_that_ask_over_http_say_who_they_are() {
     let folder = tempfile::tempdir().unwrap();

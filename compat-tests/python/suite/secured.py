@@ -48,6 +48,9 @@ class Issuer:
 
 
 class SecuredBroker:
+    # Settings beside those that all have.
+    more: dict = {}
+
     def __init__(self):
         self.weir = os.environ["WEIRTEST_BIN"]
         self.folder = Path(tempfile.mkdtemp(prefix="weir-secured-"))
@@ -94,6 +97,7 @@ class SecuredBroker:
             # Whoever is not exactly one of these is refused by the authoriser: names are checked too.
             "super.users": f"User:ANONYMOUS;User:{USER};User:{BEARER}",
             "group.initial.rebalance.delay.ms": "0",
+            **self.more,
         }
         flags = [flag for key, value in settings.items() for flag in ("--set", f"{key}={value}")]
         out = open(self.log, "wb")
