@@ -266,7 +266,7 @@ async fn admit(
         Depth::Here | Depth::Costly => deep(broker, batch, header, &checks).await?,
     };
     let rewritten = batch.as_ptr() as usize != original;
-    let kept = kept.and_then(|keeper| broker.kept_tail.keep(keeper, &header));
+    let kept = kept.and_then(|keeper| broker.kept_tail.keep(*keeper, &header));
     let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept };
     let dead = letters(broker, topic, index, &checks, dead).await?;
     Ok(Admitted { append, name: (topic.name.clone(), index), rewritten, dead })
@@ -329,7 +329,7 @@ struct Sound {
     /// Rows that were taken out of it.
     dead: Vec<DeadRow>,
     /// Its columns, if a merge is to have them.
-    kept: Option<BatchKeeper>,
+    kept: Option<Box<BatchKeeper>>,
 }
 
 /// What the records of a batch are checked against.

@@ -81,6 +81,7 @@ fn a_bundle_has_what_is_needed_and_no_secrets() {
     broker.ok(&["topic", "create", "flights", "-p", "3"]);
     let log = broker.folder.path().join("broker.log");
     let lines = format!("INFO ready\nWARN asked with Authorization: Bearer {CANARY}\nWARN password={CANARY}\n");
+    #[allow(clippy::disallowed_methods, reason = "a log that a test makes up")]
     std::fs::write(&log, lines).unwrap();
     let (bundle, data) = (broker.folder.path().join("b.tar.gz"), broker.folder.path().join("data"));
     let url = format!("sasl.oauthbearer.jwks.endpoint.url=https://u:{CANARY}@127.0.0.1:1/keys?key={CANARY}");

@@ -32,7 +32,7 @@ pub struct RowCheck<'t> {
 
 enum Reader {
     Drops { rows: RowDecoder, held: usize },
-    Keeps(BatchKeeper),
+    Keeps(Box<BatchKeeper>),
 }
 
 /// What became of a batch.
@@ -41,13 +41,13 @@ pub struct Checked {
     /// Rows that are not part of it any more.
     pub dead: Vec<DeadRow>,
     /// Its columns.
-    pub kept: Option<BatchKeeper>,
+    pub kept: Option<Box<BatchKeeper>>,
 }
 
 impl<'t> RowCheck<'t> {
     /// `keep`: columns of the batch are wanted.
     pub fn new(table: &'t Arc<Table>, keep: bool) -> RowCheck<'t> {
-        let keeper = if keep { BatchKeeper::new(table) } else { None };
+        let keeper = if keep { BatchKeeper::new(table).map(Box::new) } else { None };
         let reader = keeper.map_or_else(|| Reader::Drops { rows: table.validator(), held: 0 }, Reader::Keeps);
         let keep_bad = table.options().on_invalid == OnInvalid::DeadLetter;
         RowCheck { table, reader, keep_bad, count: 0, refused: Vec::new(), dead: Vec::new() }
@@ -108,7 +108,7 @@ impl Reader {
         }
     }
 
-    fn finish(self, table: &Table) -> Option<BatchKeeper> {
+    fn finish(self, table: &Table) -> Option<Box<BatchKeeper>> {
         match self {
             Reader::Keeps(keeper) => Some(keeper),
             Reader::Drops { rows, .. } => {
