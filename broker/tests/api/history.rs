@@ -210,6 +210,7 @@ async fn a_table_that_lacks_a_file_or_has_a_damaged_one_is_an_error_and_no_rows(
         let mut damaged = whole.clone();
         // In the values, which come last of what is compressed and are the most.
         damaged[whole.len() / 3] ^= 0x04;
+        #[allow(clippy::disallowed_methods, reason = "damage to a file")]
         std::fs::write(&files[0], &damaged).unwrap();
         drop(client);
         let broker = broker.restart().await;
@@ -235,6 +236,7 @@ async fn a_table_that_lacks_a_file_or_has_a_damaged_one_is_an_error_and_no_rows(
         assert_eq!(only(&response).error_code, KAFKA_STORAGE_ERROR, "{format}");
         assert!(told.contains("lake table") && (told.contains("gone") || told.contains("missing")), "{told}");
         assert_eq!(client.fetch(12, &topic, 0, OLD).await.error_code, 0, "what the log has can be read");
+        #[allow(clippy::disallowed_methods, reason = "damage to a file")]
         std::fs::write(&files[0], &whole).unwrap();
         assert_eq!(consume(&mut client, &topic, 0).await, produced(0..ALL), "{format}: mended");
     }

@@ -31,7 +31,7 @@ pub struct RowCheck<'t> {
 }
 
 enum Reader {
-    Drops { rows: RowDecoder, held: usize },
+    Drops { rows: Box<RowDecoder>, held: usize },
     Keeps(Box<BatchKeeper>),
 }
 
@@ -48,7 +48,7 @@ impl<'t> RowCheck<'t> {
     /// `keep`: columns of the batch are wanted.
     pub fn new(table: &'t Arc<Table>, keep: bool) -> RowCheck<'t> {
         let keeper = if keep { BatchKeeper::new(table).map(Box::new) } else { None };
-        let reader = keeper.map_or_else(|| Reader::Drops { rows: table.validator(), held: 0 }, Reader::Keeps);
+        let reader = keeper.map_or_else(|| Reader::Drops { rows: Box::new(table.validator()), held: 0 }, Reader::Keeps);
         let keep_bad = table.options().on_invalid == OnInvalid::DeadLetter;
         RowCheck { table, reader, keep_bad, count: 0, refused: Vec::new(), dead: Vec::new() }
     }
@@ -112,7 +112,7 @@ impl Reader {
         match self {
             Reader::Keeps(keeper) => Some(keeper),
             Reader::Drops { rows, .. } => {
-                table.release(rows);
+                table.release(*rows);
                 None
             }
         }
