@@ -134,6 +134,7 @@ async fn a_file_that_is_missing_or_damaged_is_an_error_and_never_fewer_or_other_
             for at in data.clone().step_by(data.len() / 20) {
                 let mut damaged = whole.clone();
                 damaged[at] ^= 0x10;
+                #[allow(clippy::disallowed_methods, reason = "damage to a file")]
                 std::fs::write(file, &damaged).unwrap();
                 for partition in 0..2 {
                     match read_all(&history(&settings), &log, partition, 0, 900).await {
@@ -145,6 +146,7 @@ async fn a_file_that_is_missing_or_damaged_is_an_error_and_never_fewer_or_other_
                     }
                 }
             }
+            #[allow(clippy::disallowed_methods, reason = "damage to a file")]
             std::fs::write(file, &whole).unwrap();
         }
         assert_eq!(wrong, 0, "{format}");

@@ -139,7 +139,8 @@ async fn tier(rounds: &mut TableRounds) -> Result<usize, RoundError> {
 
 /// The rows of the table by a reader that knows files, sequence numbers and kinds, and nothing else of us.
 async fn read(store: &FaultyStore) -> (BTreeMap<i64, (String, i32, i64)>, usize) {
-    let mut newest: BTreeMap<i64, (i64, i8, (String, i32, i64))> = BTreeMap::new();
+    type Newest = (i64, i8, (String, i32, i64));
+    let mut newest: BTreeMap<i64, Newest> = BTreeMap::new();
     let files = files_of_paimon(store).await;
     for path in &files {
         let mut before = None;
