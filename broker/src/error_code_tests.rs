@@ -556,6 +556,9 @@ Quota::UnknownKey 42 InvalidRequest final
 Quota::NotEnforced 42 InvalidRequest final
 Quota::Value 42 InvalidRequest final
 Quota::NoEntity 42 InvalidRequest final
+Quota::Misplaced 42 InvalidRequest final
+Quota::Combination 42 InvalidRequest final
+Quota::Address 42 InvalidRequest final
 Quota::EntityType 42 InvalidRequest final
 Quota::Twice 42 InvalidRequest final
 Quota::Length 42 InvalidRequest final

@@ -289,7 +289,9 @@ mod tests {
         store.alter(&entity, &rate, false).await.unwrap();
         assert!(matches!(store.alter(&entity, &[(KEY, Some(2.0))], false).await, Err(QuotaError::Misplaced { .. })));
         assert_eq!((0..1_000).filter(|_| connect(5_000, one)).count(), 20, "ten seconds' worth");
-        assert_eq!(store.record_connection(5_000, one), Err(Throttle(500)));
+        let told = store.record_connection(5_000, one).unwrap_err();
+        // How many were refused before does not matter; rounding may.
+        assert!((500..=501).contains(&told.0), "{told:?}");
         assert_eq!((0..1_000).filter(|_| connect(5_000, other)).count(), 20, "each address by itself");
         assert_eq!((0..1_000).filter(|_| connect(16_001, one)).count(), 20, "what was refused is forgotten");
     }
