@@ -165,5 +165,9 @@ mod tests {
         assert!(matches!(RequestHeader::parse(&bad_id), Err(FrameError::Malformed(WireError::NegativeLength { .. }))));
         let tags = [0, 3, 0, 12, 0, 0, 0, 9, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x0f];
         assert!(matches!(RequestHeader::parse(&tags), Err(FrameError::Malformed(WireError::CountTooLarge { .. }))));
+        // All of them are there: the count is enough to refuse them.
+        let mut many = vec![0, 3, 0, 12, 0, 0, 0, 9, 0xff, 0xff, 0xa0, 0x8d, 0x06];
+        many.extend([1, 0].repeat(100_000));
+        assert!(matches!(RequestHeader::parse(&many), Err(FrameError::Malformed(WireError::TooManyElements { .. }))));
     }
 }

@@ -3,6 +3,9 @@
 
 use thiserror::Error;
 
+/// Tagged fields of one struct at most. The protocol has three of one at most; millions would only be walked.
+const TAGS_MAX: usize = 1_000;
+
 /// What is wrong with bytes on the wire. `field` is Kafka's name of the field.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum WireError {
@@ -219,6 +222,9 @@ impl<'a> Wire<'a> {
         let count = self.unsigned_varint(field)? as usize;
         if count > self.remaining() / 2 {
             return Err(WireError::CountTooLarge { field, count, remaining: self.remaining() });
+        }
+        if count > TAGS_MAX {
+            return Err(WireError::TooManyElements { field, limit: TAGS_MAX });
         }
         Ok(count)
     }
