@@ -332,7 +332,7 @@ fn rows_of_programs(rng: &mut StdRng, next_id: &mut i64, sequence: &mut i32) -> 
 }
 
 /// Decoded once, when they came: the merge takes what was kept, whatever shapes it met in which order, and what was not kept
-/// it decodes. Seen failing with shapes of kept rows left under their own numbers, and with offsets counted from 0.
+/// it decodes. Seen failing with shapes of kept rows left under their own numbers.
 #[tokio::test(flavor = "multi_thread")]
 async fn rows_that_were_kept_are_the_same_columns_and_their_memory_comes_back() {
     let dir = tempfile::tempdir().unwrap();
