@@ -256,7 +256,9 @@ async fn admit(
     now: Timestamp,
 ) -> Result<Admitted, ProduceError> {
     let partition = lookup::partition(broker, topic, index)?;
-    let checks = Checks::of(topic, now)?;
+    let mut checks = Checks::of(topic, now)?;
+    // Columns that are not kept would be made for nothing.
+    checks.keep &= broker.kept_tail.has_room();
     let batch = batch.unwrap_or_default();
     let (header, depth) = validate::shallow(version, &batch, &checks.rules)?;
     let original = batch.as_ptr() as usize;

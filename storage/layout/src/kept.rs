@@ -192,6 +192,11 @@ impl KeptTail {
         self.held.bytes.load(Ordering::Relaxed)
     }
 
+    /// Whether more may be kept; where not, a batch is better checked without it.
+    pub fn has_room(&self) -> bool {
+        self.bytes() < self.held.bytes_max
+    }
+
     /// Keeps what was read of a batch, if it is worth it and there is memory. `header`: of the batch as it is appended.
     pub fn keep(&self, keeper: BatchKeeper, header: &BatchHeader) -> Option<KeptColumns> {
         let kept = keeper.finish(header)?;
@@ -269,7 +274,17 @@ mod tests {
         assert_eq!(budget.used_by(Share::Tail), tail.bytes());
         drop(kept);
         assert_eq!((tail.bytes(), budget.used_by(Share::Tail)), (0, 0));
-        // Where there is no memory nothing is kept.
+        // Where there is no memory nothing is kept; full is what cannot take one more.
+        assert!(tail.has_room());
+        let mut many = Vec::new();
+        while let Some(kept) = keep(&tail, &table, 10_000, &[]) {
+            many.push(kept);
+        }
+        assert!(many.len() > 1 && tail.bytes() <= tail.held.bytes_max);
+        tail.held.bytes.fetch_add(tail.held.bytes_max, Ordering::Relaxed);
+        assert!(!tail.has_room());
+        tail.held.bytes.fetch_sub(tail.held.bytes_max, Ordering::Relaxed);
+        drop(many);
         let _others = budget.try_reserve(Share::Tail, budget.limits_of(Share::Tail).max).unwrap();
         assert!(keep(&tail, &table, 100, &[]).is_none());
     }
