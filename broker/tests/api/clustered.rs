@@ -152,3 +152,25 @@ async fn what_cannot_be_clustered_is_refused_with_the_reason() {
     assert_eq!(data.error_code, INVALID_REQUEST);
     assert!(result(data).error_message.unwrap().contains("Order 1 goes with ResultFormat 0"));
 }
+
+/// The broker keeps what it decoded of rows that become columns, and nothing of others. (What a merge makes of it, and that its
+/// memory comes back, the tests of the log check.) Seen failing with the keeping left out of produce.
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_that_become_columns_are_kept_and_others_are_not() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let mut rows = BatchBuilder::new().compression(Compression::Zstd, None);
+    for id in 0..2_000 {
+        rows.append(None, Some(format!(r#"{{"id":{id},"shop":"s"}}"#).as_bytes()), &[], Timestamp(id)).unwrap();
+    }
+    let rows = rows.build().unwrap();
+    let mut kept = Vec::new();
+    for layout in ["row", "column"] {
+        let configs = [("weir.table.schema", "id BIGINT NOT NULL, shop STRING"), ("weir.layout", layout)];
+        let topic = Topic { name: layout.to_owned(), id: client.create_topic(layout, 1, &configs).await };
+        assert_eq!(client.produce(13, &topic, 0, -1, rows.clone()).await.error_code, 0);
+        kept.push(broker.inner().kept_tail.bytes());
+    }
+    assert_eq!(kept[0], 0);
+    assert!(kept[1] > 2_000 * 8, "{kept:?}");
+}
