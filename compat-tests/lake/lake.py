@@ -28,6 +28,7 @@ from pathlib import Path
 import duckdb
 from confluent_kafka import Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from history import HISTORY, log_starts, read_under_kills
 from pyiceberg.table import StaticTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
@@ -45,15 +46,17 @@ class Context:
 
     def create(self, form: str, **configs: str) -> str:
         topic = f"lake-{form}-{uuid.uuid4().hex[:8]}"
-        configs = {name.replace("_", "."): value for name, value in configs.items()}
-        configs |= {"weir.lake.format": form, "weir.lake.path": self.lake, "weir.lake.freshness": "1s"}
+        self.create_named(topic, form, {name.replace("_", "."): value for name, value in configs.items()})
+        return topic
+
+    def create_named(self, topic: str, form: str, configs: dict[str, str]) -> None:
+        configs = configs | {"weir.lake.format": form, "weir.lake.path": self.lake, "weir.lake.freshness": "1s"}
         # The flights are of 2013.
         configs["retention.ms"] = "-1"
         admin = AdminClient({"bootstrap.servers": self.bootstrap})
         for created in admin.create_topics([NewTopic(topic, PARTITIONS, config=configs)]).values():
             created.result(30)
         self.sent[topic] = {}
-        return topic
 
     def produce(self, check: Check, topic: str, rows: list[Row], **settings) -> None:
         """Sends the rows and keeps what was acknowledged, by partition and offset."""
@@ -316,6 +319,42 @@ def kill_nine(check: Check, ctx: Context) -> None:
             broker.wait()
 
 
+def history_kill_nine(check: Check, ctx: Context) -> None:
+    """A consumer reads from the beginning, out of the lake and then out of the log, while retention takes from the log what was tiered,
+    and while the broker is killed again and again: each record once, in order."""
+    with tempfile.TemporaryDirectory() as folder:
+        kafka, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
+        mine = Context(kafka, http, ctx.rows, f"{folder}/lake")
+        broker = start(folder, kafka, http)
+
+        def kill() -> None:
+            nonlocal broker
+            broker.send_signal(signal.SIGKILL)
+            broker.wait()
+            broker = start(folder, kafka, http)
+
+        try:
+            for seed, form in enumerate(("parquet", "iceberg")):
+                topic = mine.create(form, **HISTORY)
+                set_config(mine, topic, "retention.ms", "1")
+                read_under_kills(check, mine, topic, kill, aged, turns=3, rows_a_turn=900, seed=seed)
+        finally:
+            broker.kill()
+            broker.wait()
+
+
+def aged(check: Check, ctx: Context, topic: str) -> None:
+    """Until the log has nothing any more of what was produced: it is in the lake only."""
+    ends = [max(offset for of, offset in ctx.sent[topic] if of == partition) + 1 for partition in range(PARTITIONS)]
+    set_config(ctx, topic, "weir.lake.history.reads", "false")
+    deadline, starts = time.monotonic() + PATIENCE, []
+    while starts != ends and time.monotonic() < deadline:
+        time.sleep(0.2)
+        starts = log_starts(ctx.bootstrap, topic, PARTITIONS)
+    set_config(ctx, topic, "weir.lake.history.reads", "true")
+    check.equal("retention took all of it from the log", starts, ends)
+
+
 def start(folder: str, kafka: str, http: str, *more: str, **variables: str) -> subprocess.Popen:
     command = [os.environ["WEIRTEST_BIN"], "serve", "--data-dir", f"{folder}/data", "--listen", kafka, "--http", http]
     with open(f"{folder}/broker.log", "ab") as log:
@@ -359,6 +398,7 @@ def main() -> int:
         report.run("typed-iceberg", typed, ctx, "iceberg")
         report.run("transactions", transactions, ctx)
         report.run("kill-9", kill_nine, ctx)
+        report.run("history-kill-9", history_kill_nine, ctx)
         return report.finish(f"duckdb {duckdb.__version__}")
 
 

@@ -33,6 +33,7 @@ from lake import (
     Context,
     Report,
     Row,
+    aged,
     check_equal_row,
     compare,
     connect,
@@ -44,6 +45,7 @@ from lake import (
     set_config,
     start,
 )
+from history import HISTORY, read_under_kills
 from pyarrow import fs
 from pyiceberg.table import StaticTable
 from pypaimon import CatalogFactory
@@ -312,6 +314,20 @@ def two_writers(check: Check, broker: Broker, store: Store, folder: str) -> None
     check.true("the brokers got in each other's way", log.count("another writer commits") >= len(topics))
 
 
+def history(check: Check, broker: Broker, proxy: Proxy) -> None:
+    """What retention took from the log is read out of S3, from the beginning and through to the log, while reads of data files fail
+    and while the broker is killed: each record once, in order."""
+    ctx = broker.ctx
+    for seed, form in enumerate(FORMATS):
+        topic = ctx.create(form, **HISTORY)
+        set_config(ctx, topic, "retention.ms", "1")
+        proxy.struck.clear()
+        for fault in ("503", "cut", "cut-after", "503-after"):
+            proxy.arm(topic + r".*\.parquet$", fault, "GET")
+        read_under_kills(check, ctx, topic, broker.restart, aged, turns=2, rows_a_turn=600, seed=seed)
+        check.equal("reads that failed", len(proxy.struck), 4)
+
+
 def refused(check: Check, folder: str, rows: list[Row], store: Store, server: Server) -> None:
     """A store that loses conditions is not written to, and the table says why; nothing tells the secret.
 
@@ -364,6 +380,7 @@ def main() -> int:
             report.run("faults", faults, broker, store, proxy)
             report.run("kill-9", kill_nine, broker, store)
             report.run("two-writers", two_writers, broker, store, folder)
+            report.run("history", history, broker, proxy)
             report.run("refused", refused, folder, rows, store, server)
             return report.finish(f"duckdb {duckdb.__version__}")
         finally:

@@ -87,7 +87,7 @@ class Proxy:
     def __init__(self, server: str, seconds: float):
         self.server, self.seconds = server, seconds
         self.lock = threading.Lock()
-        self.armed: list[tuple[re.Pattern, str]] = []
+        self.armed: list[tuple[str, re.Pattern, str]] = []
         self.struck: list[tuple[str, str]] = []
         # Whether it is told as done what a condition forbade, as by stores that do not know conditions.
         self.careless = False
@@ -96,11 +96,11 @@ class Proxy:
         self.url = f"http://{self.host}"
         threading.Thread(target=self.accept, daemon=True).start()
 
-    def arm(self, put_of: str, fault: str) -> None:
-        """The next PUT of an object whose path this pattern finds goes wrong."""
+    def arm(self, path: str, fault: str, method: str = "PUT") -> None:
+        """The next such request whose path this pattern finds goes wrong."""
         assert fault in FAULTS
         with self.lock:
-            self.armed.append((re.compile(put_of), fault))
+            self.armed.append((method, re.compile(path), fault))
 
     def accept(self) -> None:
         while True:
@@ -116,8 +116,8 @@ class Proxy:
     def fault_of(self, line: str) -> str | None:
         method, target, _ = line.split(" ", 2)
         with self.lock:
-            for number, (pattern, fault) in enumerate(self.armed):
-                if method == "PUT" and pattern.search(urlsplit(target).path):
+            for number, (armed, pattern, fault) in enumerate(self.armed):
+                if method == armed and pattern.search(urlsplit(target).path):
                     del self.armed[number]
                     self.struck.append((target, fault))
                     return fault
