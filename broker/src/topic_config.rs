@@ -334,7 +334,9 @@ impl TopicConfigs {
         let compaction = self.flag("weir.lake.compaction");
         let key = items(self.get("weir.primary.key")).map(str::to_owned).collect::<Vec<_>>();
         let buckets = self.long("weir.lake.paimon.bucket") as i32;
-        settings.map(|settings| LakeSettings { paused, compaction, ..settings }.keyed(key, buckets)).transpose()
+        let catalog = self.get("weir.lake.iceberg.catalog");
+        let settings = settings.map(|settings| LakeSettings { paused, compaction, ..settings }.keyed(key, buckets));
+        settings.transpose()?.map(|settings| settings.in_catalog(catalog)).transpose()
     }
 
     fn flag(&self, name: &str) -> bool {

@@ -222,6 +222,10 @@ impl Topics {
     /// Whether a topic may be tiered as `settings` say. One that was there stays: its table says why it is not written.
     fn check_lake(&self, before: Option<&TopicSettings>, settings: &TopicSettings) -> Result<(), TopicConfigError> {
         let path = |settings: &TopicSettings| settings.lake.as_ref().map(|lake| lake.path.clone());
+        let in_rest = |settings: &TopicSettings| settings.lake.as_ref().is_some_and(|lake| lake.rest_catalog);
+        if in_rest(settings) && !before.is_some_and(in_rest) {
+            self.lake_roots.check_rest_catalog().map_err(SettingsError::from)?;
+        }
         match path(settings) {
             Some(wanted) if before.and_then(path).as_ref() != Some(&wanted) => {
                 Ok(self.lake_roots.check(&wanted).map_err(SettingsError::from)?)

@@ -10,6 +10,7 @@
 //! | `partitioning.rs` | rows to partitions of the lake table (pure) |
 //! | `encode.rs` | rows to Parquet files in memory, within bounds |
 //! | `store/` | where files go: local folders, made durable by us, and object stores |
+//! | `rest/` | requests to an Iceberg REST catalog |
 //! | `target/` | how a format publishes: hive directories of Parquet, Iceberg |
 //! | `history/` | rows that the log has no more, read from the table's files |
 //! | `round.rs` | one round of one table: scan, encode, write, publish |
@@ -26,6 +27,7 @@ pub mod history;
 pub mod partitioning;
 pub mod plan;
 pub mod pool;
+pub mod rest;
 pub mod round;
 pub mod settings;
 pub mod source;
@@ -37,6 +39,7 @@ pub mod verify;
 
 pub use history::{History, HistoryError, HistoryRead, HistoryRows};
 pub use pool::{Lake, LakeLimits, TableState, TableStatus};
+pub use rest::RestSettings;
 pub use settings::{Format, KeySettings, LakeSettings, SettingsError};
 pub use source::{Bounds, GateStatus, ScanSource, Scanned, SourceError, SourceTable};
 pub use store::{LakeRoots, RootsError, S3Address, S3Settings};

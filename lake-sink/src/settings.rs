@@ -13,7 +13,7 @@ use crate::store::RootsError;
 pub enum Format {
     /// Directories of Parquet files, hive-partitioned.
     Parquet,
-    /// An Iceberg table of format version 2 in a catalog of files.
+    /// An Iceberg table of format version 2 in a catalog of files or a REST catalog.
     Iceberg,
     /// A Paimon append table in a catalog of files.
     Paimon,
@@ -76,6 +76,11 @@ pub enum SettingsError {
          `weir.lake.format` to paimon, or delete `weir.primary.key`"
     )]
     KeyFormat { format: Format },
+    #[error(
+        "`weir.lake.iceberg.catalog` is `rest` and `weir.lake.format` is `{format}`: set `weir.lake.format` to iceberg, or delete \
+         `weir.lake.iceberg.catalog`"
+    )]
+    CatalogFormat { format: Format },
     #[error("`weir.primary.key` names column `{column}` twice")]
     KeyTwice { column: String },
 }
@@ -110,6 +115,8 @@ pub struct LakeSettings {
     pub key: Option<KeySettings>,
     /// Small files become large ones (`weir.lake.compaction`), in formats that can say so.
     pub compaction: bool,
+    /// The table is in the broker's REST catalog (`weir.lake.iceberg.catalog`), and not in one of files.
+    pub rest_catalog: bool,
     /// Nothing is written for now (`weir.lake.paused`).
     pub paused: bool,
 }
@@ -141,8 +148,30 @@ impl LakeSettings {
         }
         let (format, namespace) = (format.parse()?, namespace.to_owned());
         let path = path.to_owned();
-        let (key, compaction, paused) = (None, true, false);
-        Ok(Some(LakeSettings { format, path, namespace, freshness, partition_by, key, compaction, paused }))
+        let (key, compaction, rest_catalog, paused) = (None, true, false, false);
+        Ok(Some(LakeSettings {
+            format,
+            path,
+            namespace,
+            freshness,
+            partition_by,
+            key,
+            compaction,
+            rest_catalog,
+            paused,
+        }))
+    }
+
+    /// In the catalog that `weir.lake.iceberg.catalog` names: `files` or `rest`.
+    ///
+    /// # Errors
+    /// [`SettingsError::CatalogFormat`].
+    pub fn in_catalog(mut self, catalog: &str) -> Result<LakeSettings, SettingsError> {
+        self.rest_catalog = catalog == "rest";
+        if self.rest_catalog && self.format != Format::Iceberg {
+            return Err(SettingsError::CatalogFormat { format: self.format });
+        }
+        Ok(self)
     }
 
     /// With this primary key; no columns: without.
@@ -210,6 +239,16 @@ mod tests {
         for text in ["", "60", "999ms", "25h", "-5s", "1.5m", "99999999999999999999h", "18446744073709551615h"] {
             assert_eq!(parse_freshness(text), Err(SettingsError::Freshness { text: text.to_owned() }));
         }
+    }
+
+    #[test]
+    fn only_an_iceberg_table_is_in_a_rest_catalog() {
+        let of = |format: &str| LakeSettings::parse(format, "/lake", "weir", "1m", "").unwrap().unwrap();
+        assert!(of("iceberg").in_catalog("rest").unwrap().rest_catalog);
+        assert!(!of("iceberg").in_catalog("files").unwrap().rest_catalog);
+        assert!(!of("paimon").in_catalog("files").unwrap().rest_catalog);
+        let error = of("paimon").in_catalog("rest").unwrap_err().to_string();
+        assert!(error.contains("weir.lake.iceberg.catalog") && error.contains("`paimon`"), "{error}");
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub use values::{
     SecurityProtocol, SettingValue, TlsVersions, ValueError,
 };
 
-use weir_lake_sink::{LakeRoots, S3Address, S3Settings};
+use weir_lake_sink::{LakeRoots, RestSettings, S3Address, S3Settings};
 use weir_storage::memory::{MemoryBudget, Share};
 
 use crate::topic_config::{TABLE, TopicConfigDef, TopicConfigError, TopicConfigs};
@@ -269,9 +269,18 @@ impl Config {
         if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.tiering.s3_timeout) {
             return unsound("lake.s3.request.timeout", "out of bounds", "Use 100ms to 10min");
         }
-        let endpoint = self.tiering.s3_endpoint.trim();
-        if !endpoint.is_empty() && !["http://", "https://"].iter().any(|scheme| endpoint.starts_with(scheme)) {
-            return unsound("lake.s3.endpoint", "no URL", "Use http://HOST:PORT or https://HOST:PORT");
+        if !(Duration::from_millis(100)..=Duration::from_secs(600)).contains(&self.tiering.rest_timeout) {
+            return unsound("lake.iceberg.rest.request.timeout", "out of bounds", "Use 100ms to 10min");
+        }
+        let urls = [
+            ("lake.s3.endpoint", &self.tiering.s3_endpoint),
+            ("lake.iceberg.rest.uri", &self.tiering.rest_uri),
+            ("lake.iceberg.rest.oauth2.server.uri", &self.tiering.rest_oauth2),
+        ];
+        for (key, url) in urls.map(|(key, url)| (key, url.trim())) {
+            if !url.is_empty() && !["http://", "https://"].iter().any(|scheme| url.starts_with(scheme)) {
+                return unsound(key, "no URL", "Use http://HOST:PORT or https://HOST:PORT");
+            }
         }
         if self.groups.min_session_timeout > self.groups.max_session_timeout {
             let fix = "Keep it below group.max.session.timeout.ms";
@@ -390,7 +399,22 @@ impl Config {
                 false => LakeRoots::below([absolute(&Path::new(&self.node.data_dir).join("lake"))]),
             }
         };
-        roots.with_s3(self.s3(std::env::vars_os()))
+        roots.with_s3(self.s3(std::env::vars_os())).with_rest(self.rest_catalog())
+    }
+
+    /// How the Iceberg REST catalog is reached.
+    fn rest_catalog(&self) -> RestSettings {
+        let text = |text: &String| Some(text.trim().to_owned()).filter(|text| !text.is_empty());
+        let tiering = &self.tiering;
+        RestSettings {
+            uri: text(&tiering.rest_uri),
+            warehouse: text(&tiering.rest_warehouse),
+            token: text(&tiering.rest_token.0),
+            credential: text(&tiering.rest_credential.0),
+            oauth2_server_uri: text(&tiering.rest_oauth2),
+            scope: tiering.rest_scope.trim().to_owned(),
+            request_timeout: tiering.rest_timeout,
+        }
     }
 
     /// How S3 is reached. Of `variables`, those that Amazon's tools read count where no setting does.

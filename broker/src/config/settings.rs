@@ -218,6 +218,22 @@ settings! {
         /// A request without an answer after so long has an outcome that is not known; the table is read again before anything
         /// else. Raise it where files of some ten MiB take longer.
         "lake.s3.request.timeout" => s3_timeout: Duration = Duration::from_secs(30);
+        /// `http://HOST:PORT/PATH` or `https://HOST:PORT/PATH` of an Iceberg REST catalog, to which `/v1` is added; topics with
+        /// `weir.lake.iceberg.catalog=rest` are tables of it.
+        "lake.iceberg.rest.uri" => rest_uri: String = String::new();
+        /// Which of its warehouses, for catalogs that have several.
+        "lake.iceberg.rest.warehouse" => rest_warehouse: String = String::new();
+        /// A token that is sent with each request. Better set as a variable than as a flag.
+        "lake.iceberg.rest.token" => rest_token: Secret = Secret::default();
+        /// `ID:SECRET`: tokens are got with it (OAuth2, client credentials) and renewed. Wins over a token. Better set as a variable
+        /// than as a flag.
+        "lake.iceberg.rest.credential" => rest_credential: Secret = Secret::default();
+        /// Where tokens are got, if not at the catalog itself (`URI/v1/oauth/tokens`).
+        "lake.iceberg.rest.oauth2.server.uri" => rest_oauth2: String = String::new();
+        /// What tokens are for.
+        "lake.iceberg.rest.scope" => rest_scope: String = "catalog".to_owned();
+        /// A request without an answer after so long has an outcome that is not known; the table is read again before anything else.
+        "lake.iceberg.rest.request.timeout" => rest_timeout: Duration = Duration::from_secs(30);
     }
 }
 

@@ -136,6 +136,24 @@ fn settings_of_s3_win_over_variables_and_secrets_are_not_shown() {
 }
 
 #[test]
+fn what_a_rest_catalog_is_told_of_us_is_not_shown() {
+    let set = [
+        ("lake.iceberg.rest.uri", "https://catalog/api"),
+        ("lake.iceberg.rest.token", "hush"),
+        ("lake.iceberg.rest.credential", "weir:hush"),
+        ("lake.iceberg.rest.request.timeout", "2s"),
+    ];
+    let config = load_from(&flags(&set), &[]).unwrap();
+    let rest = config.rest_catalog();
+    assert_eq!((rest.uri.as_deref(), rest.warehouse.as_deref()), (Some("https://catalog/api"), None));
+    assert_eq!((rest.token.as_deref(), rest.credential.as_deref()), (Some("hush"), Some("weir:hush")));
+    assert_eq!((rest.scope.as_str(), rest.request_timeout), ("catalog", Duration::from_secs(2)));
+    let shown = command::shown(&config);
+    assert!(shown.contains("lake.iceberg.rest.credential = \"(hidden)\""), "{shown}");
+    assert!(!format!("{shown}{config:?}{:?}{:?}", config.infos(), config.lake_roots()).contains("hush"));
+}
+
+#[test]
 fn http_that_other_machines_reach_is_refused_unless_insecure() {
     let open = [("http.listen", "0.0.0.0:9644")];
     let error = load_from(&flags(&open), &[]).unwrap_err().to_string();
@@ -170,6 +188,9 @@ fn settings_out_of_bounds_are_refused_with_a_fix() {
         ("group.min.session.timeout.ms", "1h"),
         ("lake.s3.endpoint", "store:9000"),
         ("lake.s3.request.timeout", "0"),
+        ("lake.iceberg.rest.uri", "catalog:8181"),
+        ("lake.iceberg.rest.oauth2.server.uri", "token"),
+        ("lake.iceberg.rest.request.timeout", "1h"),
         ("lake.roots", "s3://bay/../x"),
     ] {
         assert!(load_from(&flags(&[(key, value)]), &[]).is_err(), "{key}={value}");

@@ -287,7 +287,7 @@ pub const TABLE: &[TopicConfigDef] = &[
         "none",
         Allowed::OneOf(&["none", "parquet", "iceberg", "paimon"]),
         "",
-        "Tiers the topic into a lake table of this format, exactly once: `parquet` is a directory of Parquet files, partitioned as Hive does it; `iceberg` is an Iceberg table and `paimon` a Paimon table in a catalog of files, of all rows or (weir.primary.key) of the last one of each key. Needs weir.lake.path.",
+        "Tiers the topic into a lake table of this format, exactly once: `parquet` is a directory of Parquet files, partitioned as Hive does it; `iceberg` is an Iceberg table (weir.lake.iceberg.catalog) and `paimon` a Paimon table in a catalog of files, of all rows or (weir.primary.key) of the last one of each key. Needs weir.lake.path.",
     ),
     config(
         "weir.lake.freshness",
@@ -316,6 +316,13 @@ pub const TABLE: &[TopicConfigDef] = &[
         Allowed::Bool,
         "",
         "What the log has no more is read from the lake table, under the same offsets: fetches for columns, and fetches for records where the table has them (untyped topics, and weir.lake.columns.raw). Offsets begin where the table does. Not for tables with weir.primary.key.",
+    ),
+    config(
+        "weir.lake.iceberg.catalog",
+        "files",
+        Allowed::OneOf(&["files", "rest"]),
+        "",
+        "Catalog of a lake table with weir.lake.format=iceberg: `files` is the table's own folder, `rest` the Iceberg REST catalog of the broker's settings `lake.iceberg.rest.*`, in which the table is <namespace>.<topic>. Set it before the first record is tiered: a table does not move from one to the other.",
     ),
     config(
         "weir.lake.namespace",

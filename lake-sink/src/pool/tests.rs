@@ -23,6 +23,7 @@ fn settings(path: &str, format: Format) -> LakeSettings {
         partition_by: "__partition".parse().unwrap(),
         key: None,
         compaction: false,
+        rest_catalog: false,
         paused: false,
     }
 }

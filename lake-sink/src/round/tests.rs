@@ -23,6 +23,7 @@ fn settings(by: &str) -> LakeSettings {
         partition_by: by.parse().unwrap(),
         key: None,
         compaction: false,
+        rest_catalog: false,
         paused: false,
     }
 }
@@ -133,6 +134,11 @@ async fn whatever_step_fails_or_crashes_every_row_is_there_once_in_parquet() {
 #[tokio::test]
 async fn whatever_step_fails_or_crashes_every_row_is_there_once_in_iceberg() {
     fail_and_crash_at_every_step(TestFormat::Iceberg).await;
+}
+
+#[tokio::test]
+async fn whatever_step_fails_or_crashes_every_row_is_there_once_in_a_rest_catalog() {
+    fail_and_crash_at_every_step(TestFormat::IcebergRest).await;
 }
 
 #[tokio::test]

@@ -11,13 +11,15 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use super::s3::{S3Address, S3Settings, S3Stores};
+use crate::rest::{RestClient, RestSettings};
 
-/// Places below which tables may be, and how those of object stores are reached; clones share them.
+/// Places below which tables may be, and how those of object stores and catalogs are reached; clones share them.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LakeRoots {
     /// `None`: wherever the broker can write.
     places: Option<Arc<Places>>,
     s3: S3Stores,
+    rest: RestClient,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,6 +42,11 @@ pub enum RootsError {
         "`weir.lake.path` is `{path}`, and where that is cannot be told ({reason}): choose another folder below {roots}"
     )]
     Unclear { path: String, reason: String, roots: String },
+    #[error(
+        "`weir.lake.iceberg.catalog` is `rest`, and this broker knows no REST catalog: set it to `files`, or have the broker's \
+         setting `lake.iceberg.rest.uri` set"
+    )]
+    NoCatalog,
 }
 
 impl LakeRoots {
@@ -53,7 +60,7 @@ impl LakeRoots {
     #[must_use]
     pub fn below(folders: impl IntoIterator<Item = PathBuf>) -> LakeRoots {
         let places = Places { folders: folders.into_iter().collect(), urls: Vec::new() };
-        LakeRoots { places: Some(Arc::new(places)), s3: S3Stores::default() }
+        LakeRoots { places: Some(Arc::new(places)), ..LakeRoots::default() }
     }
 
     /// And below these (`s3://bucket/prefix`).
@@ -70,6 +77,25 @@ impl LakeRoots {
     pub fn with_s3(mut self, settings: S3Settings) -> LakeRoots {
         self.s3 = S3Stores::new(settings);
         self
+    }
+
+    /// With the REST catalog reached like this.
+    #[must_use]
+    pub fn with_rest(mut self, settings: RestSettings) -> LakeRoots {
+        self.rest = RestClient::new(settings);
+        self
+    }
+
+    /// Whether tables can be in a REST catalog.
+    ///
+    /// # Errors
+    /// [`RootsError::NoCatalog`].
+    pub fn check_rest_catalog(&self) -> Result<(), RootsError> {
+        if self.rest.is_set() { Ok(()) } else { Err(RootsError::NoCatalog) }
+    }
+
+    pub(crate) fn rest(&self) -> &RestClient {
+        &self.rest
     }
 
     pub(crate) fn s3(&self) -> &S3Stores {

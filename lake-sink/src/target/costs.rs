@@ -36,6 +36,7 @@ async fn costs(format: TestFormat, commits: usize) -> Vec<Cost> {
         partition_by: "".parse().unwrap(),
         key: None,
         compaction: false,
+        rest_catalog: false,
         paused: false,
     };
     let (source, target) = (Arc::new(log.clone()), format.target(&store, &table, ""));
@@ -61,7 +62,7 @@ fn mean(costs: &[Cost], of: impl Fn(&Cost) -> f64) -> f64 {
 fn bytes_max(format: TestFormat) -> f64 {
     match format {
         TestFormat::Paimon => 40_000.0,
-        TestFormat::Parquet | TestFormat::Iceberg => 200_000.0,
+        TestFormat::Parquet | TestFormat::Iceberg | TestFormat::IcebergRest => 200_000.0,
     }
 }
 

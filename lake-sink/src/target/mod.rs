@@ -3,7 +3,7 @@ mod avro;
 #[cfg(test)]
 mod costs;
 mod figures;
-mod iceberg;
+pub(crate) mod iceberg;
 mod paimon;
 mod parquet;
 
@@ -22,6 +22,7 @@ use crate::settings::{Format, LakeSettings};
 use crate::store::{LakeRoots, LakeStore, StoreError, open};
 
 pub use self::iceberg::IcebergTarget;
+use self::iceberg::catalog::RestCatalog;
 pub use self::paimon::PaimonTarget;
 pub use self::parquet::ParquetTarget;
 
@@ -196,7 +197,14 @@ pub fn open_target(
         }
         Format::Iceberg => {
             let store = open(roots, &settings.path, &folder_of(settings, topic)).map_err(Pause::Path)?;
-            Ok(Box::new(IcebergTarget::new(store, schema.clone(), settings.partition_by.clone())?))
+            let by = settings.partition_by.clone();
+            if !settings.rest_catalog {
+                return Ok(Box::new(IcebergTarget::new(store, schema.clone(), by)?));
+            }
+            roots.check_rest_catalog().map_err(|error| Pause::Path(error.to_string()))?;
+            let location = store.address("");
+            let catalog = RestCatalog::new(roots.rest().clone(), &settings.namespace, topic, &location);
+            Ok(Box::new(IcebergTarget::in_catalog(store, Box::new(catalog), schema.clone(), by)?))
         }
         Format::Paimon => {
             let store = open(roots, &settings.path, &folder_of(settings, topic)).map_err(Pause::Path)?;

@@ -12,8 +12,10 @@ use parking_lot::Mutex;
 use parquet::arrow::arrow_reader::ParquetRecordBatchReaderBuilder;
 use tokio::sync::Notify;
 
+use super::rest::ModelCatalog;
 use crate::source::SourceTable;
 use crate::store::{Entry, LakeStore, RemoteStore, StoreError};
+use crate::target::iceberg::catalog::RestCatalog;
 use crate::target::{IcebergTarget, PaimonTarget, ParquetTarget, Target};
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -118,6 +120,16 @@ impl FaultyStore {
         self.inner.create(path, Bytes::from_static(b"x")).await.unwrap();
     }
 
+    /// The store without failures.
+    pub fn beneath(&self) -> &RemoteStore {
+        &self.inner
+    }
+
+    /// Something that is done elsewhere, as one operation.
+    pub async fn request<R>(&self, operation: impl Future<Output = Result<R, StoreError>>) -> Result<R, StoreError> {
+        self.step(operation).await
+    }
+
     /// 0 to 6, by Knuth's generator.
     fn draw(&self) -> u64 {
         let mut jitter = self.faults.jitter.lock();
@@ -193,18 +205,27 @@ impl LakeStore for FaultyStore {
 pub enum TestFormat {
     Parquet,
     Iceberg,
+    /// In a REST catalog.
+    IcebergRest,
     Paimon,
 }
 
 impl TestFormat {
-    pub const ALL: [TestFormat; 3] = [TestFormat::Parquet, TestFormat::Iceberg, TestFormat::Paimon];
+    pub const ALL: [TestFormat; 4] =
+        [TestFormat::Parquet, TestFormat::Iceberg, TestFormat::IcebergRest, TestFormat::Paimon];
 
     pub fn target(self, store: &FaultyStore, table: &SourceTable, by: &str) -> Box<dyn Target> {
+        let requests = ModelCatalog(store.clone());
         let store = Arc::new(store.clone());
         match self {
             TestFormat::Parquet => Box::new(ParquetTarget::new(store, table.schema.clone(), by.parse().unwrap())),
             TestFormat::Iceberg => {
                 Box::new(IcebergTarget::new(store, table.schema.clone(), by.parse().unwrap()).unwrap())
+            }
+            TestFormat::IcebergRest => {
+                let catalog = RestCatalog::new(requests, "weir", "flights", &store.address(""));
+                let (schema, by) = (table.schema.clone(), by.parse().unwrap());
+                Box::new(IcebergTarget::in_catalog(store, Box::new(catalog), schema, by).unwrap())
             }
             TestFormat::Paimon => {
                 Box::new(PaimonTarget::new(store, table.schema.clone(), by.parse().unwrap()).unwrap())
@@ -216,7 +237,7 @@ impl TestFormat {
     pub async fn make_foreign(self, store: &FaultyStore) {
         match self {
             TestFormat::Parquet => store.put("at_day=2013-01-01/part-0.parquet").await,
-            TestFormat::Iceberg => store.put("data/part-0.parquet").await,
+            TestFormat::Iceberg | TestFormat::IcebergRest => store.put("data/part-0.parquet").await,
             TestFormat::Paimon => store.put("bucket-0/data-1.parquet").await,
         }
     }
@@ -225,7 +246,7 @@ impl TestFormat {
     pub fn orphans(self) -> &'static [&'static str] {
         match self {
             TestFormat::Parquet => &["_weir/.a.tmp", ".b.tmp", "k=v/.c.tmp"],
-            TestFormat::Iceberg => &[
+            TestFormat::Iceberg | TestFormat::IcebergRest => &[
                 "data/weir-1.parquet",
                 "data/k=v/weir-2.parquet",
                 "metadata/1-m0.avro",
@@ -248,7 +269,7 @@ impl TestFormat {
 pub async fn rows_in(store: &FaultyStore, format: TestFormat) -> Vec<(i32, i64, Vec<u8>)> {
     let paths: Vec<String> = match format {
         TestFormat::Parquet => store.names().await.into_iter().filter(|path| path.ends_with(".parquet")).collect(),
-        TestFormat::Iceberg => files_of_iceberg(store).await,
+        TestFormat::Iceberg | TestFormat::IcebergRest => files_of_iceberg(store).await,
         TestFormat::Paimon => files_of_paimon(store).await,
     };
     let mut rows = Vec::new();

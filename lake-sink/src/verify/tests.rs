@@ -31,6 +31,7 @@ fn settings(by: &str) -> LakeSettings {
         partition_by: by.parse().unwrap(),
         key: None,
         compaction: false,
+        rest_catalog: false,
         paused: false,
     }
 }

@@ -156,26 +156,32 @@ pub fn append_snapshot(table: &mut Value, new: &NewSnapshot<'_>) {
     if !table["refs"].is_object() {
         table["refs"] = Value::Object(Map::new());
     }
-    table["refs"]["main"] = json!({ "snapshot-id": new.id, "type": "branch" });
+    // What others said of the branch stays, such as how long its snapshots do.
+    if !table["refs"]["main"].is_object() {
+        table["refs"]["main"] = json!({ "type": "branch" });
+    }
+    table["refs"]["main"]["snapshot-id"] = json!(new.id);
 }
 
-/// Writes our commit into the properties; `previous` is the metadata file that this one follows.
-pub fn set_record(table: &mut Value, record: &CommitRecord, previous: Option<String>) {
-    let now = record.committed_at_ms;
+/// Writes our commit into the properties.
+pub fn set_record(table: &mut Value, record: &CommitRecord) {
     let before = table["last-updated-ms"].as_i64().unwrap_or(0);
-    if let Some(previous) = previous {
-        push(table, "metadata-log", json!({ "metadata-file": previous, "timestamp-ms": before }));
-    }
-    if let Some(log) = table["metadata-log"].as_array_mut() {
-        let extra = log.len().saturating_sub(METADATA_LOG);
-        log.drain(..extra);
-    }
-    table["last-updated-ms"] = json!(now.max(before));
+    table["last-updated-ms"] = json!(record.committed_at_ms.max(before));
     if !table["properties"].is_object() {
         table["properties"] = Value::Object(Map::new());
     }
     // Numbers, strings and lists of them always serialise.
     table["properties"][OFFSETS_PROPERTY] = json!(serde_json::to_string(record).unwrap_or_default());
+}
+
+/// Notes the metadata file that this one follows.
+pub fn log_previous(table: &mut Value, address: &str, previous: &Value) {
+    let at = previous["last-updated-ms"].as_i64().unwrap_or(0);
+    push(table, "metadata-log", json!({ "metadata-file": address, "timestamp-ms": at }));
+    if let Some(log) = table["metadata-log"].as_array_mut() {
+        let extra = log.len().saturating_sub(METADATA_LOG);
+        log.drain(..extra);
+    }
 }
 
 /// Takes out old snapshots that no branch or tag names. Their data is in the newer ones.

@@ -1,11 +1,12 @@
-//! Iceberg, format version 2, in a catalog of files: `<namespace>/<topic>/metadata/vN.metadata.json`, each created if it is
-//! absent, and `version-hint.text`, which tells readers the newest N and is never trusted by us further than that.
+//! Iceberg, format version 2. Which metadata of a table is the newest is the catalog's to say (`catalog/`): its own folder,
+//! `<namespace>/<topic>/metadata/vN.metadata.json`, or a REST catalog.
 //!
 //! Append only. The commit is a table property, so it is there atomically with the snapshot, and stays when other engines
 //! expire snapshots or compact files: they write a next version with all properties. Data files have names of their own; one
 //! that no manifest names is not in the table, and is swept.
 //!
 //! Manifests are merged and snapshots expire as the table grows, so a commit costs about the same for ever.
+pub mod catalog;
 mod manifest;
 mod metadata;
 mod schema;
@@ -22,6 +23,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use uuid::Uuid;
 
+use self::catalog::{Catalog, FileCatalog, Version};
 use self::manifest::{ManifestFile, ManifestWriter};
 use self::metadata::NewSnapshot;
 use super::{FilesError, Pause, RoundFile, TableFile, Target, TargetError, avro, check_partitioning, write_all};
@@ -31,71 +33,80 @@ use crate::partitioning::PartitionSpec;
 use crate::plan::Range;
 use crate::store::{LakeStore, StoreError};
 
-const HINT: &str = "metadata/version-hint.text";
-const METADATA_BYTES_MAX: u64 = 256 << 20;
 const MANIFEST_BYTES_MAX: u64 = 64 << 20;
 /// So many manifests below [`MERGED_BYTES_MAX`] become one.
 const MERGE_COUNT: usize = 50;
 const MERGED_BYTES_MAX: i64 = 4 << 20;
-/// Versions behind the newest whose metadata files stay.
-const VERSIONS_KEPT: u64 = 100;
+const METADATA_SUFFIX: &str = ".metadata.json";
+/// More first commits that failed are not looked at.
+const ATTEMPTS_LEFT_MAX: usize = 100;
+/// The format version that is written; in others there is more to say of snapshots and files.
+const FORMAT_VERSION: i64 = 2;
 
 /// An append-only Iceberg table.
 pub struct IcebergTarget {
     store: Arc<dyn LakeStore>,
+    catalog: Box<dyn Catalog>,
     source_schema: SchemaRef,
     file_schema: SchemaRef,
     spec: PartitionSpec,
     /// The newest version, as it was loaded or published last.
-    table: Option<(u64, Value)>,
+    table: Option<Version>,
 }
 
 impl IcebergTarget {
-    /// `store`: the table's folder.
+    /// In a catalog of files. `store`: the table's folder.
     ///
     /// # Errors
     /// [`Pause::Schema`], if a column has no Iceberg type.
     pub fn new(store: Arc<dyn LakeStore>, schema: SchemaRef, spec: PartitionSpec) -> Result<IcebergTarget, Pause> {
+        let catalog = Box::new(FileCatalog::new(store.clone()));
+        IcebergTarget::in_catalog(store, catalog, schema, spec)
+    }
+
+    /// In this catalog. `store`: the table's folder.
+    ///
+    /// # Errors
+    /// [`Pause::Schema`], if a column has no Iceberg type.
+    pub fn in_catalog(
+        store: Arc<dyn LakeStore>,
+        catalog: Box<dyn Catalog>,
+        schema: SchemaRef,
+        spec: PartitionSpec,
+    ) -> Result<IcebergTarget, Pause> {
         schema::to_json(&schema, 0).map_err(|error| Pause::Schema { reason: error.to_string() })?;
         let file_schema = schema::file_schema(&schema);
-        Ok(IcebergTarget { store, source_schema: schema, file_schema, spec, table: None })
+        Ok(IcebergTarget { store, catalog, source_schema: schema, file_schema, spec, table: None })
     }
 
-    /// The newest version, 0 if there is none.
-    async fn newest(&self) -> Result<u64, StoreError> {
-        let mut newest = match self.hint().await? {
-            Some(hint) => hint,
-            // The first commit may have been its writer's last act.
-            None => self.store.list("metadata").await?.iter().filter_map(|e| version_of(&e.path)).max().unwrap_or(0),
-        };
-        while self.store.exists(&metadata_path(newest + 1)).await? {
-            newest += 1;
+    /// Whether the folder has a table, or what is left of one, although the catalog knows none.
+    async fn is_somebodys(&self) -> Result<bool, TargetError> {
+        let mut left = 0;
+        for entry in self.store.list("").await? {
+            let path = entry.path;
+            // Data files of ours that no first commit followed are orphans, and not somebody's table.
+            if path.ends_with(".parquet") && !sweep::is_ours(&path) {
+                return Ok(true);
+            }
+            if path.ends_with(METADATA_SUFFIX) {
+                left += 1;
+                if !self.catalog.leaves_metadata() || left > ATTEMPTS_LEFT_MAX || !self.is_first_attempt(&path).await? {
+                    return Ok(true);
+                }
+            }
         }
-        Ok(newest)
+        Ok(false)
     }
 
-    async fn hint(&self) -> Result<Option<u64>, StoreError> {
-        let hint = self.store.read(HINT, 1024).await?;
-        Ok(hint.and_then(|text| std::str::from_utf8(&text).ok()?.trim().parse().ok()))
-    }
-
-    async fn read_metadata(&self, version: u64) -> Result<Value, TargetError> {
-        let path = metadata_path(version);
-        let bytes = self.store.read(&path, METADATA_BYTES_MAX).await?;
-        // A hint may be older than the files that are left.
-        let bytes = bytes.ok_or_else(|| StoreError::failed("read", &path, "it is gone"))?;
-        serde_json::from_slice(&bytes).map_err(|error| self.damaged(&path, error))
+    /// Whether metadata are of a first commit of ours, before which there was nothing.
+    async fn is_first_attempt(&self, path: &str) -> Result<bool, TargetError> {
+        let Some(bytes) = self.store.read(path, MANIFEST_BYTES_MAX).await? else { return Ok(true) };
+        let table: Value = serde_json::from_slice(&bytes).unwrap_or_default();
+        Ok(metadata::record_of(&table).is_ok_and(|record| record.is_some_and(|record| record.epoch <= 1)))
     }
 
     fn damaged(&self, path: &str, reason: impl ToString) -> TargetError {
         Pause::Damaged { address: self.store.address(path), reason: reason.to_string() }.into()
-    }
-
-    /// Readers that know only the hint find the newest version with it; without it they find an older one.
-    async fn set_hint(&self, version: u64) {
-        if let Err(error) = self.store.replace(HINT, Bytes::from(version.to_string())).await {
-            tracing::warn!(table = self.store.address(""), %error, "readers may see an older version for now");
-        }
     }
 
     /// The manifests of the current snapshot, as records of the list.
@@ -173,23 +184,12 @@ impl IcebergTarget {
         let writer = ManifestWriter::new(&self.spec, &self.file_schema, metadata::current_schema(table));
         let writer = writer.map_err(encoding)?;
         let (id, sequence) = (snapshot_id(), metadata::next_sequence(table));
-        let path = format!("metadata/{}-m0.avro", Uuid::new_v4());
-        let bytes = writer.added(id, files, |path| self.store.address(path)).map_err(encoding)?;
         let rows = files.iter().map(|file| file.file.rows).sum();
-        let added = ManifestFile {
-            path: self.store.address(&path),
-            len: bytes.len() as u64,
-            files: files.len(),
-            rows,
-            added: true,
-            sequence,
-            min_sequence: sequence,
-            snapshot: id,
-            partitions: writer.summaries(files),
-        };
-        self.store.create(&path, bytes.into()).await?;
+        let mut manifests = Vec::new();
+        if !files.is_empty() {
+            manifests.push(self.add_manifest(&writer, id, sequence, files).await?);
+        }
         let before = self.manifests(&writer, table).await?;
-        let mut manifests = vec![writer.listed(&added)];
         manifests.extend(self.merged(&writer, before, id, sequence).await?);
         let parent = metadata::current_snapshot(table).and_then(|snapshot| snapshot["snapshot-id"].as_i64());
         let list = writer.list(id, parent, sequence, manifests).map_err(encoding)?;
@@ -201,22 +201,31 @@ impl IcebergTarget {
         Ok(())
     }
 
-    async fn prune(&self, version: u64) {
-        // One goes with each commit; a crash leaves one, which the sweep takes.
-        if let Some(old) = version.checked_sub(VERSIONS_KEPT).filter(|old| *old > 0)
-            && let Err(error) = self.store.delete(&metadata_path(old)).await
-        {
-            tracing::debug!(%error, "old table metadata is kept");
-        }
+    /// Writes the manifest of files that are new with a snapshot; its record in the list.
+    async fn add_manifest(
+        &self,
+        writer: &ManifestWriter,
+        snapshot: i64,
+        sequence: i64,
+        files: &[RoundFile],
+    ) -> Result<Avro, TargetError> {
+        let path = format!("metadata/{}-m0.avro", Uuid::new_v4());
+        let bytes = writer.added(snapshot, files, |path| self.store.address(path));
+        let bytes = bytes.map_err(|error| StoreError::failed("encoding", "a manifest", error))?;
+        let added = ManifestFile {
+            path: self.store.address(&path),
+            len: bytes.len() as u64,
+            files: files.len(),
+            rows: files.iter().map(|file| file.file.rows).sum(),
+            added: true,
+            sequence,
+            min_sequence: sequence,
+            snapshot,
+            partitions: writer.summaries(files),
+        };
+        self.store.create(&path, bytes.into()).await?;
+        Ok(writer.listed(&added))
     }
-}
-
-fn metadata_path(version: u64) -> String {
-    format!("metadata/v{version}.metadata.json")
-}
-
-fn version_of(path: &str) -> Option<u64> {
-    path.strip_prefix("metadata/v")?.strip_suffix(".metadata.json")?.parse().ok()
 }
 
 /// Positive, and like no other.
@@ -228,38 +237,36 @@ fn snapshot_id() -> i64 {
 impl Target for IcebergTarget {
     async fn load(&mut self) -> Result<Option<CommitRecord>, TargetError> {
         let record = self.inspect().await?;
-        if let Some((newest, _)) = &self.table
-            && self.hint().await? != Some(*newest)
-        {
-            self.set_hint(*newest).await;
+        if let Some(newest) = &self.table {
+            self.catalog.settle(newest).await?;
         }
         Ok(record)
     }
 
     async fn inspect(&mut self) -> Result<Option<CommitRecord>, TargetError> {
         self.table = None;
-        let newest = self.newest().await?;
-        if newest == 0 {
-            let entries = self.store.list("").await?;
-            let data = |path: &str| path.ends_with(".parquet") || path.ends_with(".metadata.json");
-            // Data files of ours that no first commit followed are orphans, and not somebody's table.
-            if entries.iter().any(|entry| data(&entry.path) && !sweep::is_ours(&entry.path)) {
+        let Some(newest) = self.catalog.load().await? else {
+            if self.is_somebodys().await? {
                 return Err(Pause::Foreign { address: self.address() }.into());
             }
             return Ok(None);
-        }
-        let path = metadata_path(newest);
-        let table = self.read_metadata(newest).await?;
-        let Some(record) = metadata::record_of(&table).map_err(|reason| self.damaged(&path, reason))? else {
+        };
+        let table = &newest.metadata;
+        let Some(record) = metadata::record_of(table).map_err(|reason| self.damaged("metadata", reason))? else {
             return Err(Pause::Foreign { address: self.address() }.into());
         };
+        if table["format-version"].as_i64() != Some(FORMAT_VERSION) {
+            let reason =
+                format!("its format version is {}, and {FORMAT_VERSION} is written here", table["format-version"]);
+            return Err(self.damaged("metadata", reason));
+        }
         check_partitioning(self.address(), &record.partition_by, &self.spec)?;
-        self.table = Some((newest, table));
+        self.table = Some(newest);
         Ok(Some(record))
     }
 
     async fn files(&mut self) -> Result<Vec<TableFile>, FilesError> {
-        let Some((_, table)) = &self.table else { return Ok(Vec::new()) };
+        let Some(Version { metadata: table, .. }) = &self.table else { return Ok(Vec::new()) };
         let schema = metadata::current_schema(table);
         let writer = ManifestWriter::new(&self.spec, &self.file_schema, schema);
         let writer = writer.map_err(|error| self.damaged("a manifest schema", error))?;
@@ -308,33 +315,23 @@ impl Target for IcebergTarget {
 
     async fn publish(&mut self, next: &CommitRecord, files: &[RoundFile]) -> Result<(), TargetError> {
         let refused = |error: schema::SchemaError| Pause::Schema { reason: error.to_string() };
-        let (version, mut table) = match &self.table {
-            Some((version, table)) => (*version, table.clone()),
+        let mut table = match &self.table {
+            Some(base) => base.metadata.clone(),
             None => {
                 let schema = schema::to_json(&self.source_schema, 0).map_err(refused)?;
                 let partitions = schema::spec_fields(&self.spec, &self.source_schema);
                 let location = self.store.address("");
-                (0, metadata::new_table(location.trim_end_matches('/'), &schema, partitions, next.committed_at_ms))
+                metadata::new_table(location.trim_end_matches('/'), &schema, partitions, next.committed_at_ms)
             }
         };
         let wanted = schema::to_json(&self.source_schema, 0).map_err(refused)?;
         let schema_id = metadata::evolve(&mut table, &wanted).map_err(refused)?;
-        if !files.is_empty() {
+        if !files.is_empty() || self.catalog.wants_snapshots() {
             self.add_snapshot(&mut table, schema_id, next, files).await?;
         }
         metadata::expire(&mut table, next.committed_at_ms);
-        let previous = (version > 0).then(|| self.store.address(&metadata_path(version)));
-        metadata::set_record(&mut table, next, previous);
-        let path = metadata_path(version + 1);
-        let bytes = serde_json::to_vec(&table).map_err(|error| StoreError::failed("creation", &path, error))?;
-        self.store.create(&path, bytes.into()).await?;
-        // Old versions are removed, so a writer that slept for long could take a number that is free again.
-        if self.hint().await?.is_some_and(|hint| hint > version + 1) {
-            return Err(StoreError::Exists { path: self.store.address(&path) }.into());
-        }
-        self.set_hint(version + 1).await;
-        self.table = Some((version + 1, table));
-        self.prune(version + 1).await;
+        metadata::set_record(&mut table, next);
+        self.table = Some(self.catalog.commit(self.table.as_ref(), table).await?);
         Ok(())
     }
 
@@ -343,6 +340,7 @@ impl Target for IcebergTarget {
     }
 
     fn address(&self) -> String {
-        self.store.address("")
+        let folder = self.store.address("");
+        self.catalog.address().map_or(folder.clone(), |catalog| format!("{folder} ({catalog})"))
     }
 }

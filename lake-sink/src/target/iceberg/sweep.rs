@@ -1,8 +1,9 @@
 //! Removes files that no snapshot names: what crashes and lost races left, and manifests of expired snapshots.
 use std::collections::HashSet;
 
+use super::catalog::Version;
 use super::manifest::ManifestWriter;
-use super::{IcebergTarget, VERSIONS_KEPT, metadata, version_of};
+use super::{IcebergTarget, metadata};
 use crate::store::TEMPORARY_SUFFIX;
 use crate::target::TargetError;
 use crate::target::avro;
@@ -20,15 +21,15 @@ pub fn is_ours(path: &str) -> bool {
 pub async fn sweep(target: &IcebergTarget, before_ms: i64) -> Result<usize, TargetError> {
     // Listed first: what is committed afterwards is either not listed or named by what is read afterwards.
     let entries = target.store.list("").await?;
-    let newest = target.newest().await?;
+    let newest = target.catalog.load().await?;
     let mut named = HashSet::new();
-    if newest > 0 {
+    if let Some(newest) = &newest {
         name_all(target, newest, &mut named).await?;
     }
     let mut swept = 0;
     for entry in entries {
-        let old_version = version_of(&entry.path).is_some_and(|version| version + VERSIONS_KEPT < newest);
-        let orphan = old_version || (is_ours(&entry.path) && !named.contains(&entry.path));
+        let orphan = target.catalog.is_old(&entry.path, newest.as_ref())
+            || (is_ours(&entry.path) && !named.contains(&entry.path));
         if orphan && entry.modified_ms < before_ms {
             target.store.delete(&entry.path).await?;
             swept += 1;
@@ -38,9 +39,9 @@ pub async fn sweep(target: &IcebergTarget, before_ms: i64) -> Result<usize, Targ
 }
 
 /// Every file that a snapshot of this version names, by its path in the table's folder.
-async fn name_all(target: &IcebergTarget, version: u64, named: &mut HashSet<String>) -> Result<(), TargetError> {
-    let table = target.read_metadata(version).await?;
-    let schema = metadata::current_schema(&table);
+async fn name_all(target: &IcebergTarget, version: &Version, named: &mut HashSet<String>) -> Result<(), TargetError> {
+    let table = &version.metadata;
+    let schema = metadata::current_schema(table);
     let writer = ManifestWriter::new(&target.spec, &target.file_schema, schema);
     let writer = writer.map_err(|error| target.damaged("a manifest schema", error))?;
     for snapshot in table["snapshots"].as_array().into_iter().flatten() {

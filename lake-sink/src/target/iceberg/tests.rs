@@ -54,7 +54,7 @@ impl Table {
     }
 
     fn metadata(&self) -> &Value {
-        &self.target.table.as_ref().unwrap().1
+        &self.target.table.as_ref().unwrap().metadata
     }
 
     /// Entries of all manifests of the current snapshot, with the record of their manifest.
@@ -129,10 +129,10 @@ async fn manifests_tell_partitions_and_bounds() {
 async fn what_another_engine_adds_to_the_metadata_is_kept() {
     let mut table = Table::new("");
     table.append("", 1, 1).await;
-    let (version, mut metadata) = table.target.table.clone().unwrap();
+    let Version { number, mut metadata } = table.target.table.clone().unwrap();
     metadata["properties"]["owner"] = json!("somebody");
     metadata["refs"]["kept"] = json!({ "snapshot-id": metadata["current-snapshot-id"], "type": "tag" });
-    let path = metadata_path(version + 1);
+    let path = format!("metadata/v{}.metadata.json", number + 1);
     table.target.store.create(&path, serde_json::to_vec(&metadata).unwrap().into()).await.unwrap();
     assert_eq!(table.target.load().await.unwrap(), Some(table.record.clone()), "their version is the newest");
     for n in 0..40 {

@@ -120,6 +120,7 @@ fn rounds_of(log: &KeyedLog, store: &FaultyStore, compaction: bool, limits: Roun
         partition_by: PartitionSpec::default(),
         key: Some(key()),
         compaction,
+        rest_catalog: false,
         paused: false,
     };
     let table = log.table();
