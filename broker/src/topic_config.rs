@@ -383,6 +383,11 @@ impl TopicConfigs {
             "zstd" => Some((Compression::Zstd, level("compression.zstd.level"))),
             _ => None,
         };
+        let table = match is_view {
+            // Defaults of the broker are for topics with rows of their own.
+            true => TableSettings::of(&TopicConfigs::default(), false),
+            false => TableSettings::of(self, cleanup.compact),
+        };
         TopicSettings {
             view,
             compacted: cleanup.compact,
@@ -393,16 +398,12 @@ impl TopicConfigs {
             timestamp_before_max_ms: self.limit("message.timestamp.before.max.ms").map(|v| v as i64),
             timestamp_after_max_ms: self.limit("message.timestamp.after.max.ms").map(|v| v as i64),
             min_insync_replicas: self.long("min.insync.replicas") as i32,
-            table: match is_view {
-                // Defaults of the broker are for topics with rows of their own.
-                true => TableSettings::of(&TopicConfigs::default(), false),
-                false => TableSettings::of(self, cleanup.compact),
-            },
+            layout: LayoutSettings::of(self, cleanup.compact, table.is_typed()),
+            table,
             // A table with a key has no row for each record.
             history: lake.is_some() && self.flag("weir.lake.history.reads") && self.get("weir.primary.key").is_empty(),
             lake_raw: self.flag("weir.lake.columns.raw"),
             lake,
-            layout: LayoutSettings::of(self, cleanup.compact),
         }
     }
 }

@@ -23,7 +23,7 @@ use weir_protocol::ids::Timestamp;
 use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic};
 use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, PendingAppend};
 
-use weir_layout::BatchKeeper;
+use weir_layout::{BatchKeeper, KeptTail};
 use weir_protocol::records::{BatchHeader, Compression, DecompressLimits, Record};
 use weir_storage::cpu::Priority;
 use weir_storage::memory::{Reservation, Share};
@@ -256,9 +256,7 @@ async fn admit(
     now: Timestamp,
 ) -> Result<Admitted, ProduceError> {
     let partition = lookup::partition(broker, topic, index)?;
-    let mut checks = Checks::of(topic, now)?;
-    // Columns that are not kept would be made for nothing.
-    checks.keep &= broker.kept_tail.has_room();
+    let checks = Checks::of(broker, topic, index, now)?;
     let batch = batch.unwrap_or_default();
     let (header, depth) = validate::shallow(version, &batch, &checks.rules)?;
     let original = batch.as_ptr() as usize;
@@ -340,24 +338,21 @@ struct Checks {
     rules: Rules,
     /// Of a typed topic, as it is when the batch comes.
     table: Option<Arc<Table>>,
-    /// Rows of the topic become columns.
-    keep: bool,
+    /// Rows of the topic become columns: who keeps those of this batch, and its partition.
+    keep: Option<(KeptTail, i32)>,
     now: Timestamp,
 }
 
 impl Checks {
-    fn of(topic: &Topic, now: Timestamp) -> Result<Checks, ValidateError> {
+    fn of(broker: &Broker, topic: &Topic, partition: i32, now: Timestamp) -> Result<Checks, ValidateError> {
         let table = match &topic.table.typing {
             Typing::Untyped => None,
             Typing::Typed(table) => Some(table.clone()),
             Typing::Waiting { reason } => return Err(ValidateError::NoTable { reason: reason.clone() }),
         };
-        let keep = topic.settings.layout.has_columns() && !topic.settings.log_append_time;
+        let wanted = table.is_some() && topic.settings.layout.has_columns() && !topic.settings.log_append_time;
+        let keep = wanted.then(|| (broker.kept_tail.clone(), partition));
         Ok(Checks { rules: Rules::of(&topic.settings), table, keep, now })
-    }
-
-    fn keeps(&self) -> bool {
-        self.keep && self.table.is_some()
     }
 
     /// The checks that read the records, within `max_bytes` of them. After an error the batch can be checked again.
@@ -368,7 +363,7 @@ impl Checks {
             let header = validate::deep(batch, header, &rules, self.now, |_, _, _| {})?;
             return Ok(Sound { header, dead: Vec::new(), kept: None });
         };
-        let mut check = RowCheck::new(table, self.keep);
+        let mut check = RowCheck::new(table, self.keep.as_ref().map(|(tail, partition)| (tail, *partition)));
         let visit = |index, header: &BatchHeader, record: &Record<'_>| check.record(index, header, record);
         let header = validate::deep(batch, header, &rules, self.now, visit)?;
         let Checked { header, dead, kept } = check.finish(batch, header, &decompress)?;
@@ -388,7 +383,7 @@ async fn here(
         _ => validate::SMALL_EXPANDED_BYTES,
     };
     // So few are not worth keeping.
-    let few = Checks { keep: false, ..checks.clone() };
+    let few = Checks { keep: None, ..checks.clone() };
     match few.run(&mut batch, header, max_bytes) {
         Err(error) if error.is_expansion() => deep(broker, batch, header, checks).await,
         Err(error) => Err(error.into()),
@@ -415,12 +410,13 @@ async fn deep(
     // Plain records are read where they are.
     let usual = if codec == Compression::None { own } else { (own * USUAL_EXPANSION).max(1 << 20) }.min(most);
     // What is kept of records is about as large as they are; it is not worth refusing any.
-    let keep = checks.keeps() && usual <= room / (copies + 1);
+    let keep = checks.keep.is_some() && usual <= room / (copies + 1);
     // The batch goes to the other thread and comes back, whatever was found: it is never copied.
     let attempt = async |mut batch: BytesMut, max_bytes: usize, keep: bool| {
         let held = own + max_bytes * (copies + usize::from(keep));
         let _memory = broker.memory().reserve(Share::Decode, held).await;
-        let checks = Checks { keep, ..checks.clone() };
+        let mut checks = checks.clone();
+        checks.keep.take_if(|_| !keep);
         let work = move || {
             let result = checks.run(&mut batch, header, max_bytes);
             (batch, result)

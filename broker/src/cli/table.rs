@@ -83,7 +83,7 @@ struct AlterArgs {
 }
 
 /// Settings that `describe` shows beside the columns.
-const SHOWN: [&str; 9] = [
+const SHOWN: [&str; 11] = [
     "weir.value.format",
     "weir.value.schema.subject",
     "weir.key.columns",
@@ -93,6 +93,8 @@ const SHOWN: [&str; 9] = [
     "weir.fidelity",
     "weir.layout",
     "weir.cluster.by",
+    "weir.column.bloom.filters",
+    "weir.column.uncompressed",
 ];
 
 pub(crate) async fn run(context: &Context, args: TableArgs, out: &mut (dyn Write + Send)) -> Result<(), CliError> {

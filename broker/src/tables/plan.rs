@@ -38,17 +38,15 @@ pub enum TablePlanError {
     )]
     KeysUntyped { columns: String },
     #[error(
-        "weir.cluster.by is `{columns}`, but the topic has no schema: set weir.table.schema, or a weir.value.format of the registry"
+        "{setting} is `{columns}`, but the topic has no schema: set weir.table.schema, or a weir.value.format of the registry"
     )]
-    ClusterUntyped { columns: String },
+    NamedUntyped { setting: &'static str, columns: String },
     #[error(
-        "weir.cluster.by names `{column}`, and the table has no such column: it has {known}; change weir.cluster.by first, or with it"
+        "{setting} names `{column}`, and the table has no such column: it has {known}; change {setting} first, or with it"
     )]
-    ClusterColumn { column: String, known: String },
-    #[error(
-        "weir.cluster.by names `{column}`, which is of type {data_type}: rows can be grouped by single values only"
-    )]
-    ClusterType { column: String, data_type: String },
+    NamedColumn { setting: &'static str, column: String, known: String },
+    #[error("{setting} names `{column}`, which is of type {data_type}: {reason}")]
+    NamedType { setting: &'static str, column: String, data_type: String, reason: &'static str },
     #[error(
         "weir.table.schema and weir.value.schema.subject both name the columns of JSON rows: set weir.table.schema for columns of your own, or weir.value.schema.subject for those of a JSON Schema"
     )]
@@ -77,8 +75,8 @@ pub fn plan(
         if !settings.key_columns.is_empty() {
             return Err(TablePlanError::KeysUntyped { columns: settings.key_columns.join(",") });
         }
-        if !settings.cluster_by.is_empty() {
-            return Err(TablePlanError::ClusterUntyped { columns: settings.cluster_by.join(",") });
+        if let Some((setting, columns)) = named(settings).into_iter().find(|(_, columns)| !columns.is_empty()) {
+            return Err(TablePlanError::NamedUntyped { setting, columns: columns.join(",") });
         }
         return Ok(TopicTable { versions, typing: Typing::Untyped });
     }
@@ -98,25 +96,51 @@ pub fn plan(
         None => {}
     }
     if let Some(newest) = versions.last() {
-        check_clustering(settings, newest)?;
+        check_named(settings, newest)?;
     }
     let table = build(&versions, settings, schemas, writer)?;
     Ok(TopicTable { versions, typing: Typing::Typed(Arc::new(table)) })
 }
 
-/// The columns that rows are grouped by are there and have an order.
-fn check_clustering(settings: &TableSettings, schema: &TableSchema) -> Result<(), TablePlanError> {
-    for column in &settings.cluster_by {
-        let Some((_, field)) = schema.column(column) else {
+const CLUSTER_BY: &str = "weir.cluster.by";
+const BLOOM_FILTERS: &str = "weir.column.bloom.filters";
+const UNCOMPRESSED: &str = "weir.column.uncompressed";
+
+/// The settings that say how columns are stored, and the columns they name.
+fn named(settings: &TableSettings) -> [(&'static str, &[String]); 3] {
+    let TableSettings { cluster_by, bloom_filters, uncompressed, .. } = settings;
+    [(CLUSTER_BY, cluster_by), (BLOOM_FILTERS, bloom_filters), (UNCOMPRESSED, uncompressed)]
+}
+
+/// Columns that settings name are there, and of a type that can be stored that way.
+fn check_named(settings: &TableSettings, schema: &TableSchema) -> Result<(), TablePlanError> {
+    let all = named(settings).into_iter().flat_map(|(setting, columns)| columns.iter().map(move |name| (setting, name)));
+    for (setting, column) in all {
+        let column = column.clone();
+        let Some((_, field)) = schema.column(&column) else {
             let known = schema.fields.iter().map(|field| field.name.as_str()).collect::<Vec<_>>().join(", ");
-            return Err(TablePlanError::ClusterColumn { column: column.clone(), known });
+            return Err(TablePlanError::NamedColumn { setting, column, known });
         };
-        if matches!(field.data_type, DataType::Row(_) | DataType::Array(_) | DataType::Map(..)) {
+        if let Some(reason) = unfit(setting, &field.data_type) {
             let data_type = field.data_type.to_string();
-            return Err(TablePlanError::ClusterType { column: column.clone(), data_type });
+            return Err(TablePlanError::NamedType { setting, column, data_type, reason });
         }
     }
     Ok(())
+}
+
+fn unfit(setting: &str, data_type: &DataType) -> Option<&'static str> {
+    let is_nested = matches!(data_type, DataType::Row(_) | DataType::Array(_) | DataType::Map(..));
+    match setting {
+        CLUSTER_BY => is_nested.then_some("rows can be grouped by single values only"),
+        BLOOM_FILTERS if is_nested => Some("a filter holds single values only"),
+        BLOOM_FILTERS => match data_type {
+            DataType::Float | DataType::Double => Some("equal floats can be of different bits, so a filter cannot tell"),
+            DataType::Boolean => Some("smallest and largest value say as much as a filter"),
+            _ => None,
+        },
+        _ => None,
+    }
 }
 
 /// A topic at start: what was decided is not decided again, and nothing stops the start.

@@ -35,6 +35,10 @@ pub struct TableSettings {
     pub key_kind: KeyKind,
     /// `weir.cluster.by`.
     pub cluster_by: Vec<String>,
+    /// `weir.column.bloom.filters`.
+    pub bloom_filters: Vec<String>,
+    /// `weir.column.uncompressed`.
+    pub uncompressed: Vec<String>,
     /// `weir.on.invalid`.
     pub on_invalid: OnInvalid,
     /// `weir.on.unknown`.
@@ -75,6 +79,8 @@ impl TableSettings {
                 _ => KeyKind::Raw,
             },
             cluster_by: items(configs.get("weir.cluster.by")).map(str::to_owned).collect(),
+            bloom_filters: items(configs.get("weir.column.bloom.filters")).map(str::to_owned).collect(),
+            uncompressed: items(configs.get("weir.column.uncompressed")).map(str::to_owned).collect(),
             on_invalid: match configs.get("weir.on.invalid") {
                 "dead-letter" => OnInvalid::DeadLetter,
                 "null" => OnInvalid::Null,

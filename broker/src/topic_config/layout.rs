@@ -15,6 +15,8 @@ pub struct LayoutSettings {
     codec: Codec,
     row_retention_ms: u64,
     cluster_by: Vec<String>,
+    bloom_filters: Vec<String>,
+    uncompressed: Vec<String>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,12 +28,15 @@ enum Kind {
 
 impl LayoutSettings {
     /// Out of configs that were admitted. Compaction works on rows: a compacted topic has no columns.
-    pub fn of(configs: &TopicConfigs, compacted: bool) -> LayoutSettings {
+    pub fn of(configs: &TopicConfigs, compacted: bool, is_typed: bool) -> LayoutSettings {
         let number = |name: &str, default: i64| configs.get(name).parse().unwrap_or(default); // admitted values parse
+        let names = |name: &str| items(configs.get(name)).map(str::to_owned).collect();
         LayoutSettings {
             kind: match configs.get("weir.layout") {
-                "column" if !compacted => Kind::Column,
-                "both" if !compacted => Kind::Both,
+                _ if compacted => Kind::Row,
+                "column" => Kind::Column,
+                "both" => Kind::Both,
+                "auto" if is_typed => Kind::Column,
                 _ => Kind::Row,
             },
             codec: match configs.get("weir.column.compression") {
@@ -40,7 +45,9 @@ impl LayoutSettings {
                 _ => Codec::Zstd(number("weir.column.zstd.level", 3) as i32),
             },
             row_retention_ms: number("weir.row.retention.ms", 0).max(0) as u64,
-            cluster_by: items(configs.get("weir.cluster.by")).map(str::to_owned).collect(),
+            cluster_by: names("weir.cluster.by"),
+            bloom_filters: names("weir.column.bloom.filters"),
+            uncompressed: names("weir.column.uncompressed"),
         }
     }
 
@@ -59,7 +66,11 @@ impl LayoutSettings {
         if self.kind == Kind::Row {
             return Layout::Row;
         }
-        let layout = Arc::new(TopicLayout::new(table.cloned(), self.codec).clustered_by(&self.cluster_by));
+        let layout = TopicLayout::new(table.cloned(), self.codec)
+            .clustered_by(&self.cluster_by)
+            .with_bloom_filters(&self.bloom_filters)
+            .with_uncompressed(&self.uncompressed);
+        let layout = Arc::new(layout);
         match self.kind {
             Kind::Both => Layout::Both { layout },
             _ => Layout::Column { layout, row_retention_ms: self.row_retention_ms },

@@ -240,11 +240,25 @@ pub const TABLE: &[TopicConfigDef] = &[
         "Columns of a typed topic, by name: weir.layout `column` and `both` store its rows in windows (at most 131,072 rows and 16 MiB before compression) in which rows with the same values, or neighbouring ones, lie together. A reader of one value then reads little else. Offsets do not change. Merges heed it from then on; what is stored stays as it is.",
     ),
     config(
+        "weir.column.bloom.filters",
+        "",
+        Allowed::AnyList,
+        "",
+        "Columns of a typed topic, by name: weir.layout `column` and `both` store a Bloom filter of each for every row group (10 bits a distinct value, 1 % of false positives), so that predicates `column = value` and `column IN (...)` skip the row groups without it. For ids and other values of which there are many; not for floats, booleans and nested columns. Merges heed it from then on.",
+    ),
+    config(
         "weir.column.compression",
         "zstd",
         Allowed::OneOf(&["none", "lz4", "zstd"]),
         "",
         "Codec of the columns of weir.layout `column` and `both`.",
+    ),
+    config(
+        "weir.column.uncompressed",
+        "",
+        Allowed::AnyList,
+        "",
+        "Columns of a typed topic, by name, that are stored without compression whatever weir.column.compression says: for columns that most predicates ask about, which are then read where they lie. Merges heed it from then on.",
     ),
     config("weir.column.zstd.level", "3", Allowed::Int(1, 22), "", "Level of weir.column.compression `zstd`."),
     config(
@@ -361,10 +375,10 @@ pub const TABLE: &[TopicConfigDef] = &[
     ),
     config(
         "weir.layout",
-        "row",
-        Allowed::OneOf(&["row", "column", "both"]),
+        "auto",
+        Allowed::OneOf(&["auto", "row", "column", "both"]),
         "",
-        "In which form merges store records: `row` as their producers framed them, `column` as Arrow files (rows beside them for weir.row.retention.ms), `both`. Less than about a megabyte at a time, and compacted topics, are rows. Every record comes back as it was produced.",
+        "In which form merges store records: `row` as their producers framed them, `column` as Arrow files (rows beside them for weir.row.retention.ms), `both`; `auto` is `column` for typed topics and `row` for others. Less than about a megabyte at a time, and compacted topics, are rows. Every record comes back as it was produced.",
     ),
     config(
         "weir.on.invalid",

@@ -84,6 +84,8 @@ impl AsRef<[u8]> for Shared {
 pub(crate) struct Compressor {
     codec: Codec,
     zstd: Option<zstd::bulk::Compressor<'static>>,
+    /// Where a buffer is compressed: its size is known only afterwards, and what is stored lives as long as the segment is made.
+    scratch: Vec<u8>,
 }
 
 impl Compressor {
@@ -92,7 +94,7 @@ impl Compressor {
             Codec::Zstd(level) => Some(zstd::bulk::Compressor::new(level).map_err(|e| codec.failed(e))?),
             Codec::None | Codec::Lz4 => None,
         };
-        Ok(Compressor { codec, zstd })
+        Ok(Compressor { codec, zstd, scratch: Vec::new() })
     }
 
     /// The stored form of `raw`. Empty stays empty; `keep_raw` stores it uncompressed whatever the codec.
@@ -104,30 +106,34 @@ impl Compressor {
             return Ok(Bytes::from_owner(Shared(raw.clone())));
         }
         if !keep_raw {
-            let mut out = Vec::with_capacity(raw.len() / 2 + 64);
-            out.extend_from_slice(&(raw.len() as i64).to_le_bytes());
-            self.compress(raw, &mut out)?;
-            if out.len() - 8 <= raw.len() / 8 * PAYS_EIGHTHS {
-                return Ok(out.into());
+            let stored = self.compress(raw)?;
+            if stored.len() <= raw.len() / 8 * PAYS_EIGHTHS {
+                return Ok(prefixed(raw.len() as i64, stored));
             }
         }
-        let mut out = Vec::with_capacity(raw.len() + 8);
-        out.extend_from_slice(&RAW.to_le_bytes());
-        out.extend_from_slice(raw);
-        Ok(out.into())
+        Ok(prefixed(RAW, raw))
     }
 
-    fn compress(&mut self, raw: &[u8], out: &mut Vec<u8>) -> Result<()> {
-        let codec = self.codec;
-        if let Some(zstd) = &mut self.zstd {
-            out.extend_from_slice(&zstd.compress(raw).map_err(|e| codec.failed(e))?);
-            return Ok(());
+    fn compress(&mut self, raw: &[u8]) -> Result<&[u8]> {
+        let Compressor { codec, zstd, scratch } = self;
+        scratch.clear();
+        if let Some(zstd) = zstd {
+            scratch.reserve(zstd::zstd_safe::compress_bound(raw.len()));
+            zstd.compress_to_buffer(raw, scratch).map_err(|e| codec.failed(e))?;
+        } else {
+            let mut frame = lz4_flex::frame::FrameEncoder::new(&mut *scratch);
+            frame.write_all(raw).map_err(|e| codec.failed(e))?;
+            frame.finish().map_err(|e| codec.failed(e))?;
         }
-        let mut frame = lz4_flex::frame::FrameEncoder::new(out);
-        frame.write_all(raw).map_err(|e| codec.failed(e))?;
-        frame.finish().map_err(|e| codec.failed(e))?;
-        Ok(())
+        Ok(scratch)
     }
+}
+
+fn prefixed(length: i64, bytes: &[u8]) -> Bytes {
+    let mut out = Vec::with_capacity(bytes.len() + 8);
+    out.extend_from_slice(&length.to_le_bytes());
+    out.extend_from_slice(bytes);
+    out.into()
 }
 
 /// The uncompressed form of a stored buffer. It is refused before anything is decompressed when it claims more than `max`

@@ -38,8 +38,16 @@ pub(crate) fn bounds(array: &ArrayRef) -> Bounds {
         DataType::Float64 => {
             floats(array.as_primitive::<Float64Type>().iter().flatten(), |value| value.to_le_bytes().to_vec())
         }
-        DataType::Utf8 => extremes(array.as_string::<i32>().iter().flatten(), cut_text, raised_text),
-        DataType::Binary => extremes(array.as_binary::<i32>().iter().flatten(), cut_bytes, raised_bytes),
+        DataType::Utf8 => {
+            let extremes = extreme_bytes(array.as_string::<i32>().iter().flatten().map(str::as_bytes));
+            // Both are whole values of the array.
+            let text = |bytes| std::str::from_utf8(bytes).ok();
+            extremes.and_then(|(min, max)| Some((text(min)?, text(max)?))).map_or_else(Bounds::default, |(min, max)| {
+                Bounds { min: Some(cut_text(min)), max: raised_text(max) }
+            })
+        }
+        DataType::Binary => extreme_bytes(array.as_binary::<i32>().iter().flatten())
+            .map_or_else(Bounds::default, |(min, max)| Bounds { min: Some(cut_bytes(min)), max: raised_bytes(max) }),
         DataType::FixedSizeBinary(width) if *width as usize <= BOUND_BYTES_MAX => {
             let all = |value: &[u8]| Some(value.to_vec());
             extremes(array.as_fixed_size_binary().iter().flatten(), |value| value.to_vec(), all)
@@ -98,6 +106,33 @@ fn extremes<'a, V: Ord + ?Sized + 'a>(
         found = Some((min.min(value), max.max(value)));
     }
     found.map_or_else(Bounds::default, |(min, max)| Bounds { min: Some(cut(min)), max: raise(max) })
+}
+
+/// Smallest and largest. Most values are told apart by their first eight bytes, which are compared as a number.
+fn extreme_bytes<'a>(mut values: impl Iterator<Item = &'a [u8]>) -> Option<(&'a [u8], &'a [u8])> {
+    let first = values.next()?;
+    let (mut min, mut max) = ((head(first), first), (head(first), first));
+    for value in values {
+        let value = (head(value), value);
+        if value < min {
+            min = value;
+        } else if value > max {
+            max = value;
+        }
+    }
+    Some((min.1, max.1))
+}
+
+/// The first eight bytes as a number that sorts as they do; zeros stand for what is missing, so that equal ones need not be.
+fn head(value: &[u8]) -> u64 {
+    match value.first_chunk::<8>() {
+        Some(head) => u64::from_be_bytes(*head),
+        None => {
+            let mut head = [0; 8];
+            head[..value.len()].copy_from_slice(value);
+            u64::from_be_bytes(head)
+        }
+    }
 }
 
 /// The longest beginning of whole characters that fits a bound.

@@ -1,4 +1,5 @@
 //! Batches into a column file.
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, UInt16Builder};
@@ -12,7 +13,7 @@ use weir_storage::segment::{ColumnEncoder, ColumnLayout, EncodeError, KeptColumn
 use weir_table::table::{RowDecoder, Table};
 
 use crate::headers::HeadersBuilder;
-use crate::kept::{Slot, renumbered};
+use crate::kept::{ClosedRun, Slot, renumbered};
 use crate::schema::{SHAPES_METADATA, WRITERS_METADATA, form_number, stored_schema};
 
 /// Rows and bytes that are gathered before they go to the file's writer.
@@ -26,21 +27,42 @@ pub struct TopicLayout {
     codec: Codec,
     cluster_by: Vec<String>,
     cluster_rows_min: Option<usize>,
+    bloom_columns: BTreeSet<String>,
+    raw_columns: BTreeSet<String>,
 }
 
 impl TopicLayout {
     /// Without a table a value is one column of bytes.
     pub fn new(table: Option<Arc<Table>>, codec: Codec) -> TopicLayout {
-        TopicLayout { table, codec, cluster_by: Vec::new(), cluster_rows_min: None }
+        let (bloom_columns, raw_columns) = (BTreeSet::new(), BTreeSet::new());
+        TopicLayout { table, codec, cluster_by: Vec::new(), cluster_rows_min: None, bloom_columns, raw_columns }
     }
 
     /// Groups rows by the values of these columns of the table. Those that it does not have are left out.
     #[must_use]
     pub fn clustered_by(mut self, columns: &[String]) -> TopicLayout {
-        let schema = self.table.as_ref().map(|table| table.current());
-        let known = |column: &&String| schema.is_some_and(|schema| schema.column(column).is_some());
-        self.cluster_by = columns.iter().filter(known).cloned().collect();
+        self.cluster_by = self.known(columns).cloned().collect();
         self
+    }
+
+    /// Row groups get a Bloom filter of each of these columns, so that a reader of one value need not open those without it.
+    /// Columns that the table does not have are left out.
+    #[must_use]
+    pub fn with_bloom_filters(mut self, columns: &[String]) -> TopicLayout {
+        self.bloom_columns = self.known(columns).cloned().collect();
+        self
+    }
+
+    /// These columns are stored as they are, whatever the codec. Columns that the table does not have are left out.
+    #[must_use]
+    pub fn with_uncompressed(mut self, columns: &[String]) -> TopicLayout {
+        self.raw_columns = self.known(columns).cloned().collect();
+        self
+    }
+
+    fn known<'a>(&self, columns: &'a [String]) -> impl Iterator<Item = &'a String> {
+        let schema = self.table.as_ref().map(|table| table.current().clone());
+        columns.iter().filter(move |column| schema.as_ref().is_some_and(|schema| schema.column(column).is_some()))
     }
 
     /// Rows of such a group at least, instead of what has shown to pay.
@@ -63,12 +85,15 @@ impl ColumnLayout for TopicLayout {
         let schema = stored_schema(values.as_ref().map(|values| &**values.decoder.schema()))?;
         let schema_version = self.table.as_ref().map_or(0, |table| table.current().version);
         let cluster_by = self.cluster_by.clone();
-        let mut options = WriterOptions { codec: self.codec, schema_version, cluster_by, ..WriterOptions::default() };
+        let (bloom_columns, raw_columns) = (self.bloom_columns.clone(), self.raw_columns.clone());
+        let codec = self.codec;
+        let mut options =
+            WriterOptions { codec, schema_version, cluster_by, bloom_columns, raw_columns, ..WriterOptions::default() };
         if let Some(rows) = self.cluster_rows_min {
             options.cluster_rows_min = rows;
         }
         let writer = ColumnSegmentWriter::new(&schema, options).map_err(failed)?;
-        Ok(Box::new(Encoder { writer, table: self.table.clone(), values, rows: Rows::default() }))
+        Ok(Box::new(Encoder { writer, table: self.table.clone(), values, rows: Rows::default(), kept: None }))
     }
 }
 
@@ -86,6 +111,17 @@ struct Encoder {
     /// `None` for topics without a table.
     values: Option<Values>,
     rows: Rows,
+    /// Kept rows that go to the writer together. Either these or `rows` are empty.
+    kept: Option<KeptRows>,
+}
+
+/// Rows of one run behind each other.
+struct KeptRows {
+    run: Arc<ClosedRun>,
+    /// The run's, as shapes are numbered in this file.
+    forms: ArrayRef,
+    from: usize,
+    offsets: Vec<i64>,
 }
 
 /// Values on their way to columns.
@@ -179,6 +215,33 @@ impl Encoder {
         self.write(columns, &offsets)
     }
 
+    /// Kept rows that wait go to the writer.
+    fn step_kept(&mut self) -> Result<(), EncodeError> {
+        let Some(KeptRows { run, forms, from, offsets }) = self.kept.take() else { return Ok(()) };
+        let mut columns: Vec<ArrayRef> = run.columns.iter().map(|column| column.slice(from, offsets.len())).collect();
+        columns[run.forms] = forms.slice(from, offsets.len());
+        self.write(columns, &offsets)
+    }
+
+    /// Where rows of `run` wait that end in front of its row `from`, or could begin there. `None`: its shapes have no place in
+    /// this file.
+    fn kept_rows(&mut self, run: Arc<ClosedRun>, from: usize) -> Result<Option<&mut KeptRows>, EncodeError> {
+        let same = self.kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.run, &run));
+        let forms = same.map(|kept| kept.forms.clone());
+        if !same.is_some_and(|kept| kept.from + kept.offsets.len() == from) {
+            self.step_kept()?;
+            let forms = forms.or_else(|| {
+                let ids = self.values.as_mut()?.decoder.absorb_shapes(&run.shapes)?;
+                renumbered(&run.columns[run.forms], &ids)
+            });
+            let Some(forms) = forms else { return Ok(None) };
+            // What came before comes first.
+            self.step()?;
+            self.kept = Some(KeptRows { run, forms, from, offsets: Vec::new() });
+        }
+        Ok(self.kept.as_mut())
+    }
+
     fn write(&mut self, columns: Vec<ArrayRef>, offsets: &[i64]) -> Result<(), EncodeError> {
         let batch = RecordBatch::try_new(self.writer.batch_schema().clone(), columns).map_err(refused)?;
         self.writer.write(&batch, Offsets::Each(offsets)).map_err(failed)
@@ -202,6 +265,7 @@ impl Encoder {
 
 impl ColumnEncoder for Encoder {
     fn append(&mut self, header: &BatchHeader, batch: &Bytes) -> Result<(), EncodeError> {
+        self.step_kept()?;
         // The batch was opened when it was produced, within the same bounds.
         let decoded = decode(batch, &DecompressLimits::default()).map_err(refused)?;
         let mut marker = None;
@@ -217,21 +281,18 @@ impl ColumnEncoder for Encoder {
     }
 
     fn append_kept(&mut self, kept: &KeptColumns, base: Offset, epoch: LeaderEpoch) -> Result<bool, EncodeError> {
-        let Some(kept) = kept.0.downcast_ref::<Slot>().and_then(Slot::get) else { return Ok(false) };
+        let Some(slot) = kept.0.downcast_ref::<Slot>() else { return Ok(false) };
         // The topic's table may be another one by now.
-        let (Some(values), Some(table)) = (&mut self.values, &self.table) else { return Ok(false) };
-        if !Arc::ptr_eq(table, &kept.table) {
+        if !self.table.as_ref().is_some_and(|table| Arc::ptr_eq(table, &slot.run.table)) {
             return Ok(false);
         }
-        let Some(ids) = values.decoder.absorb_shapes(&kept.shapes) else { return Ok(false) };
-        let Some(forms) = renumbered(&kept.columns[kept.forms], &ids) else { return Ok(false) };
-        // What came before comes first.
-        self.step()?;
-        let mut columns = kept.columns.clone();
-        columns[kept.forms] = forms;
-        let offsets: Vec<i64> = kept.deltas.iter().map(|delta| base.0 + i64::from(*delta)).collect();
-        self.write(columns, &offsets)?;
-        self.original(&BatchHeader { base_offset: base, leader_epoch: epoch, ..kept.header }, None);
+        let Some(run) = slot.run.columns() else { return Ok(false) };
+        let Some(kept) = self.kept_rows(run, slot.from)? else { return Ok(false) };
+        match &slot.deltas {
+            None => kept.offsets.extend(base.0..base.0 + slot.rows as i64),
+            Some(deltas) => kept.offsets.extend(deltas.iter().map(|delta| base.0 + i64::from(*delta))),
+        }
+        self.original(&BatchHeader { base_offset: base, leader_epoch: epoch, ..slot.header }, None);
         Ok(true)
     }
 
@@ -240,6 +301,7 @@ impl ColumnEncoder for Encoder {
     }
 
     fn finish(mut self: Box<Self>) -> Result<Vec<Bytes>, EncodeError> {
+        self.step_kept()?;
         self.step()?;
         if let Some(values) = &mut self.values {
             let shapes = String::from_utf8(values.decoder.shapes().to_bytes()).map_err(refused)?;

@@ -110,7 +110,7 @@ async fn append(storage: &Storage, batch: Bytes, origin: AppendOrigin, log: &mut
 
 /// What a broker keeps of a batch that it has checked.
 fn checked(tail: &KeptTail, table: &Arc<Table>, batch: &Bytes) -> Option<KeptColumns> {
-    let mut keeper = BatchKeeper::new(table).unwrap();
+    let mut keeper = BatchKeeper::new(tail, table, 0)?;
     let opened = decode(batch, &Default::default()).unwrap();
     for record in opened.records() {
         let _ = keeper.push(&opened.header, &record.unwrap());

@@ -21,6 +21,9 @@ use crate::schema::{Field, TableSchema};
 /// Most bytes of rows one builder takes: offsets of Arrow's strings and lists are 32 bits.
 pub const BUILDER_BYTES_MAX: usize = 1 << 30;
 
+/// Bytes of one column that are reserved before there are values.
+const RESERVED_MAX: usize = 256 << 10;
+
 /// A place to go back to: the number of whole rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Mark(usize);
@@ -84,6 +87,9 @@ impl RowBuilder {
 
     /// To be called before a row of `bytes` bytes is decoded: refuses when offsets could overflow.
     pub fn reserve_row(&mut self, bytes: usize) -> Result<(), BuilderError> {
+        if self.fed == 0 && self.rows == 0 {
+            self.columns.iter_mut().for_each(Column::reserve_as_before);
+        }
         let fed = self.fed.saturating_add(bytes);
         if fed > BUILDER_BYTES_MAX {
             return Err(BuilderError::Full { bytes: fed });
@@ -103,6 +109,11 @@ impl RowBuilder {
         for column in &mut self.columns {
             column.truncate(self.rows);
         }
+    }
+
+    /// Forgets rows until there are so many.
+    pub fn truncate(&mut self, rows: usize) {
+        self.rollback(Mark(rows));
     }
 
     /// Forgets all rows. Buffers are kept for the next ones, unless they hold more than `keep` bytes.
@@ -159,6 +170,8 @@ pub(crate) enum Value<'a> {
 #[derive(Debug)]
 pub(crate) struct Column {
     pub(crate) len: usize,
+    /// Values, and bytes of strings, that were taken last.
+    before: (usize, usize),
     nullable: bool,
     /// Only since the first null.
     valid: Option<BooleanBufferBuilder>,
@@ -213,7 +226,31 @@ impl Column {
             }
             T::Row(members) => Data::Row(members.iter().map(Column::new).collect()),
         };
-        Column { len: 0, nullable: field.nullable, valid: None, data }
+        Column { len: 0, before: (0, 0), nullable: field.nullable, valid: None, data }
+    }
+
+    /// Room for as many values as the last time, since the next rows are often as many: growing step by step copies every
+    /// value once more.
+    fn reserve_as_before(&mut self) {
+        let (len, bytes) = self.before;
+        let (len, bytes) = (len.min(RESERVED_MAX / 16), bytes.min(RESERVED_MAX));
+        match &mut self.data {
+            Data::I8(values) => values.reserve(len),
+            Data::I16(values) => values.reserve(len),
+            Data::I32(values) => values.reserve(len),
+            Data::I64(values) => values.reserve(len),
+            Data::I128(values) => values.reserve(len),
+            Data::F32(values) => values.reserve(len),
+            Data::F64(values) => values.reserve(len),
+            Data::Uuid(values) => values.reserve(16 * len),
+            Data::Var { ends, values } => {
+                ends.reserve(len);
+                values.reserve(bytes);
+            }
+            Data::Row(members) => members.iter_mut().for_each(Column::reserve_as_before),
+            // A bit a value, and lists of any length.
+            Data::Bool(_) | Data::List { .. } | Data::Map { .. } => {}
+        }
     }
 
     /// Counts one value that was just written into `data`.
@@ -359,6 +396,7 @@ impl Column {
     /// The array of all values; the column is empty afterwards and keeps nothing of it.
     pub(crate) fn finish(&mut self, arrow: &Arrow) -> Result<ArrayRef, ArrowError> {
         let len = std::mem::take(&mut self.len);
+        self.before = (len, if let Data::Var { values, .. } = &self.data { values.len() } else { 0 });
         let nulls = self.valid.take().map(|mut valid| NullBuffer::new(valid.finish()));
         let ends = |ends: &mut Vec<i32>| OffsetBuffer::new(ScalarBuffer::from(std::mem::replace(ends, vec![0])));
         Ok(match &mut self.data {

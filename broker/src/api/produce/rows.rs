@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use bytes::BytesMut;
-use weir_layout::BatchKeeper;
+use weir_layout::{BatchKeeper, KeptTail};
 use weir_protocol::records::{BatchHeader, DecompressLimits, Record, Rewritten, WhenEmpty, rewrite_retained};
 use weir_table::Table;
 use weir_table::codec::RowError;
@@ -45,9 +45,9 @@ pub struct Checked {
 }
 
 impl<'t> RowCheck<'t> {
-    /// `keep`: columns of the batch are wanted.
-    pub fn new(table: &'t Arc<Table>, keep: bool) -> RowCheck<'t> {
-        let keeper = if keep { BatchKeeper::new(table).map(Box::new) } else { None };
+    /// `keep`: columns of the batch are wanted there, and its partition.
+    pub fn new(table: &'t Arc<Table>, keep: Option<(&KeptTail, i32)>) -> RowCheck<'t> {
+        let keeper = keep.and_then(|(tail, partition)| BatchKeeper::new(tail, table, partition)).map(Box::new);
         let reader = keeper.map_or_else(|| Reader::Drops { rows: Box::new(table.validator()), held: 0 }, Reader::Keeps);
         let keep_bad = table.options().on_invalid == OnInvalid::DeadLetter;
         RowCheck { table, reader, keep_bad, count: 0, refused: Vec::new(), dead: Vec::new() }

@@ -47,7 +47,7 @@ impl Log {
     /// As a broker does that has decoded the rows to check them.
     async fn kept_rows(&self, values: &[Option<Vec<u8>>], tail: &weir_layout::KeptTail, table: &Arc<Table>) {
         let batch = batch_of_rows(values, Compression::Lz4);
-        let mut keeper = weir_layout::BatchKeeper::new(table).unwrap();
+        let mut keeper = weir_layout::BatchKeeper::new(tail, table, 0).unwrap();
         let opened = decode(&batch, &DecompressLimits::default()).unwrap();
         for record in opened.records() {
             let _ = keeper.push(&opened.header, &record.unwrap());

@@ -219,6 +219,11 @@ impl RowDecoder {
         self.builder.finish()
     }
 
+    /// Forgets the last rows, until there are so many.
+    pub fn truncate(&mut self, rows: usize) {
+        self.builder.truncate(rows);
+    }
+
     /// Forgets all rows so far.
     pub fn clear(&mut self) {
         self.builder.clear(KEEP_BYTES);
