@@ -114,7 +114,8 @@ fn named(settings: &TableSettings) -> [(&'static str, &[String]); 3] {
 
 /// Columns that settings name are there, and of a type that can be stored that way.
 fn check_named(settings: &TableSettings, schema: &TableSchema) -> Result<(), TablePlanError> {
-    let all = named(settings).into_iter().flat_map(|(setting, columns)| columns.iter().map(move |name| (setting, name)));
+    let all =
+        named(settings).into_iter().flat_map(|(setting, columns)| columns.iter().map(move |name| (setting, name)));
     for (setting, column) in all {
         let column = column.clone();
         let Some((_, field)) = schema.column(&column) else {
@@ -135,7 +136,9 @@ fn unfit(setting: &str, data_type: &DataType) -> Option<&'static str> {
         CLUSTER_BY => is_nested.then_some("rows can be grouped by single values only"),
         BLOOM_FILTERS if is_nested => Some("a filter holds single values only"),
         BLOOM_FILTERS => match data_type {
-            DataType::Float | DataType::Double => Some("equal floats can be of different bits, so a filter cannot tell"),
+            DataType::Float | DataType::Double => {
+                Some("equal floats can be of different bits, so a filter cannot tell")
+            }
             DataType::Boolean => Some("smallest and largest value say as much as a filter"),
             _ => None,
         },

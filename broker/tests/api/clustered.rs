@@ -144,7 +144,12 @@ async fn what_cannot_be_clustered_is_refused_with_the_reason() {
         ("sales", "weir.cluster.by", "tags", "single values only"),
         ("sales", "weir.table.schema", "id BIGINT NOT NULL, tags ARRAY<STRING>", "change weir.cluster.by first"),
         ("plain", "weir.cluster.by", "shop", "has no schema"),
-        ("plain", "weir.column.bloom.filters", "shop", "weir.column.bloom.filters is `shop`, but the topic has no schema"),
+        (
+            "plain",
+            "weir.column.bloom.filters",
+            "shop",
+            "weir.column.bloom.filters is `shop`, but the topic has no schema",
+        ),
         ("sales", "weir.column.bloom.filters", "town", "names `town`, and the table has no such column"),
         ("sales", "weir.column.bloom.filters", "tags", "single values only"),
         ("sales", "weir.column.uncompressed", "town", "names `town`, and the table has no such column"),

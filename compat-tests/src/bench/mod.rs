@@ -133,6 +133,12 @@ pub const BENCHES: &[Bench] = &[
         run: columns::produce,
     },
     Bench {
+        name: "columns-storage",
+        about: "columns compressed with ZSTD against uncompressed ones: produce with merges, and size",
+        limit: "ZSTD at level 3, about 400 MB/s of columns on the one core",
+        run: columns::storage,
+    },
+    Bench {
         name: "codecs",
         about: "rows to columns and back, one core: JSON against arrow-json, Avro and Protobuf against our JSON",
         limit: "every string's bytes copied once and every byte looked at twice: some 2 GB/s",

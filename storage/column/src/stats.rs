@@ -42,9 +42,9 @@ pub(crate) fn bounds(array: &ArrayRef) -> Bounds {
             let extremes = extreme_bytes(array.as_string::<i32>().iter().flatten().map(str::as_bytes));
             // Both are whole values of the array.
             let text = |bytes| std::str::from_utf8(bytes).ok();
-            extremes.and_then(|(min, max)| Some((text(min)?, text(max)?))).map_or_else(Bounds::default, |(min, max)| {
-                Bounds { min: Some(cut_text(min)), max: raised_text(max) }
-            })
+            extremes
+                .and_then(|(min, max)| Some((text(min)?, text(max)?)))
+                .map_or_else(Bounds::default, |(min, max)| Bounds { min: Some(cut_text(min)), max: raised_text(max) })
         }
         DataType::Binary => extreme_bytes(array.as_binary::<i32>().iter().flatten())
             .map_or_else(Bounds::default, |(min, max)| Bounds { min: Some(cut_bytes(min)), max: raised_bytes(max) }),

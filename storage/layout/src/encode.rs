@@ -228,7 +228,7 @@ impl Encoder {
     fn kept_rows(&mut self, run: Arc<ClosedRun>, from: usize) -> Result<Option<&mut KeptRows>, EncodeError> {
         let same = self.kept.as_ref().filter(|kept| Arc::ptr_eq(&kept.run, &run));
         let forms = same.map(|kept| kept.forms.clone());
-        if !same.is_some_and(|kept| kept.from + kept.offsets.len() == from) {
+        if same.is_none_or(|kept| kept.from + kept.offsets.len() != from) {
             self.step_kept()?;
             let forms = forms.or_else(|| {
                 let ids = self.values.as_mut()?.decoder.absorb_shapes(&run.shapes)?;

@@ -336,7 +336,10 @@ mod tests {
         let third = keep(&tail, &table, 20, &[]).unwrap();
         assert!(!is_same(&first, &third));
         let columns = slot(&second).run.columns().unwrap();
-        assert_eq!(columns.columns.iter().map(|column| column.len()).collect::<Vec<_>>(), vec![160; columns.columns.len()]);
+        assert_eq!(
+            columns.columns.iter().map(|column| column.len()).collect::<Vec<_>>(),
+            vec![160; columns.columns.len()]
+        );
         // Two at once are in two runs.
         let mut busy = BatchKeeper::new(&tail, &table, 0).unwrap();
         assert!(!is_same(&third, &keep(&tail, &table, 20, &[]).unwrap()));

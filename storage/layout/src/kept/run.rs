@@ -1,8 +1,8 @@
 //! Rows of consecutive batches of a partition, in the same columns.
 use std::sync::{Arc, Weak};
 
-use arrow_array::builder::UInt16Builder;
 use arrow_array::ArrayRef;
+use arrow_array::builder::UInt16Builder;
 use parking_lot::Mutex;
 use weir_storage::memory::Reservation;
 use weir_storage::segment::EncodeError;
