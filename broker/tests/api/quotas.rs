@@ -47,7 +47,7 @@ async fn whoever_produces_or_fetches_too_fast_is_told_and_not_read_from() {
     assert_eq!(described(&mut client).await, [format!("producer_byte_rate={RATE}")]);
     let text = "x".repeat(RATE * 5 / 2);
     let values = [text.as_str(); 5];
-    let request = produce_request(13, &topic, 0, 1, batch(Compression::None, &values));
+    let request = produce_request(13, &topic, 0, -1, batch(Compression::None, &values));
     let answer = client.call(13, &request).await;
     assert_eq!(answer.responses[0].partition_responses[0].error_code, 0, "throttled is not refused");
     assert!(is_due(answer.throttle_time_ms), "{}", answer.throttle_time_ms);
@@ -167,6 +167,8 @@ async fn connections_beyond_their_addresss_rate_are_closed_and_others_live() {
 }
 
 /// Scans are paid by what they look at, and not only by what they give; fetches without a scan pay nothing.
+///
+/// Seen failing: with one look in each predicate and pauses of 400 ms between the fetches, as on a busy machine.
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_has_too_much_scanned_is_told_and_plain_fetches_are_free() {
     let broker = TestBroker::start().await;
@@ -174,24 +176,10 @@ async fn whoever_has_too_much_scanned_is_told_and_plain_fetches_are_free() {
     let topic = Topic { name: "t".to_owned(), id: client.create_topic("t", 1, &[]).await };
     let text = "x".repeat(RATE * 5 / 2);
     let values = [text.as_str(); 5];
-    assert_eq!(client.produce(13, &topic, 0, 1, batch(Compression::None, &values)).await.error_code, 0);
-    let fetch = ColumnarFetch {
-        format: ResultFormat::ArrowIpc,
-        codecs: AcceptedCodecs::default(),
-        order: ScanOrder::Offset,
-        max_scan_bytes: None,
-        topics: vec![ColumnarTopic {
-            topic_id: topic.id,
-            read_schema: None,
-            projection: Some(vec!["_offset".to_owned()]),
-            predicate: Some("CAST(_value AS VARCHAR) LIKE '%y%'".into()),
-            change_types: ChangeTypes::ALL,
-        }],
-    };
-    let mut tag = BytesMut::new();
-    fetch.encode(&mut tag);
+    // acks=all: what is not durable yet is not there for a scan, and costs nothing.
+    assert_eq!(client.produce(13, &topic, 0, -1, batch(Compression::None, &values)).await.error_code, 0);
     let plain = fetch_request(18, &topic, 0, 0);
-    let scan = plain.clone().with_unknown_tagged_fields([(TAG, tag.freeze())].into());
+    let scan = with_predicate(&plain, &topic, "CAST(_value AS VARCHAR) LIKE '%y%'");
     assert_eq!(client.call(18, &scan).await.throttle_time_ms, 0);
     assert_eq!(set(&mut client, "client-id", "scan_byte_rate", Some(RATE as f64)).await, 0);
     assert_eq!(client.call(18, &plain).await.throttle_time_ms, 0);
@@ -199,7 +187,10 @@ async fn whoever_has_too_much_scanned_is_told_and_plain_fetches_are_free() {
     assert_eq!(only(&answer).error_code, 0);
     assert!(is_due(answer.throttle_time_ms), "{}", answer.throttle_time_ms);
 
-    // Half a megabyte takes a predicate longer than its share of a second that is one millisecond in ten.
+    // Many looks at half a megabyte take some milliseconds: a few fetches in ten seconds are more than one millisecond in each, also on a
+    // machine that has no time for more.
+    let looks: Vec<_> = (0..60).map(|n| format!("CAST(_value AS VARCHAR) LIKE '%y{n}%'")).collect();
+    let scan = with_predicate(&plain, &topic, &looks.join(" OR "));
     assert_eq!(set(&mut client, "client-id", "scan_byte_rate", None).await, 0);
     assert_eq!(set(&mut client, "client-id", "predicate_ms_rate", Some(1.0)).await, 0);
     assert_eq!(described(&mut client).await, ["predicate_ms_rate=1"]);
@@ -210,5 +201,25 @@ async fn whoever_has_too_much_scanned_is_told_and_plain_fetches_are_free() {
             break;
         }
     }
-    assert!(told > 0, "200 predicates over half a megabyte took less than ten milliseconds");
+    assert!(told > 0, "no ten seconds had ten milliseconds of predicates");
+}
+
+/// A fetch of the offsets of rows that fit, which none does.
+fn with_predicate(plain: &FetchRequest, topic: &Topic, predicate: &str) -> FetchRequest {
+    let fetch = ColumnarFetch {
+        format: ResultFormat::ArrowIpc,
+        codecs: AcceptedCodecs::default(),
+        order: ScanOrder::Offset,
+        max_scan_bytes: None,
+        topics: vec![ColumnarTopic {
+            topic_id: topic.id,
+            read_schema: None,
+            projection: Some(vec!["_offset".to_owned()]),
+            predicate: Some(predicate.to_owned().into()),
+            change_types: ChangeTypes::ALL,
+        }],
+    };
+    let mut tag = BytesMut::new();
+    fetch.encode(&mut tag);
+    plain.clone().with_unknown_tagged_fields([(TAG, tag.freeze())].into())
 }
