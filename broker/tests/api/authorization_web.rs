@@ -17,15 +17,16 @@ use weir_protocol::ids::Timestamp;
 use weir_protocol::records::{BatchBuilder, Compression};
 
 use crate::authorization::{Outcome, binding, bindings, table};
+use crate::authorization_tokens::Issuer;
 use crate::harness::*;
 
 const NOBODY: &str = "anonymous";
 
 /// What somebody is answered: status, head, body.
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
+pub struct Answer {
+    pub status: u16,
+    pub head: String,
+    pub body: String,
 }
 
 impl Answer {
@@ -34,10 +35,38 @@ impl Answer {
     }
 }
 
+/// How somebody proves who they are.
+pub enum Scheme<'a> {
+    /// User and password.
+    Basic,
+    /// A token in the name of whoever asks.
+    Bearer(&'a Issuer),
+}
+
+impl Scheme<'_> {
+    /// What goes into the header `Authorization`; nobody has nothing to show.
+    fn shown(&self, who: &str) -> Option<String> {
+        (who != NOBODY).then(|| match self {
+            Scheme::Basic => format!("Basic {}", base64(&format!("{who}:{who}-password"))),
+            Scheme::Bearer(issuer) => format!("Bearer {}", issuer.good(who)),
+        })
+    }
+}
+
 /// One request as a user with a password; as nobody without one.
 async fn ask(address: SocketAddr, who: &str, verb: &str, path: &str, body: Option<Value>) -> Answer {
-    let credentials = base64(&format!("{who}:{who}-password"));
-    let authorization = if who == NOBODY { String::new() } else { format!("Authorization: Basic {credentials}\r\n") };
+    ask_with(address, Scheme::Basic.shown(who), verb, path, body).await
+}
+
+/// One request with this in the header `Authorization`.
+pub async fn ask_with(
+    address: SocketAddr,
+    authorization: Option<String>,
+    verb: &str,
+    path: &str,
+    body: Option<Value>,
+) -> Answer {
+    let authorization = authorization.map_or_else(String::new, |shown| format!("Authorization: {shown}\r\n"));
     let body = body.map_or_else(String::new, |body| body.to_string());
     send(address, &format!(
         "{verb} {path} HTTP/1.0\r\nHost: weir\r\n{authorization}Content-Type: application/json\r\nContent-Length: {}\r\n\r\n{body}",
@@ -67,7 +96,7 @@ fn base64(text: &str) -> String {
     out
 }
 
-struct World {
+pub struct World {
     broker: TestBroker,
     http: SocketAddr,
     registry: SocketAddr,
@@ -79,7 +108,7 @@ struct World {
 const USERS: [&str; 8] = ["nobody", "reader", "part", "writer", "operator", "admin", "denied", "root"];
 
 /// A broker whose Kafka listener knows nobody, so that its clients here may do everything, and whose other listeners ask who it is.
-async fn start(more: &[(&str, &str)]) -> (TestBroker, SocketAddr, SocketAddr) {
+pub async fn start(more: &[(&str, &str)]) -> (TestBroker, SocketAddr, SocketAddr) {
     let settings = [
         ("listener.security.protocol.map", "http:SASL_PLAINTEXT,registry:SASL_PLAINTEXT"),
         ("registry.listen", "127.0.0.1:0"),
@@ -96,7 +125,7 @@ async fn start(more: &[(&str, &str)]) -> (TestBroker, SocketAddr, SocketAddr) {
     (broker, http, registry)
 }
 
-async fn give(broker: &TestBroker, bindings: &[AclBinding], grants: &[Grant]) {
+pub async fn give(broker: &TestBroker, bindings: &[AclBinding], grants: &[Grant]) {
     let made = broker.inner().acls.as_ref().unwrap().create_with(bindings, grants).await.unwrap();
     assert!(made.iter().all(Result::is_ok));
 }
@@ -138,8 +167,9 @@ const COLUMNS: &[(&str, &str)] = &[
     ("weir.layout", "column"),
 ];
 
-async fn world(bindings: &[AclBinding]) -> World {
-    let (broker, http, registry) = start(&[("authorizer", "on")]).await;
+pub async fn world(bindings: &[AclBinding], more: &[(&str, &str)]) -> World {
+    let settings: Vec<_> = [("authorizer", "on")].iter().chain(more).copied().collect();
+    let (broker, http, registry) = start(&settings).await;
     for user in USERS {
         broker.inner().security.users.set_password(user, &format!("{user}-password")).await.unwrap();
     }
@@ -171,7 +201,7 @@ async fn world(bindings: &[AclBinding]) -> World {
 }
 
 /// What a row of the table is answered.
-async fn outcome(world: &World, who: &str, api: &str, what: &str) -> Outcome {
+async fn outcome(world: &World, scheme: &Scheme<'_>, who: &str, api: &str, what: &str) -> Outcome {
     let (address, api) = match api.strip_prefix("registry ") {
         Some(api) => (world.registry, api),
         None => (world.http, api),
@@ -199,7 +229,7 @@ async fn outcome(world: &World, who: &str, api: &str, what: &str) -> Outcome {
         ("PUT", _) => Some(json!({ "mode": "READWRITE" })),
         _ => None,
     };
-    let answer = ask(address, who, verb, &path, body).await;
+    let answer = ask_with(address, scheme.shown(who), verb, &path, body).await;
     let code = |answer: &Answer| answer.json()["error_code"].as_u64().unwrap_or_default();
     match answer.status {
         401 => {
@@ -234,11 +264,11 @@ fn is_web(api: &str) -> bool {
     api.contains(' ')
 }
 
-async fn differences(world: &World) -> Vec<String> {
+pub async fn differences(world: &World, scheme: &Scheme<'_>) -> Vec<String> {
     let mut differences = Vec::new();
     for (api, what, expected) in table().into_iter().filter(|(api, ..)| is_web(api)) {
         for (identity, expected) in expected {
-            let got = outcome(world, identity, api, what).await;
+            let got = outcome(world, scheme, identity, api, what).await;
             if got != expected {
                 differences.push(format!("{api}, {what}, {identity}: {got:?} instead of {expected:?}"));
             }
@@ -249,8 +279,8 @@ async fn differences(world: &World) -> Vec<String> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn everybody_is_answered_over_http_as_the_table_says() {
-    let world = world(&bindings()).await;
-    let differences = differences(&world).await;
+    let world = world(&bindings(), &[]).await;
+    let differences = differences(&world, &Scheme::Basic).await;
     assert!(differences.is_empty(), "{}", differences.join("\n"));
     drop(world.broker);
 }
@@ -275,9 +305,9 @@ async fn a_gate_that_allows_or_denies_everything_is_found_out() {
         pattern: ResourcePattern { resource, name: "*".to_owned(), pattern: PatternType::Literal },
         entry: binding("*", Permission::Allow, Operation::All, resource, "*").entry,
     });
-    let open = differences(&world(&everything).await).await.len();
+    let open = differences(&world(&everything, &[]).await, &Scheme::Basic).await.len();
     assert!(open > 2 * rows, "allow-all: only {open} differences in {rows} rows");
-    let closed = differences(&world(&[]).await).await.len();
+    let closed = differences(&world(&[], &[]).await, &Scheme::Basic).await.len();
     assert!(closed > rows, "deny-all: only {closed} differences in {rows} rows");
 }
 

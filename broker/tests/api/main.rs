@@ -5,6 +5,7 @@ mod admin;
 mod authentication;
 mod authorization;
 mod authorization_requests;
+mod authorization_tokens;
 mod authorization_web;
 mod broker_configs;
 mod clustered;
