@@ -2,7 +2,7 @@
 use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
@@ -27,11 +27,13 @@ use crate::group::state::GroupLimits;
 use crate::group::{Coordinator, GroupConfigs, GroupSettings, StorageLog};
 use crate::lake::Histories;
 use crate::metrics::BrokerMetrics;
+use crate::metrics::tables::security as tables;
 use crate::producer_ids::ProducerIds;
 use crate::quota::{Mute, QuotaKey, QuotaStore, Stopwatch, Throttle};
 use crate::registry;
 use crate::security::acl::{AclStore, Policy};
 use crate::security::audit::Audit;
+use crate::security::places::{NoPlace, PrincipalPlace};
 use crate::security::{ADMIN, Principal, Security, SecurityError};
 use crate::share::{ShareSessions, Shares};
 use crate::tables::{Schemas, TableGuard};
@@ -509,13 +511,16 @@ pub struct Connection {
     /// Until when it is not read from.
     pub mute: Arc<Mute>,
     principal: ArcSwap<Principal>,
+    /// Its place among those of its principal.
+    place: OnceLock<PrincipalPlace>,
 }
 
 impl Connection {
     /// A connection of somebody who has not said who they are.
     #[must_use]
     pub fn new(id: u64, client_addr: SocketAddr, listener: Arc<Listener>) -> Connection {
-        Connection { id, client_addr, listener, mute: Arc::default(), principal: ArcSwap::new(Principal::anonymous()) }
+        let principal = ArcSwap::new(Principal::anonymous());
+        Connection { id, client_addr, listener, mute: Arc::default(), principal, place: OnceLock::new() }
     }
 
     /// Who the client has proved to be so far.
@@ -527,6 +532,24 @@ impl Connection {
     /// From now on requests are those of `principal`.
     pub fn authenticated(&self, principal: Arc<Principal>) {
         self.principal.store(principal);
+    }
+
+    /// Takes a place among the connections of `principal` and keeps it to the end; once it has one, that stays its place.
+    pub fn take_place(&self, broker: &Broker, principal: &Arc<Principal>) -> Result<(), NoPlace> {
+        if self.place.get().is_some() {
+            return Ok(());
+        }
+        let limit = broker.dynamic.now().config.net.max_connections_per_principal;
+        let place = broker.security.places.take(principal, limit, broker.now_ms()).inspect_err(|full| {
+            metrics::counter!(tables::PRINCIPAL_CONNECTIONS_REFUSED.name).increment(1);
+            let (client, listener, limit) = (self.client_addr, self.listener.name.as_str(), full.limit);
+            if let Some(not_logged) = full.tell {
+                tracing::warn!(%client, listener, %principal, limit, not_logged, "connection refused, its principal has as many as `max.connections.per.principal` allows");
+            }
+        })?;
+        // One task authenticates a connection, so nobody else has set it.
+        let _ = self.place.set(place);
+        Ok(())
     }
 
     /// Facts for the handler of a request that was just read.

@@ -169,6 +169,12 @@ async fn take(
     let limits = GuardLimits::default();
     let mut memory = Some(memory);
     let work = match api {
+        ApiKey::ApiVersions if authenticator.is_turned_away() => {
+            tokio::time::sleep(broker.security.failed_delay).await;
+            let version = if api::api_versions::VERSIONS.serves(version) { version } else { 0 };
+            let response = api::api_versions::turned_away();
+            Work::Ready(Answer::Send(respond(broker, &header, api, version, &response)?, Vec::new()))
+        }
         ApiKey::ApiVersions if !api::api_versions::VERSIONS.serves(version) => Work::UnsupportedApiVersions,
         ApiKey::Produce => {
             // Its connection is silent from now on, not only from its answer on: more would be read meanwhile.

@@ -2,7 +2,8 @@
 //!
 //! Versions 0-4. KIP-35, KIP-482 (the response header is always v0), KIP-511 (client name and version), KIP-584 (features).
 //! Errors: INVALID_REQUEST (a client name or version that is not one), UNSUPPORTED_VERSION (in a v0 body, listing the range
-//! of this very API, so that a newer client can ask again).
+//! of this very API, so that a newer client can ask again), THROTTLING_QUOTA_EXCEEDED (its principal has as many connections as it may;
+//! the connection ends).
 use kafka_protocol::messages::api_versions_response::{ApiVersion, FinalizedFeatureKey, SupportedFeatureKey};
 use kafka_protocol::messages::{ApiKey, ApiVersionsRequest, ApiVersionsResponse};
 use kafka_protocol::protocol::StrBytes;
@@ -49,6 +50,12 @@ pub fn unsupported_version() -> ApiVersionsResponse {
     ApiVersionsResponse::default()
         .with_error_code(ErrorCode::UnsupportedVersion.code())
         .with_api_keys(vec![listed(&VERSIONS)])
+}
+
+/// The body for a client whose certificate was taken and for whose connection there is no place: with TLS alone, the first answer is
+/// where that can be said.
+pub fn turned_away() -> ApiVersionsResponse {
+    ApiVersionsResponse::default().with_error_code(ErrorCode::ThrottlingQuotaExceeded.code())
 }
 
 /// The columnar extension is supported and never finalised: each request says for itself whether it uses it.

@@ -241,7 +241,10 @@ impl Config {
             let problem = format!("a request may take {largest} of it, and socket.request.max.bytes is larger");
             return unsound("memory.limit", &problem, "Raise it to 8 times socket.request.max.bytes, or lower that");
         }
-        if self.net.requests_max == 0 || self.net.max_connections == 0 || self.net.max_connections_per_ip == 0 {
+        let net = &self.net;
+        if [net.requests_max, net.max_connections, net.max_connections_per_ip, net.max_connections_per_principal]
+            .contains(&0)
+        {
             return unsound("max.connections.total", "limits of 0 would refuse everything", "Use 1 or more");
         }
         if self.storage.wal_file.0 < 1 << 20 || self.storage.wal_max.0 < self.storage.wal_file.0.saturating_mul(2) {

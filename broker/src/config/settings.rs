@@ -57,6 +57,9 @@ settings! {
         "max.connections.total" => max_connections: usize = 10_000;
         /// Open connections of one IP address.
         "max.connections.per.ip" => max_connections_per_ip: usize = 10_000;
+        /// Open connections to Kafka listeners of one principal, counted once it has authenticated; one more is told so and closed.
+        /// Clients that do not authenticate are not counted.
+        "max.connections.per.principal" => max_connections_per_principal: usize = 10_000;
         /// A connection without a request for so long is closed.
         "connections.max.idle.ms" => connections_max_idle: Duration = minutes(10);
         /// Largest request; a larger one closes the connection.

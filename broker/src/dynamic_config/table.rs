@@ -38,6 +38,7 @@ pub const SETTINGS: &[&str] = &[
     "group.share.record.lock.duration.ms",
     "group.share.session.timeout.ms",
     "max.connections.per.ip",
+    "max.connections.per.principal",
     "max.connections.total",
     "offset.metadata.max.bytes",
     "offsets.retention.minutes",

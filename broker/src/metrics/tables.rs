@@ -112,6 +112,8 @@ pub mod security {
         AUTHENTICATION_TIMEOUTS = "weir_authentication_timeouts_total", Kind::Counter, Count, [];
         /// Connections closed because their client did not authenticate again in time.
         SESSIONS_EXPIRED = "weir_sessions_expired_total", Kind::Counter, Count, [];
+        /// Connections closed because their principal had as many as it may (setting `max.connections.per.principal`).
+        PRINCIPAL_CONNECTIONS_REFUSED = "weir_principal_connections_refused_total", Kind::Counter, Count, [];
     }
 }
 

@@ -25,6 +25,7 @@ use crate::config::{ByteCount, NetSettings, SecuritySettings};
 use crate::metrics::tables::security as tables;
 use crate::security::audit::AuditEvent;
 use crate::security::sasl::Authenticator;
+use crate::security::sasl::session::NotAdmitted;
 use crate::security::tls::{self, TlsConfigs};
 use weir_storage::memory::Reservation;
 
@@ -112,6 +113,10 @@ pub async fn run(net: Net, guard: Arc<ListenerGuard>, accepting: Accepting) {
         }
         Some(configs) => {
             let Some(stream) = handshake(&broker, configs, &connection, deadline, stream).await else { return };
+            // With SASL, who the client is comes later.
+            if guard.sasl.is_none() && !connection.principal().is_anonymous() {
+                gate.authenticator.take_place(&broker);
+            }
             gate.opened();
             let (input, output) = tokio::io::split(stream);
             serve(broker, connection, limits, gate, input, output, stop).await;
@@ -239,6 +244,8 @@ fn log_end(connection: &Connection, ended: &Ended) -> bool {
                 true
             }
         },
+        // In the log already, as often as that helps.
+        Ended::Refused(Refused::NotAdmitted(NotAdmitted::TurnedAway, _)) => true,
         Ended::Refused(refused) => {
             tracing::warn!(id, %client, reason = %refused, "connection closed by the broker");
             true

@@ -7,6 +7,7 @@
 //! | `sasl/` | the exchange in which a client proves who it is |
 //! | `acl/` | who may do what: Kafka's access control lists |
 //! | `audit.rs` | who was refused what, who changed what |
+//! | `places.rs` | how many connections each principal has |
 //! | `rules/` | what each API needs, and how a refusal is answered |
 //! | `web/` | the same for HTTP and the Schema Registry |
 //! | `users.rs` | users with passwords: SCRAM keys in the metadata store |
@@ -15,6 +16,7 @@
 //! and no error.
 pub mod acl;
 pub mod audit;
+pub mod places;
 pub mod principal;
 pub mod rules;
 pub mod sasl;
@@ -26,12 +28,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use weir_protocol::sasl::scram::Hash;
+use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::meta::{MetaError, MetadataStore};
 
 use crate::config::SecuritySettings;
 
+use places::PrincipalPlaces;
 use sasl::session::{Failure, Verified};
 use sasl::tokens::{KeysError, Tokens};
 
@@ -55,10 +58,12 @@ pub struct Security {
     pub users: Arc<Users>,
     /// How long the answer to a failed authentication is held back.
     pub failed_delay: Duration,
+    /// Connections of each principal, on all Kafka listeners.
+    pub places: Arc<PrincipalPlaces>,
     /// Verifies tokens; None = no keys are configured.
     tokens: Option<Arc<Tokens>>,
-    /// Passwords that are verified at the same time: each takes a processor for a while.
-    verifying: Semaphore,
+    /// Verifies passwords, each of which takes a processor for a while: on few threads, of lower priority than those of sockets.
+    verifying: CpuPool,
 }
 
 impl std::fmt::Debug for Security {
@@ -78,8 +83,9 @@ impl Security {
         Ok(Security {
             users: Arc::new(Users::open(meta).await?),
             failed_delay: settings.failed_delay,
+            places: Arc::default(),
             tokens,
-            verifying: Semaphore::new(cores.div_ceil(2)),
+            verifying: CpuPool::new(cores.div_ceil(2)),
         })
     }
 
@@ -88,13 +94,11 @@ impl Security {
         let keys = Hash::ALL.map(|hash| self.users.keys_or_nobody(name, hash));
         let [first, second] = keys;
         let (keys, password) = ([first?, second?], password.to_owned());
-        // The semaphore is never closed; were it, there would only be no bound.
-        let _turn = self.verifying.acquire().await.ok();
-        let verified = tokio::task::spawn_blocking(move || {
+        let verify = move || {
             let fits = keys.map(|keys| keys.are_of(password.as_bytes()));
             fits[0] | fits[1]
-        });
-        Ok(verified.await.unwrap_or(false)) // a panic verifies nothing
+        };
+        Ok(self.verifying.run(Priority::Request, verify).await.unwrap_or(false)) // a panic verifies nothing
     }
 
     /// Whose token it is, if it is good.

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use weir::config::{Config, Source};
 use weir::metrics::Metrics;
 use weir::server::Server;
+use weir_client::transport::Stream;
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::{BatchBuilder, Compression, DecompressLimits, batches, decode};
 
@@ -33,7 +34,7 @@ pub fn topic_name(name: &str) -> TopicName {
 
 /// One connection.
 pub struct Client {
-    stream: TcpStream,
+    stream: Box<dyn Stream>,
     correlation: i32,
 }
 
@@ -41,6 +42,11 @@ impl Client {
     pub async fn connect(broker: &TestBroker) -> Client {
         let stream = TcpStream::connect(broker.address()).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Client::over(Box::new(stream))
+    }
+
+    /// The same over TLS, or whatever else brings bytes.
+    pub fn over(stream: Box<dyn Stream>) -> Client {
         Client { stream, correlation: 0 }
     }
 

@@ -13,6 +13,7 @@ mod column_acls;
 mod column_client;
 mod columnar;
 mod columnar_produce;
+mod connection_limits;
 mod groups;
 mod harness;
 mod history;

@@ -68,6 +68,19 @@ impl Authenticator {
         self.session.is_over()
     }
 
+    /// Takes a place for a client whose certificate tells who it is; without one it is turned away.
+    pub fn take_place(&mut self, broker: &Broker) {
+        if self.connection.take_place(broker, &self.connection.principal()).is_err() {
+            self.session.turn_away();
+        }
+    }
+
+    /// Whether there is no place for the client.
+    #[must_use]
+    pub fn is_turned_away(&self) -> bool {
+        self.session.is_turned_away()
+    }
+
     /// Whether a handshake was made and tokens are awaited.
     #[must_use]
     pub fn is_exchanging(&self) -> bool {
@@ -110,6 +123,10 @@ impl Authenticator {
             let input = match output {
                 Output::Send(token) => return Reply::Continue(token),
                 Output::Done { token, known, lifetime_ms } => {
+                    if let Err(full) = self.connection.take_place(broker, &known.principal) {
+                        self.session.turn_away();
+                        return self.failed(broker, mechanism, &full.into()).await;
+                    }
                     self.authenticated(&known, mechanism);
                     return Reply::Done(token, lifetime_ms);
                 }
@@ -154,8 +171,16 @@ impl Authenticator {
     }
 
     async fn failed(&self, broker: &Broker, mechanism: Option<Mechanism>, failure: &Failure) -> Reply {
-        if mechanism != Some(Mechanism::OauthBearer) || matches!(failure, Failure::Message(_) | Failure::Changed) {
-            self.note(broker, mechanism, failure);
+        match failure {
+            // No attempt to be somebody else, and in the log already as often as that helps.
+            Failure::NoPlace(_) => {
+                let name = mechanism.map_or("none", Mechanism::name);
+                metrics::counter!(tables::AUTHENTICATIONS.name, "mechanism" => name, "outcome" => "refused")
+                    .increment(1);
+            }
+            Failure::Message(_) | Failure::Changed => self.note(broker, mechanism, failure),
+            _ if mechanism != Some(Mechanism::OauthBearer) => self.note(broker, mechanism, failure),
+            _ => {}
         }
         tokio::time::sleep(broker.security.failed_delay).await;
         Reply::Refused(mechanism.map_or_else(|| failure.to_string(), |mechanism| failure.told(mechanism)))

@@ -13,6 +13,7 @@ use weir_protocol::sasl::scram::{Hash, ScramKeys, ServerChallenged, ServerStart}
 use weir_protocol::sasl::{Mechanism, TOKEN_MAX};
 
 use crate::security::Principal;
+use crate::security::places::NoPlace;
 
 /// Milliseconds since the broker's start.
 pub type Millis = u64;
@@ -38,6 +39,9 @@ pub enum Failure {
     /// The broker cannot tell.
     #[error("{0}")]
     Unavailable(String),
+    /// It is who it says it is, and has enough connections.
+    #[error(transparent)]
+    NoPlace(#[from] NoPlace),
 }
 
 impl Failure {
@@ -53,7 +57,7 @@ impl Failure {
             ),
             Failure::Changed => "Cannot change principals or mechanisms during re-authentication".to_owned(),
             Failure::Unavailable(_) => "Authentication failed: the broker cannot verify credentials now".to_owned(),
-            Failure::Message(_) | Failure::Token(_) | Failure::Authorization => {
+            Failure::Message(_) | Failure::Token(_) | Failure::Authorization | Failure::NoPlace(_) => {
                 format!("Authentication failed: {self}")
             }
         }
@@ -76,6 +80,9 @@ pub enum NotAdmitted {
         /// For how long it has been.
         ago_ms: u64,
     },
+    /// There is no place for it.
+    #[error("the principal has as many connections as it may (setting `max.connections.per.principal`)")]
+    TurnedAway,
 }
 
 /// Who somebody has proved to be.
@@ -147,6 +154,8 @@ enum State {
         before: Option<Known>,
     },
     Authenticated(Known),
+    /// It is known who it is, and there is no place for it: ApiVersions is answered with an error, and nothing else.
+    TurnedAway,
     Over,
 }
 
@@ -196,7 +205,18 @@ impl Session {
     /// Whether the connection has to end.
     #[must_use]
     pub fn is_over(&self) -> bool {
-        matches!(self.state, State::Over)
+        matches!(self.state, State::Over | State::TurnedAway)
+    }
+
+    /// There is no place for the client: the connection ends with the next answer.
+    pub fn turn_away(&mut self) {
+        self.state = State::TurnedAway;
+    }
+
+    /// Whether there is no place for the client.
+    #[must_use]
+    pub fn is_turned_away(&self) -> bool {
+        matches!(self.state, State::TurnedAway)
     }
 
     /// Whether a handshake was made and tokens are awaited.
@@ -217,7 +237,7 @@ impl Session {
         match &self.state {
             State::Exchange { mechanism, .. } => Some(*mechanism),
             State::Authenticated(known) => Some(known.mechanism),
-            State::NotNeeded | State::Start | State::Over => None,
+            State::NotNeeded | State::Start | State::TurnedAway | State::Over => None,
         }
     }
 
@@ -233,6 +253,7 @@ impl Session {
                 Some(expires) if now > expires => Err(NotAdmitted::Expired { ago_ms: now - expires }),
                 _ => Ok(()),
             },
+            State::TurnedAway => Err(NotAdmitted::TurnedAway),
             State::Start | State::Exchange { before: None, .. } | State::Over => Err(NotAdmitted::Unauthenticated),
         }
     }
@@ -242,7 +263,9 @@ impl Session {
         let before = match &self.state {
             State::Start => None,
             State::Authenticated(known) => Some(known.clone()),
-            State::NotNeeded | State::Exchange { .. } | State::Over => return Err(HandshakeRefused::State),
+            State::NotNeeded | State::Exchange { .. } | State::TurnedAway | State::Over => {
+                return Err(HandshakeRefused::State);
+            }
         };
         let chosen = mechanism.parse::<Mechanism>().ok().filter(|chosen| self.mechanisms.contains(chosen));
         let Some(mechanism) = chosen else {

@@ -173,3 +173,21 @@ fn random_inputs_never_open_a_session_without_a_verdict() {
     }
     assert!(opened > 20, "{opened} sessions were opened");
 }
+
+/// Of a principal that has enough connections.
+#[test]
+fn who_is_turned_away_is_asked_nothing_more() {
+    for mut session in [everything(), Session::not_needed()] {
+        if !session.is_open() {
+            assert!(matches!(plain(&mut session, "a", 0, None), Output::Done { .. }));
+        }
+        session.turn_away();
+        assert!(session.is_turned_away() && session.is_over() && !session.is_open() && !session.expects_raw());
+        for key in 0..100 {
+            let expected = if [17, 18, 36].contains(&key) { Ok(()) } else { Err(NotAdmitted::TurnedAway) };
+            assert_eq!(session.admit(key, 0), expected, "{key}");
+        }
+        assert_eq!(session.handshake(1, "PLAIN"), Err(HandshakeRefused::State));
+        assert!(matches!(session.apply(Input::Token(b""), 0), Output::Fail(_)));
+    }
+}
