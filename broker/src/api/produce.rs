@@ -24,8 +24,8 @@ use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic}
 use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, PendingAppend};
 
 use weir_layout::{BatchKeeper, KeptTail};
-use weir_protocol::records::{BatchHeader, Compression, DecompressLimits, Record};
-use weir_storage::cpu::Priority;
+use weir_protocol::records::{BatchHeader, Compression, DecompressLimits, HEADER_LEN, Record, claimed_size, measure};
+use weir_storage::cpu::{Priority, breathe};
 use weir_storage::memory::{Reservation, Share};
 use weir_table::Table;
 
@@ -394,8 +394,9 @@ async fn here(
 /// Compressed records are usually less than so many times smaller.
 const USUAL_EXPANSION: usize = 16;
 
-/// Opens records on the threads for computations, within memory of [`Share::Decode`]: first with room for what is usual,
-/// then with all there is.
+/// Opens records on the threads for computations, within memory of [`Share::Decode`]: first with room for what they claim, or what is
+/// usual. If they are larger they are measured without keeping them, after all other requests, and opened if they are within the limits:
+/// a bomb costs time that nobody else wants, and no memory.
 async fn deep(
     broker: &Broker,
     batch: BytesMut,
@@ -407,8 +408,14 @@ async fn deep(
     let own = batch.len();
     let room = broker.memory().limits_of(Share::Decode).max.saturating_sub(own);
     let most = room / copies;
-    // Plain records are read where they are.
-    let usual = if codec == Compression::None { own } else { (own * USUAL_EXPANSION).max(1 << 20) }.min(most);
+    let usual = match claimed_size(codec, batch.get(HEADER_LEN..).unwrap_or_default()) {
+        // Plain records are read where they are.
+        _ if codec == Compression::None => own,
+        // A false claim is found out by the limits of its codec, or by opening it.
+        Some(claimed) if (1 << 20..=most).contains(&claimed) => claimed,
+        _ => (own * USUAL_EXPANSION).max(1 << 20),
+    }
+    .min(most);
     // What is kept of records is about as large as they are; it is not worth refusing any.
     let keep = checks.keep.is_some() && usual <= room / (copies + 1);
     // The batch goes to the other thread and comes back, whatever was found: it is never copied.
@@ -424,10 +431,30 @@ async fn deep(
         broker.storage.cpu().run(Priority::Request, work).await.map_err(|_| ProduceError::ValidationLost)
     };
     let (batch, result) = match attempt(batch, usual, keep).await? {
-        (batch, Err(error)) if error.is_expansion() && usual < most => attempt(batch, most, false).await?,
+        (batch, Err(error)) if error.is_expansion() && usual < most => {
+            let (batch, measured) = measured(broker, batch, codec, checks.rules.decompress, most).await?;
+            attempt(batch, measured?, false).await?
+        }
         found => found,
     };
     Ok((batch, result?))
+}
+
+/// How large the records of a batch are, by a thread for computations that has nothing else to do.
+async fn measured(
+    broker: &Broker,
+    batch: BytesMut,
+    codec: Compression,
+    limits: DecompressLimits,
+    max_bytes: usize,
+) -> Result<(BytesMut, Result<usize, ValidateError>), ProduceError> {
+    let limits = DecompressLimits { max_bytes, ..limits };
+    let work = move || {
+        let stored = batch.get(HEADER_LEN..).unwrap_or_default();
+        let size = measure(codec, stored, &limits, &mut breathe);
+        (batch, size.map_err(|error| ValidateError::Records(error.into())))
+    };
+    broker.storage.cpu().run(Priority::Background, work).await.map_err(|_| ProduceError::ValidationLost)
 }
 
 impl Submitted {

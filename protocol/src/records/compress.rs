@@ -16,6 +16,10 @@ use super::Compression;
 
 /// Below this output size the ratio limit does not apply: a few repeated values compress a thousandfold.
 const RATIO_FREE_BYTES: usize = 1 << 20;
+/// Output of [`measure`] between two pauses.
+pub const MEASURE_SLICE_BYTES: usize = 256 << 10;
+/// Header and trailer of a gzip member.
+const GZIP_MIN: usize = 18;
 
 /// How far decompression may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,18 +81,57 @@ impl CompressError {
     }
 }
 
-/// Decompresses `input` into a fresh buffer. [`Compression::None`] copies.
+/// Decompresses `input` into a fresh buffer. [`Compression::None`] copies. What claims to be larger than the limits allow is not begun.
 pub fn decompress(codec: Compression, input: &[u8], limits: &DecompressLimits) -> Result<Vec<u8>, CompressError> {
-    let output = Output { codec, input_bytes: input.len(), limit: limits.budget(input.len()), bytes: Vec::new() };
+    let mut output = Output::new(codec, input, limits, None);
+    output.check(claimed_size(codec, input).unwrap_or(0))?;
     match codec {
         Compression::None => {
             output.check(input.len())?;
-            Ok(input.to_vec())
+            output.bytes.extend_from_slice(input);
         }
-        Compression::Gzip => gunzip(input, output),
-        Compression::Snappy => snappy::decompress(input, output),
-        Compression::Lz4 => lz4::decompress(input, output),
-        Compression::Zstd => zstandard::decompress(input, output),
+        Compression::Gzip => gunzip(input, &mut output)?,
+        Compression::Snappy => snappy::decompress(input, &mut output)?,
+        Compression::Lz4 => lz4::decompress(input, &mut output)?,
+        Compression::Zstd => zstandard::decompress(input, &mut output)?,
+    }
+    Ok(output.bytes)
+}
+
+/// How many bytes `input` decompresses to, without keeping them: what a bomb takes is time, and little memory. `pause` is called about
+/// every [`MEASURE_SLICE_BYTES`]. Of snappy only the lengths are added up, which decompression holds it to.
+pub fn measure(
+    codec: Compression,
+    input: &[u8],
+    limits: &DecompressLimits,
+    pause: &mut dyn FnMut(),
+) -> Result<usize, CompressError> {
+    let mut output = Output::new(codec, input, limits, Some(pause));
+    output.check(claimed_size(codec, input).unwrap_or(0))?;
+    match codec {
+        Compression::None => output.count(input.len())?,
+        Compression::Gzip => gunzip(input, &mut output)?,
+        Compression::Snappy => snappy::measure(input, &mut output)?,
+        Compression::Lz4 => lz4::decompress(input, &mut output)?,
+        Compression::Zstd => zstandard::decompress(input, &mut output)?,
+    }
+    Ok(output.len())
+}
+
+/// How many bytes `input` says that it decompresses to, or part of it does. It may lie, but who claims more than is allowed is refused in
+/// either case: codecs hold their data to what it claims. None = it does not say.
+#[must_use]
+pub fn claimed_size(codec: Compression, input: &[u8]) -> Option<usize> {
+    match codec {
+        Compression::None => Some(input.len()),
+        // The trailer of the last member, modulo 4 GiB.
+        Compression::Gzip if input.len() >= GZIP_MIN => {
+            input.last_chunk().map(|size| u32::from_le_bytes(*size) as usize)
+        }
+        Compression::Gzip => None,
+        Compression::Snappy => snappy::claimed_size(input),
+        Compression::Lz4 => lz4::claimed_size(input),
+        Compression::Zstd => zstandard::claimed_size(input),
     }
 }
 
@@ -106,14 +149,55 @@ pub fn compress(codec: Compression, level: Option<i32>, input: &[u8], out: &mut 
 }
 
 /// A growing output that knows its limit.
-struct Output {
+struct Output<'p> {
     codec: Compression,
     input_bytes: usize,
     limit: usize,
     bytes: Vec<u8>,
+    /// Bytes that were counted and not kept.
+    dropped: usize,
+    /// Of a measurement, which keeps nothing.
+    pause: Option<&'p mut dyn FnMut()>,
 }
 
-impl Output {
+impl<'p> Output<'p> {
+    fn new(
+        codec: Compression,
+        input: &[u8],
+        limits: &DecompressLimits,
+        pause: Option<&'p mut dyn FnMut()>,
+    ) -> Output<'p> {
+        let limit = limits.budget(input.len());
+        Output { codec, input_bytes: input.len(), limit, bytes: Vec::new(), dropped: 0, pause }
+    }
+
+    /// Bytes so far, kept or not.
+    fn len(&self) -> usize {
+        self.dropped + self.bytes.len()
+    }
+
+    fn measures(&self) -> bool {
+        self.pause.is_some()
+    }
+
+    /// Counts bytes that nobody needs.
+    fn count(&mut self, bytes: usize) -> Result<(), CompressError> {
+        self.check(self.len().saturating_add(bytes))?;
+        self.dropped += bytes;
+        Ok(())
+    }
+
+    /// In a measurement: from time to time drops all bytes but the last ones.
+    fn forget_all_but(&mut self, last: usize) {
+        let Some(pause) = &mut self.pause else { return };
+        if self.bytes.len() >= MEASURE_SLICE_BYTES + last {
+            let first = self.bytes.len() - last;
+            self.bytes.drain(..first);
+            self.dropped += first;
+            pause();
+        }
+    }
+
     /// Fails if the output would be longer than the limit.
     fn check(&self, len: usize) -> Result<(), CompressError> {
         if len <= self.limit {
@@ -123,16 +207,27 @@ impl Output {
     }
 
     fn room(&self) -> usize {
-        self.limit - self.bytes.len()
+        self.limit - self.len()
     }
 }
 
-fn gunzip(input: &[u8], mut output: Output) -> Result<Vec<u8>, CompressError> {
-    // One byte more than the limit tells "exactly full" from "too large".
-    let mut reader = flate2::bufread::MultiGzDecoder::new(input).take(output.limit as u64 + 1);
-    reader.read_to_end(&mut output.bytes).map_err(|e| CompressError::malformed(Compression::Gzip, e))?;
-    output.check(output.bytes.len())?;
-    Ok(output.bytes)
+fn gunzip(input: &[u8], output: &mut Output<'_>) -> Result<(), CompressError> {
+    let malformed = |e| CompressError::malformed(Compression::Gzip, e);
+    let mut reader = flate2::bufread::MultiGzDecoder::new(input);
+    if !output.measures() {
+        // One byte more than the limit tells "exactly full" from "too large".
+        reader.take(output.limit as u64 + 1).read_to_end(&mut output.bytes).map_err(malformed)?;
+        return output.check(output.len());
+    }
+    loop {
+        let slice =
+            reader.by_ref().take(MEASURE_SLICE_BYTES as u64).read_to_end(&mut output.bytes).map_err(malformed)?;
+        output.check(output.len())?;
+        if slice == 0 {
+            return Ok(());
+        }
+        output.forget_all_but(0);
+    }
 }
 
 fn gzip(level: Option<i32>, input: &[u8], out: &mut Vec<u8>) -> Result<(), CompressError> {

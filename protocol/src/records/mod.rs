@@ -25,7 +25,7 @@ pub use batch::{
     patch_base_offset_and_epoch, set_log_append_time, set_max_timestamp, verify_crc,
 };
 pub use builder::{BatchBuilder, BuildError};
-pub use compress::{CompressError, DecompressLimits, compress, decompress};
+pub use compress::{CompressError, DecompressLimits, MEASURE_SLICE_BYTES, claimed_size, compress, decompress, measure};
 pub use control::{ControlType, EndTxnMarker, filler_batch};
 pub use error::{BatchError, DecodeError, RecordError};
 pub use record::{DecodedBatch, Header, Headers, Record, RecordSummary, Records, decode, visit_records, walk_records};

@@ -17,12 +17,12 @@ const WINDOW: usize = 64 * 1024;
 /// An LZ4 length byte adds at most 255 bytes.
 const MAX_RATIO: usize = 255;
 
-pub(super) fn decompress(input: &[u8], mut output: Output) -> Result<Vec<u8>, CompressError> {
+pub(super) fn decompress(input: &[u8], output: &mut Output<'_>) -> Result<(), CompressError> {
     let (frame, mut rest) = Frame::parse(input)?;
     loop {
         let word = take_u32(&mut rest)?;
         if word == 0 {
-            return Ok(output.bytes);
+            return Ok(());
         }
         let stored = word & 0x8000_0000 != 0;
         let length = (word & 0x7fff_ffff) as usize;
@@ -32,18 +32,20 @@ pub(super) fn decompress(input: &[u8], mut output: Output) -> Result<Vec<u8>, Co
         let (block, tail) = rest.split_at_checked(length).ok_or_else(|| malformed("block is cut short"))?;
         rest = tail;
         if stored {
-            output.check(output.bytes.len() + length)?;
+            output.check(output.len() + length)?;
             output.bytes.extend_from_slice(block);
         } else {
-            decompress_block(block, &frame, &mut output)?;
+            decompress_block(block, &frame, output)?;
         }
+        output.forget_all_but(WINDOW);
         if frame.block_checksums {
             take_u32(&mut rest)?;
         }
     }
 }
 
-fn decompress_block(block: &[u8], frame: &Frame, output: &mut Output) -> Result<(), CompressError> {
+fn decompress_block(block: &[u8], frame: &Frame, output: &mut Output<'_>) -> Result<(), CompressError> {
+    let so_far = output.len();
     let most = frame.max_block.min(block.len().saturating_mul(MAX_RATIO)).min(output.room());
     // A block does not say how long it becomes; most fit the first guess.
     let mut room = block.len().saturating_mul(8).min(most);
@@ -66,7 +68,7 @@ fn decompress_block(block: &[u8], frame: &Frame, output: &mut Output) -> Result<
                 room = most;
             }
             Err(DecompressError::OutputTooSmall { .. }) => {
-                output.check(start.saturating_add(most).saturating_add(1))?;
+                output.check(so_far.saturating_add(most).saturating_add(1))?;
                 return Err(malformed("block expands beyond the block size of its frame"));
             }
             Err(error) => return Err(malformed(error)),
@@ -74,9 +76,16 @@ fn decompress_block(block: &[u8], frame: &Frame, output: &mut Output) -> Result<
     }
 }
 
+/// What the frame says that it holds, where it does.
+pub(super) fn claimed_size(input: &[u8]) -> Option<usize> {
+    let (frame, _) = Frame::parse(input).ok()?;
+    frame.content.and_then(|size| usize::try_from(size).ok())
+}
+
 struct Frame {
     max_block: usize,
     linked: bool,
+    content: Option<u64>,
     block_checksums: bool,
 }
 
@@ -104,9 +113,10 @@ impl Frame {
             _ => return Err(malformed("unknown LZ4 block size")),
         };
         // The content size, if present, and the header checksum; neither is trusted.
+        let content = if flags & 0x08 != 0 { tail.first_chunk().map(|size| u64::from_le_bytes(*size)) } else { None };
         let skip = if flags & 0x08 != 0 { 9 } else { 1 };
         let rest = tail.get(skip..).ok_or_else(|| malformed("frame descriptor is cut short"))?;
-        Ok((Frame { max_block, linked: flags & 0x20 == 0, block_checksums: flags & 0x10 != 0 }, rest))
+        Ok((Frame { max_block, linked: flags & 0x20 == 0, content, block_checksums: flags & 0x10 != 0 }, rest))
     }
 }
 

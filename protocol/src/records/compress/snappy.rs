@@ -12,10 +12,29 @@ const BLOCK_LEN: usize = 32 * 1024;
 /// A three-byte copy yields at most 64 bytes; a block that claims more is lying.
 const MAX_RATIO: usize = 22;
 
-pub(super) fn decompress(input: &[u8], mut output: Output) -> Result<Vec<u8>, CompressError> {
+pub(super) fn decompress(input: &[u8], output: &mut Output<'_>) -> Result<(), CompressError> {
+    each_block(input, |bytes| block(bytes, output))
+}
+
+/// Adds up what the blocks claim.
+pub(super) fn measure(input: &[u8], output: &mut Output<'_>) -> Result<(), CompressError> {
+    each_block(input, |bytes| output.count(claimed_by(bytes)?))
+}
+
+/// What all blocks claim; None = they cannot be told apart.
+pub(super) fn claimed_size(input: &[u8]) -> Option<usize> {
+    let mut claimed = 0usize;
+    each_block(input, |bytes| {
+        claimed = claimed.saturating_add(claimed_by(bytes)?);
+        Ok(())
+    })
+    .ok()?;
+    Some(claimed)
+}
+
+fn each_block(input: &[u8], mut take: impl FnMut(&[u8]) -> Result<(), CompressError>) -> Result<(), CompressError> {
     if !input.starts_with(&MAGIC) {
-        block(input, &mut output)?;
-        return Ok(output.bytes);
+        return take(input);
     }
     let mut rest = input;
     while !rest.is_empty() {
@@ -27,17 +46,23 @@ pub(super) fn decompress(input: &[u8], mut output: Output) -> Result<Vec<u8>, Co
         let (length, tail) = rest.split_first_chunk().ok_or_else(|| malformed("block length is cut short"))?;
         let length = usize::try_from(i32::from_be_bytes(*length)).map_err(|_| malformed("negative block length"))?;
         let (bytes, tail) = tail.split_at_checked(length).ok_or_else(|| malformed("block is cut short"))?;
-        block(bytes, &mut output)?;
+        take(bytes)?;
         rest = tail;
     }
-    Ok(output.bytes)
+    Ok(())
 }
 
-fn block(input: &[u8], output: &mut Output) -> Result<(), CompressError> {
-    let length = snap::raw::decompress_len(input).map_err(malformed)?;
-    if length > input.len().saturating_mul(MAX_RATIO) {
+/// What a block says that it decompresses to.
+fn claimed_by(block: &[u8]) -> Result<usize, CompressError> {
+    let length = snap::raw::decompress_len(block).map_err(malformed)?;
+    if length > block.len().saturating_mul(MAX_RATIO) {
         return Err(malformed("claimed length is impossible"));
     }
+    Ok(length)
+}
+
+fn block(input: &[u8], output: &mut Output<'_>) -> Result<(), CompressError> {
+    let length = claimed_by(input)?;
     let start = output.bytes.len();
     output.check(start.saturating_add(length))?;
     output.bytes.resize(start + length, 0);

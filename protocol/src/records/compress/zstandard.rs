@@ -7,7 +7,7 @@ use zstd::zstd_safe::{
     DCtx, DParameter, InBuffer, OutBuffer, ResetDirective, SafeResult, get_error_name, get_frame_content_size,
 };
 
-use super::{CompressError, Output};
+use super::{CompressError, MEASURE_SLICE_BYTES, Output};
 use crate::records::Compression;
 
 /// What decoders accept by default; encoders need `--ultra --long` to exceed it.
@@ -27,7 +27,7 @@ thread_local! {
     static COMPRESSOR: RefCell<Option<(i32, Compressor<'static>)>> = const { RefCell::new(None) };
 }
 
-pub(super) fn decompress(input: &[u8], output: Output) -> Result<Vec<u8>, CompressError> {
+pub(super) fn decompress(input: &[u8], output: &mut Output<'_>) -> Result<(), CompressError> {
     let kept = DECOMPRESSOR.with(|kept| kept.borrow_mut().take());
     let mut context = kept.or_else(DCtx::try_create).ok_or_else(|| malformed("no memory for a context"))?;
     let result = decompress_with(&mut context, input, output);
@@ -42,12 +42,17 @@ fn succeeded(result: SafeResult) -> Result<usize, CompressError> {
     result.map_err(|code| malformed(get_error_name(code)))
 }
 
-fn decompress_with(context: &mut DCtx<'static>, input: &[u8], mut output: Output) -> Result<Vec<u8>, CompressError> {
+/// What the first frame says that it holds, where it does.
+pub(super) fn claimed_size(input: &[u8]) -> Option<usize> {
+    get_frame_content_size(input).ok().flatten().and_then(|size| usize::try_from(size).ok())
+}
+
+fn decompress_with(context: &mut DCtx<'static>, input: &[u8], output: &mut Output<'_>) -> Result<(), CompressError> {
     // The window buffer is reserved for what the frame header claims, so it gets a limit too.
     let window_log = output.limit.next_power_of_two().ilog2().clamp(MIN_WINDOW_LOG, MAX_WINDOW_LOG);
     succeeded(context.set_parameter(DParameter::WindowLogMax(window_log)))?;
-    let claimed = get_frame_content_size(input).ok().flatten().and_then(|size| usize::try_from(size).ok());
-    let first = match claimed {
+    let first = match claimed_size(input) {
+        _ if output.measures() => MEASURE_SLICE_BYTES.min(output.limit),
         // Not trusted beyond 1 MiB: a few bytes can claim anything.
         Some(size) => size.min(output.limit).min(1 << 20),
         None => input.len().saturating_mul(6).clamp(1 << 10, 1 << 20).min(output.limit),
@@ -55,32 +60,36 @@ fn decompress_with(context: &mut DCtx<'static>, input: &[u8], mut output: Output
     output.bytes.reserve_exact(first);
     let mut source = InBuffer::around(input);
     loop {
-        let written = output.bytes.len();
+        let (written, so_far) = (output.bytes.len(), output.len());
         let consumed = source.pos();
         let hint = {
             let mut target = OutBuffer::around_pos(&mut output.bytes, written);
             succeeded(context.decompress_stream(&mut target, &mut source))?
         };
-        output.check(output.bytes.len())?;
+        output.check(output.len())?;
         let done_reading = source.pos() == input.len();
         if hint == 0 && done_reading {
-            return Ok(output.bytes);
+            return Ok(());
         }
+        if output.bytes.len() < output.bytes.capacity() {
+            if done_reading || (source.pos() == consumed && output.len() == so_far) {
+                return Err(malformed("frame is cut short"));
+            }
+            continue;
+        }
+        output.forget_all_but(0);
         if output.bytes.len() == output.bytes.capacity() {
-            grow(&mut output)?;
-        } else if done_reading || (source.pos() == consumed && output.bytes.len() == written) {
-            return Err(malformed("frame is cut short"));
+            grow(output)?;
         }
     }
 }
 
 /// Doubles the output, up to the limit.
-fn grow(output: &mut Output) -> Result<(), CompressError> {
-    let capacity = output.bytes.capacity();
+fn grow(output: &mut Output<'_>) -> Result<(), CompressError> {
     // Full at the limit and the frame goes on: one byte more would be too much.
-    output.check(capacity + 1)?;
-    let target = capacity.saturating_mul(2).max(1 << 10).min(output.limit);
-    output.bytes.reserve_exact(target - output.bytes.len());
+    output.check(output.len() + 1)?;
+    let more = output.bytes.capacity().max(1 << 10).min(output.room());
+    output.bytes.reserve_exact(more);
     Ok(())
 }
 
