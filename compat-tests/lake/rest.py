@@ -23,6 +23,7 @@ import urllib.request
 from pathlib import Path
 
 from confluent_kafka import KafkaException
+from history import HISTORY, read_under_kills
 from lake import (
     COLUMNS,
     DDL,
@@ -32,6 +33,7 @@ from lake import (
     Context,
     Report,
     Row,
+    aged,
     check_equal_row,
     compare,
     connect,
@@ -282,6 +284,13 @@ def foreign(check: Check, broker: Broker, server: Server) -> None:
     check.equal("its rows", len(catalog.load_table(("weir", theirs)).scan().to_arrow()), 5)
 
 
+def history(check: Check, broker: Broker) -> None:
+    """What retention took from the log is read out of the catalog's table, while the broker is killed: each record once, in order."""
+    topic = broker.ctx.create("iceberg", **REST, **HISTORY)
+    set_config(broker.ctx, topic, "retention.ms", "1")
+    read_under_kills(check, broker.ctx, topic, broker.restart, aged, turns=2, rows_a_turn=600, seed=3)
+
+
 def tokens(check: Check, broker: Broker, server: Server, proxy: CatalogProxy, folder: str) -> None:
     """A token that ends is got again; nothing tells the secret; a broker without a catalog says so, and refuses the topic."""
     ctx = broker.ctx
@@ -332,6 +341,7 @@ def main() -> int:
             report.run("kill-9", kill_nine, broker, server, proxy)
             report.run("two-writers", two_writers, broker, server, folder)
             report.run("foreign", foreign, broker, server)
+            report.run("history", history, broker)
             report.run("tokens", tokens, broker, server, proxy, folder)
             code = report.finish(f"duckdb {duckdb.__version__}")
             if code:

@@ -1,4 +1,8 @@
 //! What the log has no more is read from the lake table, under the same offsets (`weir.lake.history.reads`).
+//!
+//! Seen failing: all of them with the last offset before the log left out of what is read from the table (`until` less one in
+//! broker/src/lake/history.rs). The first and the third with a row skipped where a fetch goes on in rows that were read before, and
+//! checksums of columns not compared, both at once.
 use std::path::{Path, PathBuf};
 
 use arrow_array::Array;
