@@ -16,6 +16,22 @@ use crate::builder::Value;
 pub(crate) struct Reader<'a> {
     pub(crate) nulls: Option<&'a NullBuffer>,
     pub(crate) values: Values<'a>,
+    /// Of strings that were [looked through](Reader::look_through) and are all of that kind.
+    pub(crate) plain: Option<PlainText<'a>>,
+}
+
+/// Strings that JSON has as they are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct PlainText<'a> {
+    offsets: &'a [i32],
+    bytes: &'a [u8],
+}
+
+impl<'a> PlainText<'a> {
+    #[inline]
+    pub(crate) fn bytes(&self, row: usize) -> &'a [u8] {
+        &self.bytes[self.offsets[row] as usize..self.offsets[row + 1] as usize]
+    }
 }
 
 #[derive(Debug)]
@@ -69,7 +85,20 @@ impl<'a> Reader<'a> {
             Arrow::Struct(_) => Values::Row(array.as_struct().columns().iter().map(Reader::new).collect()),
             _ => Values::I64(array.as_primitive::<Int64Type>().values()),
         };
-        Reader { nulls: array.nulls(), values }
+        Reader { nulls: array.nulls(), values, plain: None }
+    }
+
+    /// Looks through all strings at once, for what JSON escapes: where there is nothing, none of them is looked at again.
+    pub(crate) fn look_through(&mut self) {
+        let Values::Text(strings) = self.values else { return };
+        let offsets: &[i32] = strings.value_offsets();
+        let (Some(first), Some(last)) = (offsets.first(), offsets.last()) else { return };
+        let bytes = strings.value_data();
+        let used = &bytes[*first as usize..*last as usize];
+        let special = |found: bool, byte: &u8| found | (*byte < 0x20) | (*byte == b'"') | (*byte == b'\\');
+        // No early end: eight and more bytes are compared at once.
+        let is_plain = used.chunks(1 << 10).all(|chunk| !chunk.iter().fold(false, special));
+        self.plain = is_plain.then_some(PlainText { offsets, bytes });
     }
 
     #[inline]

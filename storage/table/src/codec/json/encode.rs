@@ -8,7 +8,7 @@ use super::shape::{Bound, BoundObject, BoundValue, RowShape, ShapeError, ShapeId
 use super::{RowForm, RowPart};
 use crate::codec::plan::{Aliases, Kind, Members, PlanField};
 use crate::codec::reader::{Reader, Values};
-use crate::schema::TableSchema;
+use crate::schema::{DataType, TableSchema};
 
 /// Why rows cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -87,7 +87,11 @@ impl JsonEncoder {
                 found: found.map_or("missing".to_string(), |array| array.data_type().to_string()),
                 expected: expected.to_string(),
             })?;
-            columns.push(Reader::new(array));
+            let mut column = Reader::new(array);
+            if field.data_type == DataType::String {
+                column.look_through();
+            }
+            columns.push(column);
         }
         Ok(JsonRows { encoder: self, columns, rows: batch.num_rows() })
     }
@@ -155,6 +159,13 @@ fn write_value(
     out: &mut Vec<u8>,
 ) {
     match (shape, &field.kind, &column.values) {
+        (BoundValue::Simple(_), Kind::Simple, _) if column.plain.is_some() && strings == StringStyle::default() => {
+            let text = column.plain.map_or(&[][..], |plain| plain.bytes(row));
+            out.reserve(text.len() + 2);
+            out.push(b'"');
+            out.extend_from_slice(text);
+            out.push(b'"');
+        }
         (BoundValue::Simple(format), Kind::Simple, _) => {
             write(format, &field.data_type, column.value(row), strings, out);
         }
