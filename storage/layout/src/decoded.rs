@@ -6,10 +6,12 @@ use std::sync::{Arc, Weak};
 use arrow_array::{Array, ArrayRef, RecordBatch};
 use parking_lot::Mutex;
 use weir_column::ColumnSegmentReader;
-use weir_storage::memory::{MemoryBudget, Reservation, Share};
+use weir_storage::memory::{MemoryBudget, Reclaim, Reservation, Share};
 
-/// Kept bytes at most, if the budget has so much: two windows with dictionaries opened.
+/// Kept bytes at most: two windows with dictionaries opened.
 const BYTES_MAX: usize = 64 << 20;
+/// Of the share of caches, the part that is kept here at most.
+const SHARE_PART: usize = 4;
 
 /// A row group as plain arrays.
 pub(crate) struct Group {
@@ -17,9 +19,11 @@ pub(crate) struct Group {
     pub offsets: Vec<i64>,
 }
 
-/// Keeps what was decoded last. Draws on [`Share::Decode`]; where that has nothing left nothing more is kept.
+/// Keeps what was decoded last. A cache: it draws on [`Share::Tail`], which nobody waits for, and gives way to everybody. (In a
+/// share that requests wait for, what is kept for ever would let them wait for ever.)
 pub(crate) struct Decoded {
     memory: MemoryBudget,
+    bytes_max: usize,
     state: Mutex<State>,
 }
 
@@ -57,8 +61,12 @@ fn key(reader: &Arc<ColumnSegmentReader>, group: usize, column: Option<usize>) -
 }
 
 impl Decoded {
-    pub fn new(memory: MemoryBudget) -> Decoded {
-        Decoded { memory, state: Mutex::default() }
+    pub fn new(memory: MemoryBudget) -> Arc<Decoded> {
+        let bytes_max = BYTES_MAX.min(memory.limits_of(Share::Tail).max / SHARE_PART);
+        let decoded = Arc::new(Decoded { memory, bytes_max, state: Mutex::default() });
+        let weak: Weak<Decoded> = Arc::downgrade(&decoded);
+        decoded.memory.add_cache(weak);
+        decoded
     }
 
     pub fn group(&self, reader: &Arc<ColumnSegmentReader>, group: usize) -> Option<Arc<Group>> {
@@ -89,31 +97,53 @@ impl Decoded {
     }
 
     fn keep(&self, reader: &Arc<ColumnSegmentReader>, key: Key, what: What, bytes: usize) {
-        if bytes > BYTES_MAX {
+        if bytes > self.bytes_max || self.state.lock().kept.contains_key(&key) {
             return;
         }
+        self.make_room(bytes);
+        // The budget is never asked under the lock: it may ask this cache to give way.
+        let Some(memory) = self.memory.try_reserve(Share::Tail, bytes) else { return };
+        let mut state = self.state.lock();
+        let piece = Piece { of: Arc::downgrade(reader), what, memory };
+        let before = state.kept.insert(key, piece);
+        match &before {
+            // Two readers decoded it at once. Its place in the order stays.
+            Some(before) => state.bytes -= before.memory.bytes(),
+            None => state.order.push_back(key),
+        }
+        state.bytes += bytes;
+        drop(state);
+        drop(before);
+    }
+
+    /// Drops the oldest pieces for one of so many bytes, and those of files that are gone.
+    fn make_room(&self, bytes: usize) {
         // What goes, goes without the lock.
         let mut gone = Vec::new();
         let mut state = self.state.lock();
-        if state.kept.contains_key(&key) {
-            return;
-        }
-        while state.bytes + bytes > BYTES_MAX || state.order.front().is_some_and(|oldest| state.is_of_no_file(oldest)) {
+        let is_full = |state: &State| state.bytes + bytes > self.bytes_max;
+        while is_full(&state) || state.order.front().is_some_and(|oldest| state.is_of_no_file(oldest)) {
             let Some(piece) = state.pop() else { break };
             gone.push(piece);
         }
         drop(state);
         drop(gone);
-        let Some(memory) = self.memory.try_reserve(Share::Decode, bytes) else { return };
+    }
+}
+
+impl Reclaim for Decoded {
+    /// The oldest go first.
+    fn reclaim(&self, bytes: usize) -> usize {
+        let (mut gone, mut freed) = (Vec::new(), 0);
         let mut state = self.state.lock();
-        let piece = Piece { of: Arc::downgrade(reader), what, memory };
-        if let Some(before) = state.kept.insert(key, piece) {
-            // Two readers decoded it at once. Its place in the order stays.
-            state.bytes -= before.memory.bytes();
-        } else {
-            state.order.push_back(key);
+        while freed < bytes {
+            let Some(piece) = state.pop() else { break };
+            freed += piece.memory.bytes();
+            gone.push(piece);
         }
-        state.bytes += bytes;
+        drop(state);
+        drop(gone);
+        freed
     }
 }
 
@@ -126,5 +156,55 @@ impl State {
         let piece = self.kept.remove(&self.order.pop_front()?)?;
         self.bytes -= piece.memory.bytes();
         Some(piece)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use arrow_array::Int64Array;
+    use arrow_schema::{DataType, Field, Schema};
+    use weir_column::{ColumnSegmentWriter, Offsets, WriterOptions};
+
+    /// A file with rows of a few bytes.
+    fn reader() -> Arc<ColumnSegmentReader> {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let mut writer = ColumnSegmentWriter::new(&schema, WriterOptions::default()).unwrap();
+        let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(vec![1, 2, 3]))]).unwrap();
+        writer.write(&rows, Offsets::From(0)).unwrap();
+        let file = bytes::Bytes::from(writer.finish().unwrap().chunks.concat());
+        Arc::new(ColumnSegmentReader::open(Arc::new(file)).unwrap())
+    }
+
+    /// It took the memory that requests wait for, and they waited for ever: a broker with 512 MiB for all buffers stood still
+    /// after a consumer had read 64 MiB of columns. Seen failing so.
+    #[tokio::test]
+    async fn what_is_kept_gives_way_and_takes_nothing_that_others_wait_for() {
+        let memory = MemoryBudget::new(64 << 20);
+        let (decoded, file) = (Decoded::new(memory.clone()), reader());
+        let array: ArrayRef = Arc::new(Int64Array::from(vec![7; 64 << 10]));
+        for group in 0..200 {
+            decoded.keep_column(&file, group, 0, &array);
+        }
+        let full = decoded.state.lock().bytes;
+        assert!(full > 2 << 20 && full <= memory.limits_of(Share::Tail).max / SHARE_PART, "{full}");
+        assert!(decoded.column(&file, 199, 0).is_some() && decoded.column(&file, 0, 0).is_none());
+        for share in [Share::Requests, Share::Responses, Share::Decode, Share::Writes, Share::Merge] {
+            let all = memory.reserve(share, memory.limits_of(share).max);
+            assert!(tokio::time::timeout(Duration::from_secs(20), all).await.is_ok(), "{share:?}");
+        }
+        let _pool = memory.reserve(Share::Requests, memory.limits_of(Share::Requests).max).await;
+        let _more = memory.reserve(Share::Responses, memory.limits_of(Share::Responses).max).await;
+        assert_eq!(memory.used_by(Share::Tail), decoded.state.lock().bytes);
+        assert!(Reclaim::reclaim(&*decoded, usize::MAX) <= full);
+        assert_eq!((decoded.state.lock().bytes, memory.used_by(Share::Tail)), (0, 0));
+        // Of files that are gone nothing is kept.
+        decoded.keep_column(&file, 0, 0, &array);
+        drop(file);
+        let other = reader();
+        decoded.keep_column(&other, 0, 0, &(Arc::new(Int64Array::from(vec![7])) as ArrayRef));
+        assert_eq!(decoded.state.lock().kept.len(), 1);
     }
 }

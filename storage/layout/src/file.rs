@@ -26,9 +26,9 @@ pub struct Format {
 }
 
 impl Format {
-    /// Decoded row groups that are kept draw on the budget; where that has nothing left they are not kept.
+    /// What was decoded last is kept, in the part of the budget that is for caches.
     pub fn new(memory: MemoryBudget) -> Format {
-        Format { decoded: Arc::new(Decoded::new(memory)) }
+        Format { decoded: Decoded::new(memory) }
     }
 }
 

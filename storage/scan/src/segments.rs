@@ -243,9 +243,10 @@ impl SegmentScan {
         let schema = plan.columns().schema();
         let mut columns: Vec<Option<ArrayRef>> = vec![None; schema.fields().len()];
         let mut stored_bytes = 0;
-        // The predicate's columns first: often nothing matches, and the others are not opened at all.
+        // The predicate's columns first: often nothing matches, and the others are not opened at all. Who else asks about these rows
+        // often asks about the same columns, so they are kept.
         let first = plan.deciding();
-        stored_bytes += self.read(plan, (index, once), &first, &seen, None, &mut columns)?;
+        stored_bytes += self.read(plan, (index, false), &first, &seen, None, &mut columns)?;
         let tested = Arc::new(schema.project(&first)?);
         let arrays: Vec<ArrayRef> = first.iter().filter_map(|at| columns[*at].clone()).collect();
         let judged = judge(&batch_of(&tested, arrays, seen.offsets.len())?)?;
