@@ -13,9 +13,12 @@ use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, DataFusionError, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_expr::expr::InList;
+use datafusion_expr::expr::{InList, ScalarFunction};
 use datafusion_expr::simplify::SimplifyContext;
-use datafusion_expr::{Between, BinaryExpr as BinaryOp, Expr, ExprSchemable, Operator, cast, lit};
+use datafusion_expr::{
+    Between, BinaryExpr as BinaryOp, ColumnarValue, Expr, ExprSchemable, Operator, ScalarFunctionArgs, ScalarUDF,
+    ScalarUDFImpl, Signature, Volatility, cast, lit,
+};
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_physical_expr::expressions::BinaryExpr;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
@@ -142,7 +145,81 @@ fn to_logical(sql: SqlExpr, schema: &SchemaRef, clock: Clock) -> Result<Expr, Pl
         .build();
     let simplifier = ExprSimplifier::new(context);
     let coerced = simplifier.coerce(expr, &df_schema).map_err(unplannable)?;
-    simplifier.simplify(coerced).map_err(unplannable)
+    let simplified = simplifier.simplify(lists_apart(coerced)?).map_err(unplannable)?;
+    together(simplified)
+}
+
+/// DataFusion makes one list of two that are combined, and where nothing is left of them a constant: `x NOT IN (1) OR x NOT IN (2)`
+/// becomes TRUE and `x IN (1) AND x IN (2)` FALSE, which they are not where `x` is NULL. So operands are hidden from it, unless they can
+/// only become a list of all of their values (`x = 1 OR x = 2`, which is `x IN (1, 2)`, the same and faster).
+fn lists_apart(expr: Expr) -> Result<Expr, PlanError> {
+    let opaque = Arc::new(ScalarUDF::from(Opaque::default()));
+    let hide = |operand: Box<Expr>, op: Operator| match *operand {
+        // Its own operands are hidden.
+        Expr::BinaryExpr(ref inner) if inner.op == op => operand,
+        ref other if op == Operator::Or && grows_only(other) => operand,
+        other => Box::new(Expr::ScalarFunction(ScalarFunction::new_udf(opaque.clone(), vec![other]))),
+    };
+    let apart = expr.transform_up(|node| match node {
+        Expr::BinaryExpr(BinaryOp { left, op, right }) if matches!(op, Operator::And | Operator::Or) => {
+            let (left, right) = (hide(left, op), hide(right, op));
+            Ok(Transformed::yes(Expr::BinaryExpr(BinaryOp { left, op, right })))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(apart.map_err(unplannable)?.data)
+}
+
+fn grows_only(operand: &Expr) -> bool {
+    match operand {
+        Expr::InList(list) => !list.negated,
+        Expr::BinaryExpr(binary) => binary.op == Operator::Eq,
+        _ => false,
+    }
+}
+
+fn together(expr: Expr) -> Result<Expr, PlanError> {
+    let shown = expr.transform_up(|node| match node {
+        Expr::ScalarFunction(mut function) if function.func.name() == OPAQUE => {
+            // It has one argument.
+            Ok(function.args.pop().map_or_else(|| Transformed::no(lit(false)), Transformed::yes))
+        }
+        other => Ok(Transformed::no(other)),
+    });
+    Ok(shown.map_err(unplannable)?.data)
+}
+
+/// No function of SQL has such a name.
+const OPAQUE: &str = "weir opaque";
+
+/// Gives its argument back.
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct Opaque {
+    signature: Signature,
+}
+
+impl Default for Opaque {
+    fn default() -> Self {
+        Opaque { signature: Signature::any(1, Volatility::Immutable) }
+    }
+}
+
+impl ScalarUDFImpl for Opaque {
+    fn name(&self) -> &str {
+        OPAQUE
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, arguments: &[DataType]) -> datafusion_common::Result<DataType> {
+        Ok(arguments.first().cloned().unwrap_or(DataType::Boolean))
+    }
+
+    fn invoke_with_args(&self, mut arguments: ScalarFunctionArgs) -> datafusion_common::Result<ColumnarValue> {
+        arguments.args.pop().ok_or_else(|| DataFusionError::Internal(format!("`{OPAQUE}` without an argument")))
+    }
 }
 
 fn df_schema(schema: &SchemaRef) -> Result<DFSchema, PlanError> {

@@ -15,6 +15,17 @@ fn each_predicate_selects_the_rows_a_person_would() {
         ("carrier IN ('UA', 'DL')", &[0, 3]),
         ("carrier NOT IN ('UA', 'DL')", &[1, 2, 4]),
         ("carrier NOT IN ('UA', NULL)", &[]),
+        // Lists that have nothing in common: of row 5 nothing is known.
+        ("carrier NOT IN ('UA') OR carrier NOT IN ('DL', 'AA')", &[0, 1, 2, 3, 4]),
+        ("NOT (carrier IN ('UA', 'AA') AND carrier IN ('DL', 'B6'))", &[0, 1, 2, 3, 4]),
+        ("NOT ((carrier = 'UA' OR carrier = 'AA') AND (carrier = 'DL' OR carrier = 'B6'))", &[0, 1, 2, 3, 4]),
+        ("NOT (carrier IN ('UA', 'AA') AND carrier NOT IN ('DL', 'AA', 'UA'))", &[0, 1, 2, 3, 4]),
+        ("NOT (carrier IN ('UA') OR carrier IN ('AA')) OR NOT (carrier = 'DL' OR carrier = 'B6')", &[0, 1, 2, 3, 4]),
+        ("(late AND carrier NOT IN ('UA', 'B6')) OR (late AND carrier NOT IN ('DL'))", &[1, 4]),
+        (
+            "(dep_delay IS NULL AND carrier NOT IN ('UA', 'B6')) OR (dep_delay IS NULL AND carrier NOT IN ('DL', 'AA'))",
+            &[],
+        ),
         ("carrier LIKE 'U%'", &[0]),
         ("carrier ILIKE 'u%'", &[0, 4]),
         ("lower(carrier) = 'ua'", &[0, 4]),
