@@ -43,8 +43,10 @@ def is_refused(check, broker, client, settings, reason):
         raise CheckFailed(f"it got through and read {got}")
     # A client can know of the alert (TLS 1.3 sends it after the client's own handshake ended) before the line is written.
     deadline = time.monotonic() + 10
-    while not any(reason in line for line in (lines := broker.refusals())) and time.monotonic() < deadline:
+    lines = broker.refusals()
+    while not any(reason in line for line in lines) and time.monotonic() < deadline:
         time.sleep(0.02)
+        lines = broker.refusals()
     check.true(f"the broker's log says `{reason}`", any(reason in line for line in lines), lines[-3:])
     check.compared += 1
 

@@ -20,6 +20,7 @@ const RATIO_FREE_BYTES: usize = 1 << 20;
 pub const MEASURE_SLICE_BYTES: usize = 256 << 10;
 /// Header and trailer of a gzip member.
 const GZIP_MIN: usize = 18;
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
 /// How far decompression may go.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,8 +125,8 @@ pub fn measure(
 pub fn claimed_size(codec: Compression, input: &[u8]) -> Option<usize> {
     match codec {
         Compression::None => Some(input.len()),
-        // The trailer of the last member, modulo 4 GiB.
-        Compression::Gzip if input.len() >= GZIP_MIN => {
+        // The trailer of the last member, modulo 4 GiB. What does not begin as gzip claims nothing.
+        Compression::Gzip if input.len() >= GZIP_MIN && input.starts_with(&GZIP_MAGIC) => {
             input.last_chunk().map(|size| u32::from_le_bytes(*size) as usize)
         }
         Compression::Gzip => None,
