@@ -5,7 +5,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use arrow_array::{ArrayRef, RecordBatch};
@@ -16,7 +16,7 @@ use weir_protocol::ids::{Offset, TopicId};
 use weir_scan::{OlderBatch, OlderRows, ScanError};
 use weir_storage::cpu::CpuPool;
 use weir_storage::log::{Partition, PartitionKey, ReadError};
-use weir_storage::memory::{MemoryBudget, Reservation};
+use weir_storage::memory::{MemoryBudget, Reclaim, Reservation, Share};
 
 use super::source::source_table;
 use crate::topics::{Topic, Topics};
@@ -34,7 +34,13 @@ pub struct Histories {
     cpu: CpuPool,
     memory: MemoryBudget,
     tables: Mutex<HashMap<TopicId, (LakeSettings, Arc<History>)>>,
-    windows: Arc<Mutex<VecDeque<Window>>>,
+    windows: Arc<Windows>,
+}
+
+/// Rows that were read last. A cache: it draws on [`Share::Tail`], which nobody waits for, and gives way to everybody.
+#[derive(Default)]
+struct Windows {
+    kept: Mutex<VecDeque<Window>>,
 }
 
 /// Rows that were read last.
@@ -46,7 +52,30 @@ struct Window {
     start: i64,
     end: i64,
     used: Instant,
-    _memory: Vec<Reservation>,
+    memory: Reservation,
+}
+
+impl Windows {
+    fn keep(&self, window: Window) {
+        let mut kept = self.kept.lock();
+        kept.push_back(window);
+        let oldest = if kept.len() > WINDOWS_MAX { kept.pop_front() } else { None };
+        drop(kept);
+        // Its memory goes back without the lock.
+        drop(oldest);
+    }
+}
+
+impl Reclaim for Windows {
+    fn reclaim(&self, bytes: usize) -> usize {
+        let mut freed = 0;
+        while freed < bytes {
+            let oldest = self.kept.lock().pop_front();
+            let Some(window) = oldest else { break };
+            freed += window.memory.bytes();
+        }
+        freed
+    }
 }
 
 /// The rows of one partition that are older than its log.
@@ -56,14 +85,18 @@ pub struct PartitionHistory {
     partition: PartitionKey,
     /// A typed topic has its records' values under another name.
     typed: bool,
-    windows: Arc<Mutex<VecDeque<Window>>>,
+    memory: MemoryBudget,
+    windows: Arc<Windows>,
 }
 
 impl Histories {
     /// No table is opened yet.
     #[must_use]
     pub fn new(roots: LakeRoots, cpu: CpuPool, memory: MemoryBudget) -> Histories {
-        Histories { roots, cpu, memory, tables: Mutex::default(), windows: Arc::default() }
+        let windows = Arc::<Windows>::default();
+        let weak: Weak<Windows> = Arc::downgrade(&windows);
+        memory.add_cache(weak);
+        Histories { roots, cpu, memory, tables: Mutex::default(), windows }
     }
 
     /// The older rows of a partition, if its topic has any.
@@ -83,6 +116,7 @@ impl Histories {
             history,
             partition: partition.key(),
             typed: topic.table().is_some(),
+            memory: self.memory.clone(),
             windows: self.windows.clone(),
         }))
     }
@@ -91,7 +125,7 @@ impl Histories {
     pub fn tidy(&self, topics: &Topics) {
         let reads = |id: &TopicId| topics.by_id(*id).is_some_and(|topic| topic.settings.history);
         self.tables.lock().retain(|id, _| reads(id));
-        self.windows.lock().retain(|window| window.used.elapsed() < IDLE_MAX);
+        self.windows.kept.lock().retain(|window| window.used.elapsed() < IDLE_MAX);
     }
 }
 
@@ -141,7 +175,7 @@ impl PartitionHistory {
 
     /// Rows that were read before.
     fn known(&self, wanted: &SchemaRef, from: i64) -> Option<OlderBatch> {
-        let mut windows = self.windows.lock();
+        let mut windows = self.windows.kept.lock();
         let has = |window: &&mut Window| {
             window.partition == self.partition
                 && (window.start..window.end).contains(&from)
@@ -186,23 +220,21 @@ impl PartitionHistory {
             true => rows.batch,
             false => RecordBatch::try_new(wanted.clone(), columns).map_err(|error| failed(error.to_string()))?,
         };
-        let window = Window {
-            partition: self.partition,
-            columns: wanted.clone(),
-            batch: batch.clone(),
-            offsets: rows.offsets.clone(),
-            start: from.0,
-            end,
-            used: Instant::now(),
-            _memory: rows.memory,
-        };
-        let mut windows = self.windows.lock();
-        windows.push_back(window);
-        if windows.len() > WINDOWS_MAX {
-            windows.pop_front();
+        let bytes = batch.get_array_memory_size() + 8 * rows.offsets.len();
+        if let Some(memory) = self.memory.try_reserve(Share::Tail, bytes) {
+            self.windows.keep(Window {
+                partition: self.partition,
+                columns: wanted.clone(),
+                batch: batch.clone(),
+                offsets: rows.offsets.clone(),
+                start: from.0,
+                end,
+                used: Instant::now(),
+                memory,
+            });
         }
         let (offsets, stored_bytes) = (rows.offsets, rows.stored_bytes);
-        Ok(OlderBatch { batch, offsets, start: from, end: Offset(end), stored_bytes, memory: Vec::new() })
+        Ok(OlderBatch { batch, offsets, start: from, end: Offset(end), stored_bytes, memory: rows.memory })
     }
 }
 
@@ -225,5 +257,39 @@ impl OlderRows for PartitionHistory {
                 }
             }
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use arrow_array::{Array, Int64Array};
+    use weir_protocol::ids::PartitionId;
+
+    use super::*;
+
+    /// Rows of four windows took memory that answers wait for, until nobody had read on in them for half a minute.
+    #[test]
+    fn windows_that_are_kept_give_way_and_only_a_few_are() {
+        let (memory, windows) = (MemoryBudget::new(64 << 20), Arc::<Windows>::default());
+        let weak: Weak<Windows> = Arc::downgrade(&windows);
+        memory.add_cache(weak);
+        let column: ArrayRef = Arc::new(Int64Array::from(vec![1; 1 << 10]));
+        let columns = Arc::new(Schema::new(vec![Field::new("n", column.data_type().clone(), false)]));
+        for start in 0..6 {
+            windows.keep(Window {
+                partition: PartitionKey { topic: TopicId(uuid::Uuid::nil()), partition: PartitionId(0) },
+                columns: columns.clone(),
+                batch: RecordBatch::try_new(columns.clone(), vec![column.clone()]).unwrap(),
+                offsets: vec![start; 1 << 10],
+                start,
+                end: start + 1,
+                used: Instant::now(),
+                memory: memory.try_reserve(Share::Tail, 1 << 20).unwrap(),
+            });
+        }
+        let starts = || windows.kept.lock().iter().map(|window| window.start).collect::<Vec<_>>();
+        assert_eq!((starts(), memory.used_by(Share::Tail)), (vec![2, 3, 4, 5], 4 << 20));
+        assert_eq!((windows.reclaim(1), starts()), (1 << 20, vec![3, 4, 5]));
+        assert_eq!((windows.reclaim(usize::MAX), memory.used_by(Share::Tail)), (3 << 20, 0));
     }
 }

@@ -186,7 +186,7 @@ impl History {
         if window.places.is_empty() {
             return Ok(HistoryRows { stored_bytes: bytes, ..nothing(end) });
         }
-        let (mut parts, mut memory) = (Vec::with_capacity(groups.len()), Vec::new());
+        let (mut parts, mut expanded) = (Vec::with_capacity(groups.len()), 0u64);
         for (number, group) in groups.iter().enumerate() {
             let rows = window.rows_of(number);
             if rows.is_empty() {
@@ -195,10 +195,11 @@ impl History {
             }
             let (input, read) = group.file.input(&store, group.group, &want.columns).await?;
             bytes += read;
-            let share = input.memory.saturating_mul(rows.len() as u64) / group.file.rows.max(1);
-            memory.push(self.memory.reserve(Share::Responses, self.limited(share)).await);
+            expanded += input.memory.saturating_mul(rows.len() as u64) / group.file.rows.max(1);
             parts.push(Some((input, rows)));
         }
+        // At once: who holds a part and waits for another could wait for somebody who does the same.
+        let memory = self.memory.reserve(Share::Responses, self.limited(expanded)).await;
         let (columns, names) =
             (want.columns.clone(), groups.iter().map(|g| g.file.path().to_owned()).collect::<Vec<_>>());
         let work = move || {
@@ -216,7 +217,7 @@ impl History {
                 .map_err(|error| HistoryError::File { file: "the rows".to_owned(), error: FileError::Arrow(error) })
         };
         let (batch, offsets) = self.cpu.run(Priority::Request, work).await??;
-        Ok(HistoryRows { batch, offsets, end, stored_bytes: bytes, memory })
+        Ok(HistoryRows { batch, offsets, end, stored_bytes: bytes, memory: vec![memory] })
     }
 
     /// An index that has offset `from` of the partition, or what the table has from now on.

@@ -26,8 +26,9 @@ use crate::schema::form_number;
 
 /// A batch of fewer rows is decoded again: a place in a run costs about as much.
 const ROWS_MIN: usize = 8;
-/// Of the share of caches, the part that kept columns may take: the rest is for newest data, as it is stored.
-const SHARE_PART: usize = 2;
+/// Of the share of caches, the eighths that kept columns may take. Decoded rows and columns may have two each, so that newest data
+/// as it is stored always has some.
+const SHARE_EIGHTHS: usize = 3;
 /// Runs to be added to are looked through for those that are gone when so many more are known.
 const LANES_SLACK: usize = 64;
 
@@ -174,7 +175,7 @@ impl std::fmt::Debug for KeptTail {
 impl KeptTail {
     /// Draws on [`Share::Tail`] of `budget`, and gives it back when others need it.
     pub fn new(budget: &MemoryBudget) -> KeptTail {
-        let bytes_max = budget.limits_of(Share::Tail).max / SHARE_PART;
+        let bytes_max = budget.limits_of(Share::Tail).max / 8 * SHARE_EIGHTHS;
         let (bytes, runs) = (AtomicUsize::new(0), Mutex::default());
         let held = Arc::new(Held { budget: budget.clone(), bytes_max, bytes, runs });
         let weak: Weak<Held> = Arc::downgrade(&held);
