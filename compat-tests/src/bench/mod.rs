@@ -127,6 +127,18 @@ pub const BENCHES: &[Bench] = &[
         run: columns::predicates,
     },
     Bench {
+        name: "consumers-30",
+        about: "30 consumers, each with 1 % of the rows and 13 of 44 columns, against 30 that decode all rows",
+        limit: "one column read and compared for each of them; Kafka's: every byte to everyone",
+        run: columns::thirty,
+    },
+    Bench {
+        name: "visible",
+        about: "from the send of a row to its sight: columns with a predicate, against a plain consumer of the same weir",
+        limit: "one write, one wake-up, one answer",
+        run: columns::visible::run,
+    },
+    Bench {
         name: "produce-typed",
         about: "produce to a typed topic that is stored as columns, against the same topic untyped",
         limit: "decompression and JSON to columns, about 400 MB/s of JSON on the one core, and the merge's encoding",

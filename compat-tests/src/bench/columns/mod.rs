@@ -4,6 +4,7 @@
 //! process of its own, pinned to core 1, and both sides must come to the same sums. "weir" and "Kafka" of a row are rows a second.
 pub mod data;
 pub mod reader;
+pub mod visible;
 
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -256,6 +257,40 @@ fn thirteen(pair: &Pair) -> Vec<String> {
         "price_01", "price_02",
     ];
     pair.names(|name| names.contains(&name))
+}
+
+/// Thirty consumers that each need 1 % of the rows and 13 columns, against as many that decode all of it: the bill of a wide topic.
+pub fn thirty(options: &Options) -> Result<Vec<Row>> {
+    const CONSUMERS: usize = 30;
+    let pair = Pair::new(options, Dataset::exposure44(), 400_000)?;
+    let columns = thirteen(&pair);
+    let all = |kafka: bool| -> Result<(Vec<Figure>, i64)> {
+        let (mut broker, mut consumers, mut bytes, mut sum) = (0.0, 0.0, 0u64, 0i64);
+        for _ in 0..CONSUMERS {
+            let (reading, broker_cpu) = pair.read(kafka, &columns, Some(("int_05", 100)))?;
+            broker += broker_cpu;
+            consumers += reading.cpu_seconds;
+            bytes += reading.bytes;
+            sum = sum.wrapping_add(reading.sum);
+        }
+        let figures = vec![
+            Figure::new("CPU of broker and consumers", "s", broker + consumers),
+            Figure::new("broker CPU", "s", broker),
+            Figure::new("from the broker", "MiB", mib(bytes)),
+        ];
+        Ok((figures, sum))
+    };
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for _ in 0..options.rounds {
+        let (figures, found) = all(false)?;
+        ours.push(figures);
+        if pair.kafka.is_some() {
+            let (figures, expected) = all(true)?;
+            ensure!(found == expected, "the sums are {found} and {expected}");
+            theirs.push(figures);
+        }
+    }
+    Ok(report::rows(&ours, &theirs))
 }
 
 /// Predicates of several selectivities over unsorted rows, 13 of 44 columns.
