@@ -502,6 +502,24 @@ pub struct Listener {
     pub advertised: Advertised,
 }
 
+impl Broker {
+    /// A place for a connection of `principal`, from `client` to the listener of that name. A refusal is counted and logged.
+    pub fn place_of(
+        &self,
+        principal: &Arc<Principal>,
+        client: SocketAddr,
+        listener: &str,
+    ) -> Result<PrincipalPlace, NoPlace> {
+        let limit = self.dynamic.now().config.net.max_connections_per_principal;
+        self.security.places.take(principal, limit, self.now_ms()).inspect_err(|full| {
+            metrics::counter!(tables::PRINCIPAL_CONNECTIONS_REFUSED.name).increment(1);
+            if let Some(not_logged) = full.tell {
+                tracing::warn!(%client, listener, %principal, limit = full.limit, not_logged, "connection refused, its principal has as many as `max.connections.per.principal` allows");
+            }
+        })
+    }
+}
+
 /// One connection as its requests see it.
 #[derive(Debug)]
 pub struct Connection {
@@ -539,14 +557,7 @@ impl Connection {
         if self.place.get().is_some() {
             return Ok(());
         }
-        let limit = broker.dynamic.now().config.net.max_connections_per_principal;
-        let place = broker.security.places.take(principal, limit, broker.now_ms()).inspect_err(|full| {
-            metrics::counter!(tables::PRINCIPAL_CONNECTIONS_REFUSED.name).increment(1);
-            let (client, listener, limit) = (self.client_addr, self.listener.name.as_str(), full.limit);
-            if let Some(not_logged) = full.tell {
-                tracing::warn!(%client, listener, %principal, limit, not_logged, "connection refused, its principal has as many as `max.connections.per.principal` allows");
-            }
-        })?;
+        let place = broker.place_of(principal, self.client_addr, &self.listener.name)?;
         // One task authenticates a connection, so nobody else has set it.
         let _ = self.place.set(place);
         Ok(())

@@ -104,7 +104,10 @@ impl Gate for WebGate {
                 let (challenges, message) = (self.challenges(&why), why.to_string());
                 Err(rest::TurnedAway::Unauthenticated { challenges, message })
             }
-            Err(why) => Err(rest::TurnedAway::NotReady { reason: why.to_string() }),
+            Err(TurnedAway::TooMany(full)) => Err(rest::TurnedAway::TooMany { reason: full.to_string() }),
+            Err(why @ (TurnedAway::Unavailable | TurnedAway::Starting)) => {
+                Err(rest::TurnedAway::NotReady { reason: why.to_string() })
+            }
         }
     }
 }

@@ -86,6 +86,8 @@ pub enum RegistryError {
     Unauthenticated { challenges: Vec<axum::http::HeaderValue>, message: String },
     #[error("{who} is denied {operation} of {what}")]
     Forbidden { who: String, operation: &'static str, what: String },
+    #[error("refused: {reason}")]
+    TooMany { reason: String },
     #[error("the registry is not ready: {reason}")]
     NotReady { reason: String },
     #[error(transparent)]
@@ -137,6 +139,7 @@ impl RegistryError {
             RegistryError::BodyTooLarge { .. } => (413, 413),
             RegistryError::Unauthenticated { .. } => (401, 40101),
             RegistryError::Forbidden { .. } => (403, 40301),
+            RegistryError::TooMany { .. } => (429, 42901),
             RegistryError::NotReady { .. } => (503, 50301),
             RegistryError::Store(_) | RegistryError::DamagedEntry { .. } => (500, 50001),
             RegistryError::CheckFailed { .. } => (500, 50002),

@@ -57,8 +57,8 @@ settings! {
         "max.connections.total" => max_connections: usize = 10_000;
         /// Open connections of one IP address.
         "max.connections.per.ip" => max_connections_per_ip: usize = 10_000;
-        /// Open connections to Kafka listeners of one principal, counted once it has authenticated; one more is told so and closed.
-        /// Clients that do not authenticate are not counted.
+        /// Open connections of one principal, to all listeners together, counted once it has authenticated. One more to a Kafka listener
+        /// is told so and closed, and over HTTP it is answered with status 429. Clients that do not authenticate are not counted.
         "max.connections.per.principal" => max_connections_per_principal: usize = 10_000;
         /// A connection without a request for so long is closed.
         "connections.max.idle.ms" => connections_max_idle: Duration = minutes(10);

@@ -1,4 +1,5 @@
-//! Connections that cannot be kept for nothing: their number is limited, and one that stays silent is closed.
+//! Connections that cannot be kept for nothing: their number is limited, also by address and by principal, and one that stays
+//! silent is closed.
 use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
+use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -16,12 +18,16 @@ use tokio::time::{Instant, Sleep};
 use tokio_rustls::server::TlsStream;
 use tokio_rustls::{Accept, TlsAcceptor};
 
+use crate::broker::Broker;
+use crate::metrics::tables::connections::CONNECTIONS_REFUSED;
+use crate::net::{ConnectionSlots, Slot};
 use crate::security::Principal;
+use crate::security::places::{NoPlace, PrincipalPlace};
 use crate::security::tls::{self, HandshakeError, TlsConfigs};
 use crate::security::web::WebGate;
 
 /// Prometheus, a health check and a few people; more wait in the system's queue.
-const CONNECTIONS_MAX: usize = 64;
+const CONNECTIONS_MAX: usize = 128;
 
 /// Longer than the usual scrape interval, so that a scraper keeps its connection.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
@@ -31,6 +37,8 @@ pub(crate) struct BoundedListener {
     listener: TcpListener,
     tls: Option<Arc<TlsConfigs>>,
     slots: Arc<Semaphore>,
+    /// Those of each address: at most three quarters, so that one client cannot keep all others waiting.
+    by_address: Arc<ConnectionSlots>,
     silence_max: Duration,
     gate: Option<Arc<WebGate>>,
 }
@@ -41,6 +49,7 @@ pub struct Peer {
     /// Where the connection comes from.
     pub address: SocketAddr,
     certificate: Arc<OnceLock<Arc<Principal>>>,
+    place: Arc<Mutex<Option<PrincipalPlace>>>,
 }
 
 impl Peer {
@@ -48,6 +57,18 @@ impl Peer {
     #[must_use]
     pub fn principal(&self) -> Option<Arc<Principal>> {
         self.certificate.get().cloned()
+    }
+
+    /// Counts the connection among those of `principal`, whose request it carries. Each request says anew whose it is: of several (a
+    /// proxy's) the last one counts.
+    pub fn take_place(&self, broker: &Broker, principal: &Arc<Principal>, listener: &str) -> Result<(), NoPlace> {
+        let mut place = self.place.lock();
+        if place.as_ref().is_none_or(|place| place.principal() != principal) {
+            // Given back before another is taken, also where there is none.
+            *place = None;
+            *place = Some(broker.place_of(principal, self.address, listener)?);
+        }
+        Ok(())
     }
 }
 
@@ -75,7 +96,25 @@ impl BoundedListener {
         connections_max: usize,
         silence_max: Duration,
     ) -> BoundedListener {
-        BoundedListener { listener, tls, slots: Arc::new(Semaphore::new(connections_max)), silence_max, gate: None }
+        let by_address = ConnectionSlots::new(connections_max, connections_max.div_ceil(4) * 3);
+        let slots = Arc::new(Semaphore::new(connections_max));
+        BoundedListener { listener, tls, slots, by_address, silence_max, gate: None }
+    }
+
+    /// The next connection whose address has not as many as it may. Others are closed at once.
+    async fn accept_fairly(&mut self) -> (TcpStream, SocketAddr, Slot) {
+        loop {
+            // The implementation of TcpListener logs and retries what can go wrong.
+            let (stream, client) = Listener::accept(&mut self.listener).await;
+            match self.by_address.take(client.ip()) {
+                Ok(place) => return (stream, client, place),
+                Err(_) => {
+                    metrics::counter!(CONNECTIONS_REFUSED.name).increment(1);
+                    let open = self.by_address.of(client.ip());
+                    tracing::warn!(%client, open, "HTTP connection refused, its address has as many as it may");
+                }
+            }
+        }
     }
 }
 
@@ -86,8 +125,7 @@ impl Listener for BoundedListener {
     async fn accept(&mut self) -> (BoundedStream, SocketAddr) {
         // The semaphore is never closed; were it, a connection without a slot would only go uncounted.
         let slot = self.slots.clone().acquire_owned().await.ok();
-        // The implementation of TcpListener logs and retries what can go wrong.
-        let (stream, address) = Listener::accept(&mut self.listener).await;
+        let (stream, address, place) = self.accept_fairly().await;
         let silence = Box::pin(tokio::time::sleep(self.silence_max));
         let stream = match &self.tls {
             None => Carrier::Plain(stream),
@@ -96,8 +134,8 @@ impl Listener for BoundedListener {
                 Carrier::Handshake(Box::new(Shaking { accept, configs: configs.clone(), gate: self.gate.clone() }))
             }
         };
-        let peer = Peer { address, certificate: Arc::default() };
-        (BoundedStream { stream, peer, silence, silence_max: self.silence_max, _slot: slot }, address)
+        let peer = Peer { address, certificate: Arc::default(), place: Arc::default() };
+        (BoundedStream { stream, peer, silence, silence_max: self.silence_max, _slots: (slot, place) }, address)
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
@@ -169,7 +207,7 @@ pub(crate) struct BoundedStream {
     peer: Peer,
     silence: Pin<Box<Sleep>>,
     silence_max: Duration,
-    _slot: Option<OwnedSemaphorePermit>,
+    _slots: (Option<OwnedSemaphorePermit>, Slot),
 }
 
 impl BoundedStream {

@@ -187,6 +187,7 @@ impl<S: HttpState> FromRequestParts<Shared<S>> for Known {
 fn turned_away(gate: &WebGate, why: &TurnedAway) -> Response {
     let (status, code) = match why {
         TurnedAway::Missing | TurnedAway::Refused => (StatusCode::UNAUTHORIZED, 40101),
+        TurnedAway::TooMany(_) => (StatusCode::TOO_MANY_REQUESTS, 42901),
         TurnedAway::Unavailable | TurnedAway::Starting => (StatusCode::SERVICE_UNAVAILABLE, 50301),
     };
     let mut response = refused(status, code, &why.to_string());

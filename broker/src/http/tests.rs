@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use super::*;
 use crate::metrics::PartitionLag;
@@ -142,5 +142,37 @@ async fn silent_connections_are_closed_and_make_room() {
     let answered = tokio::time::timeout(Duration::from_secs(5), get(address, "/")).await;
     assert_eq!(answered.expect("a slot became free"), (200, "here\n".to_owned()));
     assert_eq!(silent.read(&mut [0; 1]).await.unwrap_or(0), 0, "the silent connection was closed");
+    server.abort();
+}
+
+#[tokio::test]
+async fn one_address_leaves_room_for_others() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let bounded = BoundedListener::with_limits(listener, None, 4, Duration::from_secs(60));
+    let app = Router::new().route("/", axum::routing::get(|| async { "here\n" }));
+    let server = tokio::spawn(axum::serve(bounded, app).into_future());
+
+    let mut held = Vec::new();
+    for _ in 0..3 {
+        held.push(TcpStream::connect(address).await.unwrap());
+    }
+    let mut fourth = TcpStream::connect(address).await.unwrap();
+    assert_eq!(
+        fourth.read(&mut [0; 1]).await.unwrap_or(0),
+        0,
+        "three of four places are the most that one address has"
+    );
+    let other = TcpSocket::new_v4().unwrap();
+    other.bind("127.0.0.2:0".parse().unwrap()).unwrap();
+    let mut other = other.connect(address).await.unwrap();
+    other.write_all(b"GET / HTTP/1.0\r\n\r\n").await.unwrap();
+    let mut answer = String::new();
+    other.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.ends_with("here\n"), "{answer}");
+    // What ends makes room for its address again.
+    drop(held);
+    let answered = tokio::time::timeout(Duration::from_secs(5), get(address, "/")).await;
+    assert_eq!(answered.expect("a place became free"), (200, "here\n".to_owned()));
     server.abort();
 }

@@ -138,7 +138,7 @@ pub mod connections {
         CONNECTIONS = "weir_connections", Kind::Gauge, Count, [];
         /// Kafka connections accepted.
         CONNECTIONS_ACCEPTED = "weir_connections_total", Kind::Counter, Count, [];
-        /// Kafka connections closed at once because of a limit on their number.
+        /// Connections closed at once because of a limit on their number.
         CONNECTIONS_REFUSED = "weir_connections_refused_total", Kind::Counter, Count, [];
         /// The budget of all buffers together (setting `memory.limit`).
         MEMORY_LIMIT = "weir_memory_limit_bytes", Kind::Gauge, Bytes, [];

@@ -118,6 +118,12 @@ impl ConnectionSlots {
         *all += 1;
         Ok(Slot { slots: self.clone(), ip })
     }
+
+    /// Connections that an address has now.
+    #[must_use]
+    pub fn of(&self, ip: IpAddr) -> usize {
+        self.open.lock().1.get(&ip).copied().unwrap_or(0)
+    }
 }
 
 impl Drop for Slot {

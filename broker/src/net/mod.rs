@@ -16,4 +16,4 @@ mod tests;
 mod write;
 
 pub use connection::ConnectionLimits;
-pub use listener::{Bound, ConnectionSlots, Net, bind, serve};
+pub use listener::{Bound, ConnectionSlots, Net, Slot, bind, serve};

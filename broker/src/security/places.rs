@@ -1,7 +1,8 @@
 //! Open connections by principal (setting `max.connections.per.principal`).
 //!
 //! A connection takes a place when its principal is known and keeps it to its end: after SASL, or with the TLS handshake where the
-//! certificate is what counts. Authenticating again takes no other place, and who nobody knows takes none.
+//! certificate is what counts. Authenticating again takes no other place, and who nobody knows takes none. A connection over HTTP has a
+//! place of whoever its newest request is of.
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -72,6 +73,14 @@ impl PrincipalPlaces {
     #[must_use]
     pub fn open(&self, principal: &Principal) -> usize {
         self.open.lock().get(principal).map_or(0, |of| of.open)
+    }
+}
+
+impl PrincipalPlace {
+    /// Whose it is.
+    #[must_use]
+    pub fn principal(&self) -> &Arc<Principal> {
+        &self.principal
     }
 }
 

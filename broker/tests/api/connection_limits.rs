@@ -18,6 +18,7 @@ use weir_client::security::{TlsConfig, TlsConnector};
 use weir_client::transport::Connector;
 use weir_protocol::sasl::plain::PlainMessage;
 
+use crate::authorization_web::base64;
 use crate::harness::*;
 
 const SETTINGS: &[(&str, &str)] = &[
@@ -258,4 +259,69 @@ async fn a_certificate_before_sasl_takes_no_place() {
         held.push(client);
     }
     assert_eq!([open(&world.broker, "alice"), open(&world.broker, "bob")], [0, 1]);
+}
+
+/// A connection over HTTP that is kept, and what its requests are answered.
+struct Web(TcpStream);
+
+impl Web {
+    async fn connect(address: std::net::SocketAddr) -> Web {
+        Web(TcpStream::connect(address).await.unwrap())
+    }
+
+    /// Status and text of the answer to a request of `user`, whose password is its name.
+    async fn ask(&mut self, path: &str, user: &str) -> (u16, String) {
+        let shown = base64(&format!("{user}:{user}"));
+        let request = format!("GET {path} HTTP/1.1\r\nHost: weir\r\nAuthorization: Basic {shown}\r\n\r\n");
+        self.0.write_all(request.as_bytes()).await.unwrap();
+        let mut text = Vec::new();
+        loop {
+            assert_ne!(self.0.read_buf(&mut text).await.unwrap(), 0, "the connection is kept");
+            let shown = String::from_utf8_lossy(&text).into_owned();
+            let Some((head, body)) = shown.split_once("\r\n\r\n") else { continue };
+            let length = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap();
+            if body.len() >= length.parse().unwrap() {
+                return (head[9..12].parse().unwrap(), body.to_owned());
+            }
+        }
+    }
+}
+
+/// The HTTP listener and the registry count with Kafka's; a connection is that of whoever its newest request is of.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_over_http_have_places_among_the_others() {
+    let passwords = ("listener.security.protocol.map", "http:SASL_PLAINTEXT,registry:SASL_PLAINTEXT");
+    let broker = start(&[passwords, ("registry.listen", "127.0.0.1:0")]).await;
+    let (kafka, _) = connect(&broker, "alice").await;
+    let (mut http, mut registry) = (Web::connect(broker.http()).await, Web::connect(broker.registry().unwrap()).await);
+    for _ in 0..3 {
+        assert_eq!(http.ask("/lake", "alice").await.0, 200, "asking again takes no other place");
+    }
+    assert_eq!(open(&broker, "alice"), 2);
+    let (status, told) = registry.ask("/subjects", "alice").await;
+    assert!(
+        status == 429 && told.contains("42901") && told.contains("max.connections.per.principal"),
+        "{status} {told}"
+    );
+    let mut third = Web::connect(broker.http()).await;
+    let (status, told) = third.ask("/lake", "alice").await;
+    assert!(
+        status == 429 && told.contains("42901") && told.contains("max.connections.per.principal"),
+        "{status} {told}"
+    );
+    assert_eq!(connect(&broker, "alice").await.1.error_code, 58);
+    // The same connection, of somebody else.
+    assert_eq!(third.ask("/lake", "bob").await.0, 200);
+    assert_eq!(registry.ask("/subjects", "bob").await.0, 200);
+    assert_eq!(http.ask("/lake", "bob").await.0, 429);
+    assert_eq!([open(&broker, "alice"), open(&broker, "bob")], [1, 2]);
+    assert_eq!(http.ask("/lake", "alice").await.0, 200);
+    drop((kafka, http));
+    for _ in 0..1_000 {
+        if open(&broker, "alice") == 0 {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    panic!("places of connections that ended were not given back");
 }

@@ -53,6 +53,8 @@ pub enum Resource<'a> {
 pub enum TurnedAway {
     /// Credentials are missing or wrong: how to give them (`WWW-Authenticate`), and what the client is told.
     Unauthenticated { challenges: Vec<HeaderValue>, message: String },
+    /// Whoever it is takes too much of the registry already.
+    TooMany { reason: String },
     /// Nobody can tell now.
     NotReady { reason: String },
 }

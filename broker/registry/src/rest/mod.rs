@@ -79,6 +79,7 @@ async fn admit(
     let (head, body) = request.into_parts();
     let caller = served.gate.identify(&head).await.map_err(|turned_away| match turned_away {
         TurnedAway::Unauthenticated { challenges, message } => RegistryError::Unauthenticated { challenges, message },
+        TurnedAway::TooMany { reason } => RegistryError::TooMany { reason },
         TurnedAway::NotReady { reason } => RegistryError::NotReady { reason },
     })?;
     let endpoint = endpoint?;

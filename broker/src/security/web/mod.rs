@@ -22,6 +22,7 @@ use weir_protocol::sasl::Mechanism;
 use super::Principal;
 use super::acl::{AclIndex, Operation, ResourceType};
 use super::audit::AuditEvent;
+use super::places::NoPlace;
 use super::rules::{self, Readable};
 use super::sasl::session::Failure;
 use crate::broker::Broker;
@@ -44,6 +45,9 @@ pub enum TurnedAway {
     /// Credentials cannot be verified now.
     #[error("the broker cannot verify credentials now")]
     Unavailable,
+    /// Whoever it is has too many connections.
+    #[error(transparent)]
+    TooMany(#[from] NoPlace),
     /// There is nobody to ask yet.
     #[error("the broker is starting, and cannot tell yet who may do what")]
     Starting,
@@ -118,6 +122,9 @@ impl WebGate {
                 None => Principal::anonymous(),
             },
         };
+        if let Some(peer) = peer.filter(|_| !principal.is_anonymous()) {
+            peer.take_place(broker, &principal, self.listener)?;
+        }
         let index = broker.acls.as_ref().map(super::acl::AclStore::index);
         Ok(WebClient { broker: Some(broker.clone()), index, principal, host: address.ip() })
     }
