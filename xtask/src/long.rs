@@ -49,6 +49,8 @@ pub const JOBS: &[Job] = &[
     Job { name: "lake-200", about: "200 kills under load while topics are tiered into tables of each format: every record once", minutes: 60,
         binaries: &["weir"], command: &["{cache}/lake/bin/python", "compat-tests/lake/crash.py", "--weir", "{weir}", "--cycles", "200",
             "--seed", "{seed}"] },
+    Job { name: "lake-engines", about: "tables of each format read by ClickHouse, Spark and Flink: every record", minutes: 40,
+        binaries: &["weir"], command: &["bash", "compat-tests/lake/engines.sh", "--weir", "{weir}", "--seed", "{seed}"] },
     Job { name: "flink-connect-mm2", about: "Flink SQL's exactly-once sink, Kafka Connect, MirrorMaker 2 from and to Apache Kafka, with kills",
         minutes: 40, binaries: &["weir"], command: &["{python}", "compat-tests/ecosystem/long.py", "--weir", "{weir}"] },
     Job { name: "power-cut-500", about: "3 times 500 histories of simulated power cuts: fsync, os, metadata", minutes: 60, binaries: &[],
