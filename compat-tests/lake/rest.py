@@ -47,7 +47,8 @@ from lake import (
     start,
 )
 from rest_catalog import CREDENTIAL, CatalogProxy, Server
-from s3 import as_compared
+import s3_store
+from s3 import Store, as_compared
 from s3_store import FAULTS
 
 # The broker gives a request so long; the proxy's delays are longer.
@@ -58,8 +59,10 @@ REST = {"weir_lake_iceberg_catalog": "rest"}
 class Broker:
     """A broker that reaches the catalog through the proxy."""
 
-    def __init__(self, folder: str, uri: str | None, lake: str, rows: list[Row]):
+    def __init__(self, folder: str, uri: str | None, lake: str, rows: list[Row], **more: str):
+        """`more`: further settings; a dot of their names is an underscore."""
         self.folder, self.uri = folder, uri
+        self.more = {name.replace("_", "."): value for name, value in more.items()}
         Path(folder).mkdir(exist_ok=True)
         kafka, http = (f"127.0.0.1:{free_port()}" for _ in range(2))
         self.ctx = Context(kafka, http, rows, lake)
@@ -67,6 +70,7 @@ class Broker:
 
     def start(self) -> None:
         settings = {"lake.iceberg.rest.request.timeout": f"{int(REQUEST_SECONDS * 1000)}ms"}
+        settings |= self.more
         if self.uri:
             settings["lake.iceberg.rest.uri"] = self.uri
         words = [word for name, value in settings.items() for word in ("--set", f"{name}={value}")]
@@ -291,6 +295,50 @@ def history(check: Check, broker: Broker) -> None:
     read_under_kills(check, broker.ctx, topic, broker.restart, aged, turns=2, rows_a_turn=600, seed=3)
 
 
+def s3(check: Check, folder: str, rows: list[Row]) -> None:
+    """A catalog that keeps its metadata in S3, and a broker that writes data there, killed in between; one commit is answered 503 by S3."""
+    store = s3_store.Server(folder)
+    catalog, broker = None, None
+    keys = {"access": s3_store.ACCESS, "secret": s3_store.SECRET, "region": s3_store.REGION}
+    proxy = s3_store.Proxy(store.host, 1.0)
+    try:
+        Path(folder, "catalog-s3").mkdir()
+        catalog = Server(
+            f"{folder}/catalog-s3", CATALOG_IO__IMPL="org.apache.iceberg.aws.s3.S3FileIO", CATALOG_S3_ENDPOINT=store.url,
+            CATALOG_S3_ACCESS__KEY__ID=keys["access"], CATALOG_S3_SECRET__ACCESS__KEY=keys["secret"],
+            CATALOG_S3_PATH__STYLE__ACCESS="true", CATALOG_CLIENT_REGION=keys["region"],
+            CATALOG_WAREHOUSE=f"s3://{s3_store.BUCKET}/warehouse",
+        )
+        broker = Broker(
+            f"{folder}/broker-s3", catalog.url, f"s3://{s3_store.BUCKET}/lake", rows, lake_s3_endpoint=proxy.url,
+            lake_s3_access_key_id=keys["access"], lake_s3_secret_access_key=keys["secret"], lake_s3_region=keys["region"],
+        )
+        ctx = broker.ctx
+        topic = ctx.create("iceberg", **REST, weir_lake_partition_by="day(__timestamp), __partition")
+        for turn in range(3):
+            ctx.produce(check, topic, rows[1_000 * turn : 1_000 * turn + 1_000], **{"enable.idempotence": True})
+            proxy.arm(r"\.(parquet|avro)$", "503")
+            broker.restart()
+        check.equal("rows by weir's own count", ctx.wait(topic)["rows"], 3_000)
+        check.true("a request to S3 failed", len(proxy.struck) > 0)
+        access = {
+            "s3.endpoint": store.url, "s3.access-key-id": keys["access"], "s3.secret-access-key": keys["secret"],
+            "s3.region": keys["region"],
+        }
+        table = catalog.client(**access).load_table(("weir", topic))
+        check.true("the metadata is in S3", table.metadata_location.startswith(f"s3://{s3_store.BUCKET}/"), table.metadata_location)
+        compare(check, "pyiceberg", [as_compared(row) for row in table.scan().to_arrow().to_pylist()], ctx.sent[topic])
+        found = Store(store).duckdb(f"iceberg_scan('{table.metadata_location}')")
+        compare(check, "DuckDB", found, ctx.sent[topic])
+    finally:
+        if broker:
+            broker.kill()
+        if catalog:
+            catalog.close()
+        proxy.close()
+        store.close()
+
+
 def tokens(check: Check, broker: Broker, server: Server, proxy: CatalogProxy, folder: str) -> None:
     """A token that ends is got again; nothing tells the secret; a broker without a catalog says so, and refuses the topic."""
     ctx = broker.ctx
@@ -343,6 +391,7 @@ def main() -> int:
             report.run("foreign", foreign, broker, server)
             report.run("history", history, broker)
             report.run("tokens", tokens, broker, server, proxy, folder)
+            report.run("s3", s3, folder, rows)
             code = report.finish(f"duckdb {duckdb.__version__}")
             if code:
                 print(f"the catalog: {[line for line in server.log.read_text().splitlines() if not line.startswith(chr(9))][-20:]}\nthe broker: {broker.log()[-4000:]}", file=sys.stderr)

@@ -18,8 +18,9 @@ CREDENTIAL = "weir:not-secret-at-all"
 class Server:
     """A catalog; ends with `close`."""
 
-    def __init__(self, folder: str):
-        self.folder, port = folder, free_port()
+    def __init__(self, folder: str, **more: str):
+        """`more`: properties of the catalog, as variables name them."""
+        self.folder, self.more, port = folder, more, free_port()
         self.host = f"127.0.0.1:{port}"
         self.url = f"http://{self.host}"
         self.log = Path(folder, "catalog.log")
@@ -36,7 +37,7 @@ class Server:
         }
         run = Path(__file__).resolve().parent / "rest-catalog" / "run.sh"
         with open(self.log, "ab") as log:
-            self.process = subprocess.Popen(["bash", str(run)], stdout=log, stderr=log, env=os.environ | variables)
+            self.process = subprocess.Popen(["bash", str(run)], stdout=log, stderr=log, env=os.environ | variables | self.more)
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -55,8 +56,8 @@ class Server:
         self.close()
         self.start()
 
-    def client(self) -> RestCatalog:
-        return RestCatalog("tests", uri=self.url)
+    def client(self, **more: str) -> RestCatalog:
+        return RestCatalog("tests", uri=self.url, **more)
 
 
 class CatalogProxy(Proxy):

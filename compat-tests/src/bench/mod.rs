@@ -121,6 +121,12 @@ pub const BENCHES: &[Bench] = &[
         run: columns::of_44,
     },
     Bench {
+        name: "columns-jackson",
+        about: "13 of the 44 columns, against Kafka's own client in a JVM that decodes each row with Jackson",
+        limit: "as columns-20; Jackson: some 300 MB/s of JSON",
+        run: columns::jackson,
+    },
+    Bench {
         name: "predicates",
         about: "predicates that 0.1, 1, 10 and 50 % of unsorted rows match, 13 of 44 columns",
         limit: "the broker: one column read and compared, the others where rows match",
