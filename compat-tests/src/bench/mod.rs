@@ -139,6 +139,24 @@ pub const BENCHES: &[Bench] = &[
         run: columns::thirty,
     },
     Bench {
+        name: "scan-rate",
+        about: "a predicate on one column that hardly any row matches: rows a second of the broker's CPU, uncompressed against ZSTD",
+        limit: "eight bytes of each row compared: hundreds of millions a second; the rest is opening and answering",
+        run: columns::slices::rate,
+    },
+    Bench {
+        name: "clustered-slice",
+        about: "1 % of the values of the column that rows are clustered by, against all of them",
+        limit: "1 % of the bytes, and what windows' edges add",
+        run: columns::slices::clustered,
+    },
+    Bench {
+        name: "consumers-10",
+        about: "ten consumers with ten projections of the same rows, against one",
+        limit: "each column decoded once, ten answers written",
+        run: columns::slices::ten,
+    },
+    Bench {
         name: "visible",
         about: "from the send of a row to its sight: columns with a predicate, against a plain consumer of the same weir",
         limit: "one write, one wake-up, one answer",

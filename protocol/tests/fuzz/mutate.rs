@@ -1,6 +1,16 @@
-//! A seeded mutation fuzzer: takes a seed input, damages it, calls the target, until the time is over.
+//! A seeded mutation fuzzer: takes an input, damages it, calls the target, until the time is over.
+
+#[path = "corpus.rs"]
+mod corpus;
+#[path = "coverage.rs"]
+mod coverage;
 
 use std::time::{Duration, Instant};
+
+use coverage::Coverage;
+
+/// Longer inputs are not damaged further.
+const INPUT_MAX: usize = 32 << 10;
 
 /// xorshift64*: enough to pick mutations, and the same everywhere.
 pub struct Random(u64);
@@ -79,29 +89,63 @@ fn knob(name: &str) -> Option<u64> {
     std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is not a number")))
 }
 
-/// Runs `target` on damaged `seeds` for `WEIRTEST_FUZZ_SECONDS` (2). It returns whether the input was accepted; some must
-/// be, or the target tests nothing but its first check.
+/// Runs `target` on damaged `seeds`, and on the corpus and what came of it, for `WEIRTEST_FUZZ_SECONDS` (2). It returns whether the input was
+/// accepted; some must be, or the target tests nothing but its first check.
+///
+/// Where the code counts what it does, an input that reached anything new is damaged further; with `WEIRTEST_FUZZ_CORPUS=1` the corpus is
+/// written anew at the end.
 pub fn run(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&mut Random, &[u8]) -> bool) {
     let seed = knob("WEIRTEST_SEED").unwrap_or(0x0077_6569_7221);
     let time = Duration::from_secs(knob("WEIRTEST_FUZZ_SECONDS").unwrap_or(2));
-    println!("fuzz target {name}: WEIRTEST_SEED={seed}, {} s, {} seed inputs", time.as_secs(), seeds.len());
+    let kept = corpus::load(name);
+    let count = seeds.len();
+    println!(
+        "fuzz target {name}: WEIRTEST_SEED={seed}, {} s, {count} seed inputs, {} kept",
+        time.as_secs(),
+        kept.len()
+    );
     let mut random = Random::new(seed);
-    for input in seeds {
+    let mut coverage = Coverage::new();
+    let mut slowest = Duration::ZERO;
+    let mut one = |random: &mut Random, coverage: &mut Coverage, input: &[u8]| {
         let _show = ShowOnPanic(name, seed, input);
-        assert!(target(&mut random, input), "an undamaged seed is accepted");
+        let began = Instant::now();
+        let found = coverage.reaches(|| target(random, input));
+        slowest = slowest.max(began.elapsed());
+        found
+    };
+    for input in seeds {
+        assert!(one(&mut random, &mut coverage, input).0, "an undamaged seed is accepted");
+    }
+    let mut pool = seeds.to_vec();
+    for input in kept {
+        one(&mut random, &mut coverage, &input);
+        pool.push(input);
     }
     let start = Instant::now();
     let (mut inputs, mut accepted) = (0u64, 0u64);
     let mut input = Vec::new();
     while start.elapsed() < time {
         for _ in 0..64 {
-            input.clone_from(random.pick(seeds));
-            mutate(&mut random, &mut input, seeds);
-            let _show = ShowOnPanic(name, seed, &input);
-            accepted += u64::from(target(&mut random, &input));
+            input.clone_from(random.pick(&pool));
+            mutate(&mut random, &mut input, &pool);
+            let (was_accepted, is_new) = one(&mut random, &mut coverage, &input);
+            accepted += u64::from(was_accepted);
             inputs += 1;
+            if is_new && input.len() <= INPUT_MAX {
+                pool.push(input.clone());
+            }
         }
     }
+    let (edges, pool_len) = (coverage.edges(), pool.len());
+    if coverage.is_known() && knob("WEIRTEST_FUZZ_CORPUS").is_some_and(|wanted| wanted > 0) {
+        pool.drain(..seeds.len());
+        pool.sort_by_key(Vec::len);
+        let mut coverage = Coverage::new();
+        pool.retain(|input| one(&mut random, &mut coverage, input).1);
+        corpus::store(name, &pool);
+    }
+    println!("fuzz target {name}: {edges} edges, {pool_len} inputs to damage, slowest {} ms", slowest.as_millis());
     println!("fuzz target {name}: {inputs} inputs, {accepted} accepted");
     assert!(accepted > 0 && accepted < inputs, "{name}: {accepted} of {inputs} damaged inputs were accepted");
 }

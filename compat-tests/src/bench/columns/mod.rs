@@ -4,6 +4,7 @@
 //! process of its own, pinned to core 1, and both sides must come to the same sums. "weir" and "Kafka" of a row are rows a second.
 pub mod data;
 pub mod reader;
+pub mod slices;
 pub mod visible;
 
 use std::path::Path;

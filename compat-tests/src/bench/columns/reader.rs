@@ -28,6 +28,9 @@ pub struct Reading {
     pub bytes: u64,
     /// Rows that the predicate was applied to.
     pub scanned: u64,
+    /// Bytes that the broker looked at for them; 0 where nobody tells.
+    #[serde(default)]
+    pub bytes_scanned: u64,
 }
 
 /// What to read.
@@ -81,6 +84,7 @@ fn of_columns(wish: &Wish) -> Result<Reading> {
         let statistics = reader.statistics();
         ensure!(statistics.record_answers == 0, "records instead of columns");
         (reading.bytes, reading.scanned) = (statistics.bytes_received, statistics.rows_scanned);
+        reading.bytes_scanned = statistics.bytes_scanned;
         Ok(reading)
     })
 }
