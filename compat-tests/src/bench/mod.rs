@@ -30,6 +30,14 @@ pub struct Options {
     pub rounds: usize,
     pub seconds: u64,
     pub with_kafka: bool,
+    /// Further configs of typed topics of which a bench measures the making.
+    pub configs: Vec<(String, String)>,
+}
+
+impl Options {
+    fn configs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.configs.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
 }
 
 /// How durable an acknowledgement is.
@@ -194,14 +202,24 @@ pub fn main(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     }
     #[allow(clippy::disallowed_methods)] // how cargo xtask tells where the binary is
     let weir = std::env::var_os("WEIRTEST_BIN").map(PathBuf::from);
-    let mut options =
-        Options { weir: weir.unwrap_or_else(|| "target/release/weir".into()), rounds: 3, seconds: 8, with_kafka: true };
+    let mut options = Options {
+        weir: weir.unwrap_or_else(|| "target/release/weir".into()),
+        rounds: 3,
+        seconds: 8,
+        with_kafka: true,
+        configs: Vec::new(),
+    };
     while let Some(argument) = arguments.next() {
         let mut value = || arguments.next().with_context(|| format!("{argument} needs a value"));
         match argument.as_str() {
             "--weir" => options.weir = value()?.into(),
             "--rounds" => options.rounds = value()?.parse()?,
             "--seconds" => options.seconds = value()?.parse()?,
+            "--config" => {
+                let given = value()?;
+                let (name, of) = given.split_once('=').context("--config wants NAME=VALUE")?;
+                options.configs.push((name.to_owned(), of.to_owned()));
+            }
             "--no-kafka" => options.with_kafka = false,
             other => bail!("unknown argument {other}"),
         }

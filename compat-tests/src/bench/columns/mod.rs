@@ -343,7 +343,8 @@ pub fn produce(options: &Options) -> Result<Vec<Row>> {
     let rows = 200_000 * options.seconds;
     let (mut typed, mut untyped) = (Vec::new(), Vec::new());
     let ddl = dataset.ddl();
-    let configs = [("weir.table.schema", ddl.as_str()), ("weir.layout", "column")];
+    let mut configs = vec![("weir.table.schema", ddl.as_str()), ("weir.layout", "column")];
+    configs.extend(options.configs());
     for _ in 0..options.rounds {
         for (configs, figures) in [(&configs[..], &mut typed), (&[][..], &mut untyped)] {
             let subject = weir(options, &MEDIUM_WAL)?;
@@ -368,12 +369,13 @@ pub fn storage(options: &Options) -> Result<Vec<Row>> {
     for _ in 0..options.rounds {
         for (codec, figures) in [("zstd", &mut zstd), ("none", &mut none)] {
             let subject = weir(options, &MEDIUM_WAL)?;
-            let configs = [
+            let mut configs = vec![
                 ("weir.table.schema", ddl.as_str()),
                 ("weir.layout", "column"),
                 ("weir.column.compression", codec),
                 ("retention.ms", "-1"),
             ];
+            configs.extend(options.configs());
             let loaded = load(&subject, TOPIC, &dataset, 100_000 * options.seconds, &configs)?;
             settle(&subject)?;
             let gigabytes = loaded.json_bytes as f64 / 1e9;
