@@ -66,7 +66,7 @@ pub const JOBS: &[Job] = &[
         command: &["{python}", "compat-tests/python/soak.py", "--weir", "{weir}", "--minutes", "30"] },
     Job { name: "attacks", about: "each attack five times: memory within 64 MiB, the honest client's p99 below twice what it was", minutes: 30,
         binaries: &["weir"], command: &["{python}", "compat-tests/python/attacks.py", "--long", "--weir", "{weir}"] },
-    Job { name: "fuzz", about: "each fuzz target for 3 minutes: frames, headers, guard, batches, damaged folders", minutes: 60, binaries: &[],
+    Job { name: "fuzz", about: "each fuzz target for 3 minutes, led by coverage; the corpus grows", minutes: 60, binaries: &[],
         command: &["bash", "compat-tests/fuzz.sh", "180", "{seed}"] },
 ];
 
