@@ -267,6 +267,9 @@ async fn admit(
     };
     let rewritten = batch.as_ptr() as usize != original;
     let kept = kept.and_then(|keeper| broker.kept_tail.keep(*keeper, &header));
+    if broker.kept_tail.is_filling() {
+        broker.storage.merge_kept_soon();
+    }
     let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept };
     let dead = letters(broker, topic, index, &checks, dead).await?;
     Ok(Admitted { append, name: (topic.name.clone(), index), rewritten, dead })

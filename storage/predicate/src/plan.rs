@@ -8,7 +8,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
-use arrow_schema::{DataType, Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef, TimeUnit};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{DFSchema, DataFusionError, ScalarValue};
@@ -133,6 +133,7 @@ fn to_logical(sql: SqlExpr, schema: &SchemaRef, clock: Clock) -> Result<Expr, Pl
     let expr = planner.sql_to_expr(sql, &df_schema, &mut PlannerContext::new()).map_err(unplannable)?;
     check_patterns(&expr, Pattern::MayBeFolded)?;
     let expr = floats_stay_floats(expr, &df_schema)?;
+    let expr = times_alike(expr, &df_schema)?;
     let now = match clock {
         Clock::At(ms) => chrono::DateTime::from_timestamp_millis(ms),
         Clock::Refused => None,
@@ -296,6 +297,31 @@ fn floats_stay_floats(expr: Expr, schema: &DFSchema) -> Result<Expr, PlanError> 
             Expr::InList(l) if is_float(&l.expr) => {
                 let list = l.list.into_iter().map(|item| *to_float(Box::new(item))).collect();
                 Transformed::yes(Expr::InList(InList::new(l.expr, list, l.negated)))
+            }
+            other => Transformed::no(other),
+        })
+    });
+    Ok(rewritten.map_err(unplannable)?.data)
+}
+
+/// DataFusion finds no common type for times of a day in different units where there are three of them (BETWEEN) or a list: they are
+/// compared in nanoseconds, which every one of them has exactly.
+fn times_alike(expr: Expr, schema: &DFSchema) -> Result<Expr, PlanError> {
+    let nanoseconds = DataType::Time64(TimeUnit::Nanosecond);
+    let is_time = |e: &Expr| matches!(e.get_type(schema), Ok(DataType::Time32(_) | DataType::Time64(_)));
+    let exact = |e: Expr| match e.get_type(schema) {
+        Ok(DataType::Time32(_) | DataType::Time64(TimeUnit::Microsecond)) => cast(e, nanoseconds.clone()),
+        _ => e,
+    };
+    let boxed = |e: Box<Expr>| Box::new(exact(*e));
+    let rewritten = expr.transform_up(|node| {
+        Ok(match node {
+            Expr::Between(b) if is_time(&b.expr) => {
+                Transformed::yes(Expr::Between(Between::new(boxed(b.expr), b.negated, boxed(b.low), boxed(b.high))))
+            }
+            Expr::InList(l) if is_time(&l.expr) => {
+                let list = l.list.into_iter().map(exact).collect();
+                Transformed::yes(Expr::InList(InList::new(boxed(l.expr), list, l.negated)))
             }
             other => Transformed::no(other),
         })

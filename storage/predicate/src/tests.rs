@@ -9,7 +9,7 @@ use arrow_array::builder::{Int32Builder, MapBuilder, StringBuilder};
 use arrow_array::types::Int32Type;
 use arrow_array::{
     ArrayRef, BooleanArray, Date32Array, Decimal128Array, Float64Array, Int32Array, Int64Array, ListArray, RecordBatch,
-    StringArray, StructArray, TimestampMillisecondArray,
+    StringArray, StructArray, Time32MillisecondArray, Time64MicrosecondArray, TimestampMillisecondArray,
 };
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
 
@@ -82,6 +82,28 @@ fn flights() -> RecordBatch {
         (
             "late",
             Arc::new(BooleanArray::from(vec![Some(false), Some(true), Some(false), Some(false), Some(true), None])),
+        ),
+        (
+            "departs",
+            Arc::new(Time64MicrosecondArray::from(vec![
+                Some(36_000_000_000),
+                Some(36_000_000_001),
+                Some(0),
+                Some(86_399_999_999),
+                Some(39_600_000_000),
+                None,
+            ])),
+        ),
+        (
+            "boards",
+            Arc::new(Time32MillisecondArray::from(vec![
+                Some(34_200_000),
+                None,
+                Some(0),
+                Some(1),
+                Some(34_200_001),
+                None,
+            ])),
         ),
         ("address", Arc::new(address)),
         ("tags", Arc::new(tags)),

@@ -103,6 +103,8 @@ pub struct Storage {
     pub(super) next_segment: AtomicU64,
     pub(super) low_on_disk: AtomicBool,
     pub(super) maintenance_wanted: Arc<Notify>,
+    /// Columns that are kept for merges take most of the memory there is for them.
+    pub(super) kept_wanted: AtomicBool,
     /// Ends the pause between rounds of compaction.
     pub(super) compaction_wanted: Arc<Notify>,
     /// [`StorageConfig::producer_id_expiration_ms`], as it is now.
@@ -192,6 +194,7 @@ impl Storage {
             next_segment: AtomicU64::new(replayed.next_segment),
             low_on_disk: AtomicBool::new(false),
             maintenance_wanted: Arc::new(Notify::new()),
+            kept_wanted: AtomicBool::new(false),
             compaction_wanted: Arc::new(Notify::new()),
             graves: Mutex::default(),
             tasks: Mutex::new(Vec::new()),
@@ -234,6 +237,13 @@ impl Storage {
             partition.lock().config = config.clone();
         }
         self.maintenance_wanted.notify_one();
+    }
+
+    /// Merges soon what has columns kept beside it ([`crate::segment::KeptColumns`]), where that is worth a file. Cheap to call again and again.
+    pub fn merge_kept_soon(&self) {
+        if !self.kept_wanted.swap(true, Ordering::AcqRel) {
+            self.maintenance_wanted.notify_one();
+        }
     }
 
     /// From now on the state of a producer goes after so long without a write.

@@ -1,7 +1,8 @@
 //! Merge: moves the oldest unmerged batches out of the WAL into segments, so that WAL files can be released.
 //!
 //! A partition with enough unmerged data gets a segment of its own; when the WAL reaches its size or age limit, everything
-//! in its oldest files is moved, partitions that trickle sharing a bundle. The swap is one durable manifest record.
+//! in its oldest files is moved, partitions that trickle sharing a bundle. Batches whose columns are kept beside them go earlier when
+//! the memory for that runs out (decision 15). The swap is one durable manifest record.
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -27,6 +28,8 @@ const OWN_SEGMENT_BYTES: u64 = 1 << 20;
 const BUNDLE_BYTES: u64 = 64 << 20;
 /// A trailing segment smaller than this is taken into the next one, so that slow partitions do not collect crumbs.
 const CRUMB_BYTES: u64 = 8 << 20;
+/// Of what is enough for a merge, the part that is enough when kept columns wait for memory, and what is a segment of its own.
+const EARLY_PART: u64 = 8;
 /// After a size-triggered merge so much of the limit is left in use.
 const KEEP_SHARE: f64 = 0.75;
 
@@ -62,17 +65,29 @@ impl Section {
     }
 }
 
+/// Why a partition's oldest data goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Due {
+    /// There is enough of it, or it has to.
+    Usual,
+    /// What is kept beside it is to make room.
+    Early,
+}
+
 /// Merges once what is due; true if more is due by then.
 pub(super) async fn run(storage: &Arc<Storage>) -> bool {
     let cut_file = cut_file(storage);
+    let early = storage.kept_wanted.load(Ordering::Acquire);
+    let mut has_made_room = false;
     let mut small: Vec<Section> = Vec::new();
     let mut small_bytes = 0;
     for partition in dirty_partitions(storage) {
         if storage.is_closing() {
             return false;
         }
-        let Some(section) = plan(storage, &partition, cut_file) else { continue };
-        let own_segment = OWN_SEGMENT_BYTES.min(storage.config.merge_partition_bytes);
+        let Some((section, due)) = plan(storage, &partition, cut_file, early) else { continue };
+        has_made_room |= due == Due::Early;
+        let own_segment = own_segment_bytes(storage);
         match section.partition.config().layout.columns() {
             // With the crumb: what is columns stays columns however little comes after it, and what trickles gets there.
             Some(layout) if section.bytes_in_all() >= own_segment => {
@@ -95,8 +110,16 @@ pub(super) async fn run(storage: &Arc<Storage>) -> bool {
     if !small.is_empty() {
         write(storage, small).await;
     }
+    // Where nothing could be merged early the wish stays, and nobody is woken for it again: the next rounds look.
+    if has_made_room {
+        storage.kept_wanted.store(false, Ordering::Release);
+    }
     let cut_file = self::cut_file(storage);
-    dirty_partitions(storage).iter().any(|partition| is_due(storage, &partition.lock(), cut_file))
+    dirty_partitions(storage).iter().any(|partition| due(storage, &partition.lock(), cut_file, false).is_some())
+}
+
+fn own_segment_bytes(storage: &Storage) -> u64 {
+    OWN_SEGMENT_BYTES.min(storage.config.merge_partition_bytes)
 }
 
 /// Partitions that still have a tail; the list forgets the others.
@@ -129,9 +152,10 @@ fn cut_file(storage: &Storage) -> Option<u64> {
     cut
 }
 
-/// Whether a partition's oldest data has to go: there is enough of it, or it is in the WAL files that go.
-fn is_due(storage: &Storage, state: &State, cut_file: Option<u64>) -> bool {
-    let Some(oldest) = state.tail.front().filter(|_| !state.deleted) else { return false };
+/// Whether a partition's oldest data has to go: there is enough of it, or it is in the WAL files that go, or (`early`) enough of it
+/// holds memory that is wanted.
+fn due(storage: &Storage, state: &State, cut_file: Option<u64>, early: bool) -> Option<Due> {
+    let oldest = state.tail.front().filter(|_| !state.deleted)?;
     let enough = storage.config.merge_partition_bytes.min(state.config.segment_bytes);
     // Compaction works on segments: a compacted topic's tail becomes one when Kafka would roll.
     let rolls =
@@ -140,10 +164,17 @@ fn is_due(storage: &Storage, state: &State, cut_file: Option<u64>) -> bool {
         (Some(location), Some(cut)) => location.file <= cut,
         _ => false,
     };
+    let enough_early = (enough / EARLY_PART).max(own_segment_bytes(storage));
+    let early = early && oldest.kept.is_some();
+    if !(state.tail_bytes >= enough || rolls || in_cut || early && state.tail_bytes >= enough_early) {
+        return None;
+    }
     // The limit counts what may go now: a little less would be too little for a segment of its own.
-    (state.tail_bytes >= enough || rolls || in_cut) && {
-        let (count, bytes) = mergeable(state, enough);
-        count > 0 && (bytes >= enough || rolls || in_cut)
+    let (count, bytes) = mergeable(state, enough);
+    match count > 0 {
+        true if bytes >= enough || rolls || in_cut => Some(Due::Usual),
+        true if early && bytes >= enough_early => Some(Due::Early),
+        _ => None,
     }
 }
 
@@ -161,23 +192,23 @@ fn mergeable(state: &State, limit: u64) -> (usize, u64) {
     (count, bytes)
 }
 
-fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>) -> Option<Section> {
+fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>, early: bool) -> Option<(Section, Due)> {
     let state = partition.lock();
-    if !is_due(storage, &state, cut_file) {
-        return None;
-    }
+    let due = due(storage, &state, cut_file, early)?;
     let limit = state.config.segment_bytes.min(storage.config.merge_partition_bytes.max(1)).max(1);
     let (count, bytes) = mergeable(&state, limit);
     let batches: Vec<TailBatch> = state.tail.iter().take(count).cloned().collect();
     if batches.is_empty() {
         return None;
     }
+    // Early merges are small by themselves: what they made is not made again by the next one.
+    let crumb_bytes = if due == Due::Early { OWN_SEGMENT_BYTES } else { CRUMB_BYTES };
     let crumb = state
         .segments
         .last()
-        .filter(|s| s.bytes < CRUMB_BYTES && s.bytes <= bytes && !s.compacted && s.next > state.log_start.0)
+        .filter(|s| s.bytes < crumb_bytes && s.bytes <= bytes && !s.compacted && s.next > state.log_start.0)
         .cloned();
-    Some(Section { partition: partition.clone(), crumb, batches, bytes })
+    Some((Section { partition: partition.clone(), crumb, batches, bytes }, due))
 }
 
 /// Writes one file and swaps it in. What fails is left in the WAL and tried again.

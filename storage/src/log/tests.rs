@@ -1,5 +1,7 @@
 //! The engine as its callers see it, on a real folder. Power cuts are in `tests/power_cut.rs`.
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use uuid::Uuid;
@@ -9,6 +11,7 @@ use weir_protocol::records::{BatchBuilder, BatchHeader, batches};
 use super::*;
 use crate::disk::OsDisk;
 use crate::memory::{MemoryBudget, Share, ShareLimits};
+use crate::segment::KeptColumns;
 
 const TOPIC: TopicId = TopicId(Uuid::from_u128(7));
 
@@ -372,6 +375,41 @@ async fn produce_waits_for_merges_once_the_log_is_full_and_goes_on_when_there_is
     assert_eq!(read_all(&storage, 0).await.len(), BATCHES as usize * 5);
     wal_bytes_below(&storage, THROTTLE).await;
     assert!(storage.shutdown().await);
+}
+
+/// Kept columns filled their memory long before the log was full, and later batches were decoded twice. Seen failing without the wish in
+/// `due`, and with one that also takes what nothing is kept of.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_has_columns_kept_is_merged_early_when_their_memory_is_wanted() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = StorageConfig { merge_partition_bytes: 2 << 20, wal_max_bytes: 64 << 20, ..small_config() };
+    let storage = open(dir.path(), 1, config, 3).await;
+    let kept = || Some(KeptColumns(Arc::new(())));
+    // 1.3 MB, which would be a segment of its own; the same with nothing kept; and less.
+    for (partition, batches, kept) in [(0, 10, kept()), (1, 10, None), (2, 2, kept())] {
+        for round in 0..batches {
+            let (batch, header) = batch(&(0..250).map(|i| value(round * 250 + i)).collect::<Vec<_>>(), 5, None);
+            let partition = storage.partition(TOPIC, PartitionId(partition)).unwrap();
+            let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: kept.clone() };
+            storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
+        }
+    }
+    let tails = || -> Vec<u64> {
+        (0..3).map(|p| storage.partition(TOPIC, PartitionId(p)).unwrap().lock().tail_bytes).collect()
+    };
+    let before = tails();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(tails(), before, "nothing of it is due");
+    storage.merge_kept_soon();
+    let limit = std::time::Instant::now() + Duration::from_secs(10);
+    while tails()[0] > 0 {
+        assert!(std::time::Instant::now() < limit, "the first partition is not merged: {:?}", tails());
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(tails()[1..], before[1..]);
+    // The wish is over: what comes next waits again.
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert!(!storage.kept_wanted.load(Ordering::Acquire));
 }
 
 /// One merge of `merge.partition.bytes` a round, and a round a second, was all that a partition got. Seen failing with

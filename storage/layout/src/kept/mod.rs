@@ -2,7 +2,7 @@
 //!
 //! Rows of consecutive batches of a partition go into the same columns, a [run](run::Run): batches are often of 64 rows, and 44
 //! arrays for each of them would cost more than decoding them again. A batch in the log's tail names its run and its place in it
-//! ([`KeptColumns`]) for as long as there is memory. Which were kept and which were not cannot be seen in the file: what is
+//! ([`KeptColumns`]) for as long as there is memory; when it fills, merges come earlier ([`KeptTail::is_filling`]). Which were kept and which were not cannot be seen in the file: what is
 //! missing is decoded by the merge.
 mod run;
 
@@ -191,6 +191,11 @@ impl KeptTail {
     /// Whether more may be kept; where not, a batch is better checked without it.
     fn has_room(&self) -> bool {
         self.bytes() < self.held.bytes_max
+    }
+
+    /// Whether so much is kept that merges should give some of it back soon: they take a while, and what comes meanwhile needs room too.
+    pub fn is_filling(&self) -> bool {
+        self.bytes() > self.held.bytes_max / 2
     }
 
     /// Keeps what was read of a batch, if it is worth it and there is memory. `header`: of the batch as it is appended.
