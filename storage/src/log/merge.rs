@@ -78,7 +78,7 @@ enum Due {
 pub(super) async fn run(storage: &Arc<Storage>) -> bool {
     let cut_file = cut_file(storage);
     let early = storage.kept_wanted.load(Ordering::Acquire);
-    let mut has_made_room = false;
+    let (mut has_made_room, failures) = (false, storage.io.room.failures());
     let mut small: Vec<Section> = Vec::new();
     let mut small_bytes = 0;
     for partition in dirty_partitions(storage) {
@@ -111,7 +111,7 @@ pub(super) async fn run(storage: &Arc<Storage>) -> bool {
         write(storage, small).await;
     }
     // Where nothing could be merged early the wish stays, and nobody is woken for it again: the next rounds look.
-    if has_made_room {
+    if has_made_room && failures == storage.io.room.failures() {
         storage.kept_wanted.store(false, Ordering::Release);
     }
     let cut_file = self::cut_file(storage);
