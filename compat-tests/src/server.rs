@@ -40,6 +40,8 @@ pub fn usage(pid: u32) -> Result<Usage> {
 pub struct Server {
     pub name: &'static str,
     pub address: String,
+    /// Where weir's metrics are.
+    pub http: Option<String>,
     pub pid: u32,
     pub ready_after: Duration,
     child: Option<Child>,
@@ -77,13 +79,14 @@ fn command(program: &Path, cpus: Option<&str>) -> Command {
 /// Starts `weir serve` on a data folder; `log` gets what it prints.
 pub fn start_weir(binary: &Path, data: &Path, port: u16, cpus: Option<&str>, extra: &[&str]) -> Result<Server> {
     let address = format!("127.0.0.1:{port}");
+    let http = format!("127.0.0.1:{}", free_port()?);
     std::fs::create_dir_all(data)?;
     let log = std::fs::OpenOptions::new().create(true).append(true).open(data.join("../weir.log"))?;
     let started = Instant::now();
     let child = command(binary, cpus)
         .args(["serve", "--data-dir"])
         .arg(data)
-        .args(["--listen", &address, "--http", "127.0.0.1:0", "--registry", "off"])
+        .args(["--listen", &address, "--http", &http, "--registry", "off"])
         .args(extra)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
@@ -92,7 +95,8 @@ pub fn start_weir(binary: &Path, data: &Path, port: u16, cpus: Option<&str>, ext
         .with_context(|| format!("starting {}", binary.display()))?;
     wait_ready(&address, Duration::from_secs(30))?;
     let ready_after = started.elapsed();
-    Ok(Server { name: "weir", address, pid: child.id(), ready_after, child: Some(child), kafka_dir: None })
+    let http = Some(http);
+    Ok(Server { name: "weir", address, http, pid: child.id(), ready_after, child: Some(child), kafka_dir: None })
 }
 
 /// Starts Apache Kafka through `compat-tests/kafka/run.sh`.
@@ -114,7 +118,7 @@ pub fn start_kafka(data: &Path, port: u16, cpus: Option<&str>, properties: &[&st
     let pid = text.split_whitespace().last().and_then(|pid| pid.parse().ok());
     let pid = pid.with_context(|| format!("Kafka did not start: {text}"))?;
     let address = format!("127.0.0.1:{port}");
-    Ok(Server { name: "kafka", address, pid, ready_after, child: None, kafka_dir: Some(data.to_owned()) })
+    Ok(Server { name: "kafka", address, http: None, pid, ready_after, child: None, kafka_dir: Some(data.to_owned()) })
 }
 
 impl Server {
