@@ -348,15 +348,24 @@ async fn a_long_poll_goes_on_where_it_stopped() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn streams_can_be_read_by_arrow_with_every_codec() {
-    let (log, rows) = filled(5).await;
+    let (log, _) = filled(5).await;
     let (mut results, _) = log.scan(&request(None, None), limits()).await;
     let result = results.remove(0);
+    let batch = &result.batches[0].batch;
+    let mut lengths = Vec::new();
     for codec in [StreamCodec::None, StreamCodec::Lz4Frame, StreamCodec::Zstd] {
-        let stream = encode_stream(&result.schema, result.batches.iter().map(|b| &b.batch), codec).unwrap();
+        let stream = encode_stream(&result.schema, std::iter::repeat_n(batch, 50), codec).unwrap();
         let read: Vec<RecordBatch> = StreamReader::try_new(&stream[..], None).unwrap().map(Result::unwrap).collect();
-        assert_eq!(read.iter().map(RecordBatch::num_rows).sum::<usize>(), rows.len());
-        assert_eq!(read[0], result.batches[0].batch);
+        assert_eq!((read.len(), &read[0]), (50, batch));
+        // A row by itself is plain, whatever is asked for.
+        let one = encode_stream(&result.schema, [&batch.slice(1, 1)], codec).unwrap();
+        let read: Vec<RecordBatch> = StreamReader::try_new(&one[..], None).unwrap().map(Result::unwrap).collect();
+        assert_eq!(read, [batch.slice(1, 1)]);
+        lengths.push((stream.len(), one.len()));
     }
+    let [(plain, one), (lz4, one_lz4), (zstd, one_zstd)] = lengths[..] else { panic!("{lengths:?}") };
+    assert!(zstd < lz4 && lz4 < plain, "{lengths:?}");
+    assert!(one_lz4 == one && one_zstd == one, "{lengths:?}");
 }
 
 /// Seen failing when the first record that could not be decoded ended the batch: one was counted, and not the two behind it.
