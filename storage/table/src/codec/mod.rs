@@ -1,8 +1,10 @@
 //! Row codecs: the bytes of a Kafka value straight into column builders, and arrays straight back into bytes.
 
 pub mod avro;
+mod digits;
 pub mod framing;
 pub mod json;
+mod literal;
 mod plan;
 pub mod protobuf;
 pub(crate) mod reader;

@@ -7,10 +7,12 @@
 use super::OnUnknown;
 use super::format::{DecimalStyle, FloatStyle, Format, StringStyle, write};
 use super::parse::{Parser, Scratch};
+use super::quick::{self, ShortNumber};
 use super::scalar::{self, Token};
-use super::shape::{Bound, BoundList, BoundObject, BoundValue};
-use super::text::{Cursor, DEPTH_MAX, unescape};
+use super::shape::{Bound, BoundEntry, BoundList, BoundObject, BoundValue, Quick};
+use super::text::{Cursor, DEPTH_MAX, plain_len, unescape};
 use crate::builder::{Column, Data, Value};
+use crate::codec::literal::append_front;
 use crate::codec::plan::{Kind, Members, PlanField};
 use crate::schema::DataType;
 
@@ -20,9 +22,6 @@ pub(super) struct Fast<'a, 's> {
     strings: StringStyle,
     cells: usize,
 }
-
-/// Powers of ten that a double (and up to 10^10 a float) holds exactly.
-const POWERS: [f64; 16] = [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15];
 
 /// Whether `text` has the shape; if not, columns are left half written and must be cut back.
 pub(super) fn row<const EXACT: bool>(
@@ -50,8 +49,11 @@ impl Fast<'_, '_> {
         }
         let mut first = true;
         for entry in &shape.entries {
-            let glue = if first { &entry.glue[entry.lead..] } else { &entry.glue };
-            let found = self.cursor.eat_all(glue);
+            if !first && self.quick::<EXACT>(entry, columns) {
+                continue;
+            }
+            let glue = entry.glue.bytes();
+            let found = self.cursor.eat_all(if first { &glue[entry.lead..] } else { glue });
             let Some(member) = entry.member else {
                 // A field that is dropped: it may be there or not.
                 if found && self.cursor.skip(DEPTH_MAX).is_err() {
@@ -89,6 +91,51 @@ impl Fast<'_, '_> {
             }
         }
         self.cursor.eat_all(&shape.close)
+    }
+
+    /// Comma, key and value, if that is one of those that are quickly read. False: nothing was stepped over.
+    #[inline]
+    fn quick<const EXACT: bool>(&mut self, entry: &BoundEntry, columns: &mut [Column]) -> bool {
+        let glue = if entry.quick == Quick::Text { &entry.quoted } else { &entry.glue };
+        if entry.quick == Quick::No || !glue.begins(self.cursor.rest()) {
+            return false;
+        }
+        let (bytes, at) = (self.cursor.text.as_bytes(), self.cursor.at + glue.len());
+        let column = &mut columns[entry.slot];
+        let end = match (entry.quick, &mut column.data) {
+            (Quick::Text, Data::Var { ends, values }) => {
+                let from = &bytes[at..];
+                let len = plain_len(from);
+                if from.get(len) != Some(&b'"') || (EXACT && !self.strings.keeps(&self.cursor.text[at..at + len])) {
+                    return false;
+                }
+                append_front(values, from, len);
+                // `reserve_row` keeps all values together below 2^31.
+                ends.push(values.len() as i32);
+                Some(at + len + 1)
+            }
+            (Quick::Integer, Data::I64(values)) => quick::integer(bytes, at).map(|(value, end)| {
+                values.push(value);
+                end
+            }),
+            (Quick::Double(style), Data::F64(values)) => {
+                let read =
+                    quick::number(bytes, at).and_then(|(number, end)| Some((number.double::<EXACT>(style)?, end)));
+                read.map(|(value, end)| {
+                    values.push(value);
+                    end
+                })
+            }
+            (Quick::Bool, Data::Bool(values)) => quick::boolean(bytes, at).map(|(value, end)| {
+                values.append(value);
+                end
+            }),
+            _ => None,
+        };
+        let Some(end) = end else { return false };
+        self.cursor.at = end;
+        column.written();
+        true
     }
 
     /// A value, or null where that is allowed.
@@ -308,17 +355,11 @@ impl Fast<'_, '_> {
     ) -> bool {
         let start = self.cursor.at;
         if let Some(number) = self.short_number() {
-            // Between 0.001 and 10^7 no style uses an exponent; fewer than 16 (7) digits are the shortest ones.
-            let single = matches!(column.data, Data::F32(_));
-            let small = number.mantissa < if single { 1_000_000 } else { u64::MAX };
-            let usual = number.whole <= 7 && number.decimals <= if single { 10 } else { 15 };
-            let near = number.mantissa == 0 || number.mantissa as f64 >= POWERS[number.decimals.min(15)] * 1e-3;
-            if small && usual && (!EXACT || near && number.has_style(style)) {
-                let sign = if number.negative { -1.0 } else { 1.0 };
-                let value = match &mut column.data {
-                    Data::F64(_) => Value::Double(sign * (number.mantissa as f64 / POWERS[number.decimals])),
-                    _ => Value::Float(sign as f32 * (number.mantissa as f32 / POWERS[number.decimals] as f32)),
-                };
+            let value = match &mut column.data {
+                Data::F64(_) => number.double::<EXACT>(style).map(Value::Double),
+                _ => number.float::<EXACT>(style).map(Value::Float),
+            };
+            if let Some(value) = value {
                 return column.append(value);
             }
         }
@@ -331,12 +372,7 @@ impl Fast<'_, '_> {
         let number = self.short_number()?;
         let shift = usize::from(scale).checked_sub(number.decimals)?;
         if EXACT {
-            let written = match style {
-                DecimalStyle::Fixed(decimals) => number.decimals == usize::from(decimals),
-                DecimalStyle::Short => number.has_style(FloatStyle::JavaScript),
-                DecimalStyle::PointZero => number.has_style(FloatStyle::Python),
-            };
-            if !written || (number.negative && number.mantissa == 0) {
+            if !number.is_decimal_of(style) || (number.negative && number.mantissa == 0) {
                 return None;
             }
         }
@@ -372,26 +408,5 @@ impl Fast<'_, '_> {
             }
         }
         column.append(value)
-    }
-}
-
-/// See [`Fast::short_number`].
-struct ShortNumber {
-    negative: bool,
-    mantissa: u64,
-    whole: usize,
-    decimals: usize,
-    last_zero: bool,
-}
-
-impl ShortNumber {
-    /// Whether a style that uses no exponent here writes it so.
-    #[inline]
-    fn has_style(&self, style: FloatStyle) -> bool {
-        match style {
-            FloatStyle::Fixed(decimals) => self.decimals == usize::from(decimals),
-            FloatStyle::JavaScript => self.decimals == 0 || !self.last_zero,
-            _ => self.decimals == 1 || (self.decimals > 1 && !self.last_zero),
-        }
     }
 }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::time::civil;
 use crate::builder::Value;
+use crate::codec::digits::{append_integer, append_unsigned};
 use crate::schema::{DataType, TimeUnit};
 
 /// The text form of one simple column in one row shape.
@@ -87,6 +88,7 @@ pub(super) struct StringStyle {
 
 impl StringStyle {
     /// Whether a string without escapes stays as it is.
+    #[inline]
     pub(super) fn keeps(self, text: &str) -> bool {
         if self == StringStyle::default() {
             return true;
@@ -185,7 +187,8 @@ pub(super) fn write(format: &Format, data_type: &DataType, value: Value<'_>, str
         }
         (Value::Double(value), format) => {
             if let Some(hundredths) = hundredths(value) {
-                write_hundredths(hundredths, format, out);
+                let style = if let Format::Float(style) = format { *style } else { FloatStyle::Rust };
+                write_hundredths(hundredths, style, out);
             } else if value.is_finite() {
                 write_float(ryu::Buffer::new().format_finite(value), format, out);
             } else {
@@ -236,7 +239,7 @@ pub(crate) fn write_uuid(bytes: &[u8], upper: bool, out: &mut Vec<u8>) {
 }
 
 fn write_int(format: &Format, data_type: &DataType, value: i64, out: &mut Vec<u8>) {
-    let mut plain = |value: i64| out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+    let mut plain = |value: i64| append_integer(value, out);
     let unit = match data_type {
         DataType::Date => {
             out.push(b'"');
@@ -246,7 +249,7 @@ fn write_int(format: &Format, data_type: &DataType, value: i64, out: &mut Vec<u8
         DataType::Time(unit) | DataType::Timestamp(unit) | DataType::TimestampLtz(unit) => *unit,
         _ if *format == Format::Quoted => {
             out.push(b'"');
-            out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
+            append_integer(value, out);
             return out.push(b'"');
         }
         _ => return plain(value),
@@ -335,17 +338,19 @@ fn write_clock(value: i64, unit: TimeUnit, fraction: Fraction, out: &mut Vec<u8>
 /// Prices and the like: a number of hundredths, if nothing else is as short and stands for the same double. Up to 15 digits no
 /// two numbers do. Below ten millions every style writes digits and a point.
 #[inline]
-fn hundredths(value: f64) -> Option<i64> {
+pub(super) fn hundredths(value: f64) -> Option<i64> {
+    // 2^52 + 2^51: a double of this size has no digits behind the point, so adding it rounds, ties to even.
+    const WHOLE: f64 = 6_755_399_441_055_744.0;
     let scaled = value * 100.0;
-    if scaled.abs() >= 1e9 || value == 0.0 && value.is_sign_negative() {
+    if scaled.abs() >= 1e9 || value.to_bits() == (-0.0_f64).to_bits() {
         return None;
     }
-    let rounded = scaled.round_ties_even();
-    (rounded / 100.0 == value).then_some(rounded as i64)
+    let rounded = scaled + WHOLE;
+    ((rounded - WHOLE) / 100.0 == value).then_some(rounded.to_bits().wrapping_sub(WHOLE.to_bits()) as i64)
 }
 
-fn write_hundredths(hundredths: i64, format: &Format, out: &mut Vec<u8>) {
-    let style = if let Format::Float(style) = format { *style } else { FloatStyle::Rust };
+#[inline]
+pub(super) fn write_hundredths(hundredths: i64, style: FloatStyle, out: &mut Vec<u8>) {
     let least = match style {
         FloatStyle::JavaScript => 0,
         FloatStyle::Fixed(decimals) => usize::from(decimals),
@@ -355,19 +360,12 @@ fn write_hundredths(hundredths: i64, format: &Format, out: &mut Vec<u8>) {
     if hundredths < 0 {
         out.push(b'-');
     }
-    out.extend_from_slice(itoa::Buffer::new().format(value).as_bytes());
-    let used = match fraction {
-        0 => 0,
-        _ if fraction % 10 == 0 => 1,
-        _ => 2,
-    };
+    append_unsigned(value, out);
+    let used = usize::from(fraction != 0) + usize::from(!fraction.is_multiple_of(10));
     let decimals = least.max(used);
-    if decimals == 0 {
-        return;
-    }
-    let digits = [b'.', b'0' + fraction / 10, b'0' + fraction % 10];
-    out.extend_from_slice(&digits[..=decimals.min(2)]);
-    out.resize(out.len() + decimals.saturating_sub(2), b'0');
+    let end = out.len() + decimals + usize::from(decimals > 0);
+    out.extend_from_slice(&[b'.', b'0' + fraction / 10, b'0' + fraction % 10, b'0']);
+    out.resize(end, b'0');
 }
 
 /// `text` is what ryu writes: shortest digits, `12.5`, `2.0`, `1e16`, `1.5e-7`.

@@ -11,6 +11,7 @@ mod error;
 mod fast;
 mod format;
 mod parse;
+mod quick;
 mod scalar;
 mod schema;
 mod shape;

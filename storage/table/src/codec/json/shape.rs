@@ -7,9 +7,10 @@ use std::collections::HashMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::format::{Format, StringStyle, canonical};
+use super::format::{FloatStyle, Format, StringStyle, canonical};
+use crate::codec::literal::Literal;
 use crate::codec::plan::{Kind, Members, PlanField};
-use crate::schema::{FieldId, NESTING_MAX};
+use crate::schema::{DataType, FieldId, NESTING_MAX};
 
 /// Most shapes of one set: what does not fit keeps its bytes.
 pub const SHAPES_MAX: usize = 256;
@@ -256,12 +257,32 @@ pub(super) struct BoundObject {
 #[derive(Debug)]
 pub(super) struct BoundEntry {
     /// Comma (of all but the first) and lead.
-    pub(super) glue: Box<[u8]>,
+    pub(super) glue: Literal,
+    /// The same, and the quote of a string.
+    pub(super) quoted: Literal,
     /// Where the lead begins in it.
     pub(super) lead: usize,
+    pub(super) quick: Quick,
     pub(super) member: Option<usize>,
+    /// Place of the member's column.
+    pub(super) slot: usize,
     pub(super) omit: bool,
     pub(super) value: BoundValue,
+}
+
+/// Values of the most usual kinds: what is read and written without looking at format and type each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Quick {
+    /// STRING.
+    Text,
+    /// Integers as their digits.
+    Integer,
+    /// DOUBLE.
+    Double(FloatStyle),
+    /// BOOLEAN.
+    Bool,
+    /// All others.
+    No,
 }
 
 #[derive(Debug)]
@@ -276,6 +297,18 @@ pub(super) enum BoundValue {
 pub(super) struct BoundList {
     pub(super) text: ListShape,
     pub(super) item: BoundValue,
+}
+
+impl Quick {
+    fn of(value: &BoundValue, field: &PlanField) -> Quick {
+        match (value, &field.data_type) {
+            (BoundValue::Simple(_), DataType::String) => Quick::Text,
+            (BoundValue::Simple(Format::Plain), DataType::BigInt) => Quick::Integer,
+            (BoundValue::Simple(Format::Float(style)), DataType::Double) => Quick::Double(*style),
+            (BoundValue::Simple(_), DataType::Boolean) => Quick::Bool,
+            _ => Quick::No,
+        }
+    }
 }
 
 impl Bound {
@@ -307,8 +340,12 @@ fn bind_object(shape: &ObjectShape, members: &Members, depth: usize) -> Option<B
         if entry.lead.is_empty() {
             return None;
         }
-        let glue = format!("{}{}", shape.comma, entry.lead).into_bytes().into_boxed_slice();
-        entries.push(BoundEntry { glue, lead: shape.comma.len(), member, omit: entry.omit, value });
+        let quick = member.map_or(Quick::No, |member| Quick::of(&value, &members.fields[member]));
+        let glue = format!("{}{}", shape.comma, entry.lead);
+        let quoted = Literal::new(format!("{glue}\"").as_bytes());
+        let (glue, lead) = (Literal::new(glue.as_bytes()), shape.comma.len());
+        let slot = member.map_or(0, |member| members.fields[member].slot);
+        entries.push(BoundEntry { glue, quoted, lead, quick, member, slot, omit: entry.omit, value });
     }
     let mut absent: Vec<_> = absent.into_keys().collect();
     absent.sort_unstable();

@@ -201,13 +201,13 @@ fn hex4(digits: Option<&[u8]>) -> Option<u32> {
     digits?.iter().try_fold(0, |value, digit| Some(value << 4 | (*digit as char).to_digit(16)?))
 }
 
-/// How many bytes come before the first quote, backslash or control character: eight at a time.
+/// How many bytes come before the first quote, backslash or control character: eight at a time, and more of long strings.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
     const ONES: u64 = 0x0101_0101_0101_0101;
     const HIGH: u64 = 0x8080_8080_8080_8080;
-    let mut at = 0;
-    while let Some(chunk) = bytes[at..].first_chunk::<8>() {
+    let mut rest = bytes;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
         let quote = word ^ (ONES * b'"' as u64);
         let slash = word ^ (ONES * b'\\' as u64);
@@ -217,12 +217,30 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
             | (word.wrapping_sub(ONES * 0x20) & !word))
             & HIGH;
         if found != 0 {
-            return at + (found.trailing_zeros() / 8) as usize;
+            return bytes.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
         }
-        at += 8;
+        rest = behind;
+        if bytes.len() - rest.len() == 32 {
+            rest = behind_plain(rest);
+        }
     }
-    let tail = bytes[at..].iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
-    at + tail.unwrap_or(bytes.len() - at)
+    let tail = rest.iter().position(|byte| is_special(*byte));
+    bytes.len() - rest.len() + tail.unwrap_or(rest.len())
+}
+
+#[inline]
+fn is_special(byte: u8) -> bool {
+    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+}
+
+/// What is left behind whole chunks of plain bytes. Without an early end all bytes of a chunk are compared at once.
+fn behind_plain(mut bytes: &[u8]) -> &[u8] {
+    while let Some((chunk, behind)) = bytes.split_first_chunk::<32>()
+        && !chunk.iter().fold(false, |found, byte| found | is_special(*byte))
+    {
+        bytes = behind;
+    }
+    bytes
 }
 
 /// The characters a checked string with escapes stands for, appended to `into`.
