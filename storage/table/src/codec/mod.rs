@@ -1,6 +1,7 @@
 //! Row codecs: the bytes of a Kafka value straight into column builders, and arrays straight back into bytes.
 
 pub mod avro;
+mod binary;
 mod digits;
 pub mod framing;
 pub mod json;

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use super::schema::{Avro, AvroField, Logical, Wire};
+use crate::codec::binary::Plain;
 use crate::codec::json::OnUnknown;
 use crate::codec::plan::{Kind, Members, PlanField};
 use crate::schema::{DataType, TimeUnit};
@@ -62,8 +63,40 @@ pub(super) enum Node {
 pub(super) struct Record {
     /// In the writer's order: member of the table's row, and how.
     pub(super) fields: Vec<(Option<usize>, Node)>,
+    /// Of each field: how it is read if it is of a usual type.
+    pub(super) quick: Vec<Option<Quick>>,
     /// Members of the table that the writer does not have.
     pub(super) absent: Vec<usize>,
+}
+
+/// A field that is read quickly.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Quick {
+    /// The byte of a union in front of the value.
+    pub(super) branch: Option<u8>,
+    pub(super) plain: Plain,
+    /// Place of the column.
+    pub(super) slot: usize,
+}
+
+impl Quick {
+    fn new(node: &Node, field: &PlanField) -> Option<Quick> {
+        let (branch, leaf) = match node {
+            // Numbers below 64 are one byte.
+            Node::Optional { value, inner, .. } if *value < 64 => (Some(2 * *value as u8), &**inner),
+            node => (None, node),
+        };
+        let Node::Leaf(wire, Change::None) = leaf else { return None };
+        let plain = match (wire, &field.data_type) {
+            (Wire::Long, DataType::BigInt) | (Wire::Int, DataType::Int) => Plain::Zigzag,
+            (Wire::Double, DataType::Double) => Plain::Double,
+            (Wire::Float, DataType::Float) => Plain::Float,
+            (Wire::Boolean, DataType::Boolean) => Plain::Bool,
+            (Wire::String, DataType::String) => Plain::ZigzagText,
+            _ => return None,
+        };
+        Some(Quick { branch, plain, slot: field.slot })
+    }
 }
 
 /// What happens to a simple value between writer and column.
@@ -103,6 +136,8 @@ pub(super) fn record(
             None => bound.push((None, Node::Skip(field.avro.clone()))),
         }
     }
+    let quick = |(member, node): &(Option<usize>, Node)| Quick::new(node, &members.fields[(*member)?]);
+    let quick = bound.iter().map(quick).collect();
     let absent: Vec<_> = (0..seen.len()).filter(|index| !seen[*index]).collect();
     for member in &absent {
         let field = &members.fields[*member];
@@ -110,7 +145,7 @@ pub(super) fn record(
             return Err(BindError::Missing { column: joined(path, &field.name) });
         }
     }
-    Ok(Record { fields: bound, absent })
+    Ok(Record { fields: bound, quick, absent })
 }
 
 fn joined(path: &str, name: &str) -> String {

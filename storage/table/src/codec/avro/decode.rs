@@ -1,8 +1,9 @@
 //! Avro's binary encoding into column builders.
 
-use super::bind::{BindError, Change, Node, Record, record};
+use super::bind::{BindError, Change, Node, Quick, Record, record};
 use super::schema::{Avro, AvroSchema, Wire};
 use crate::builder::{BuilderError, Column, Data, RowBuilder, Value};
+use crate::codec::binary;
 use crate::codec::json::{
     DecodeLimits, OnUnknown, RowError, RowErrorKind, RowForm, RowPart, append_absent, cut, is_json, parse_uuid, within,
 };
@@ -167,7 +168,10 @@ impl<'a> Walk<'a> {
 
     fn record(&mut self, record: &Record, members: &Members, columns: &mut [Column]) -> Done {
         self.charge(members.cells)?;
-        for (member, node) in &record.fields {
+        for ((member, node), quick) in record.fields.iter().zip(&record.quick) {
+            if quick.is_some_and(|quick| self.quick(quick, columns)) {
+                continue;
+            }
             match (member, node) {
                 (Some(member), node) => {
                     let field = &members.fields[*member];
@@ -187,6 +191,21 @@ impl<'a> Walk<'a> {
             done.or_else(|kind| self.fail(kind).map_err(|error| within(error, &field.name)))?;
         }
         Ok(())
+    }
+
+    /// A field of a usual type, and a value of usual form. False: nothing was read.
+    #[inline]
+    fn quick(&mut self, quick: Quick, columns: &mut [Column]) -> bool {
+        let mut at = self.at;
+        if let Some(branch) = quick.branch {
+            if self.bytes.get(at) != Some(&branch) {
+                return false;
+            }
+            at += 1;
+        }
+        let Some((end, _)) = binary::read(quick.plain, self.bytes, at, &mut columns[quick.slot]) else { return false };
+        self.at = end;
+        true
     }
 
     fn null(&self, field: &PlanField, column: &mut Column) -> Done {

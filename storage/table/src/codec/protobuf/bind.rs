@@ -1,5 +1,6 @@
 //! A writer's message bound to a table: which column each field goes to, and how.
 
+use super::quick::Quick;
 use super::schema::{Known, Label, Message, ProtoField, Type, Wire};
 use crate::codec::json::OnUnknown;
 use crate::codec::plan::{Kind, Members, PlanField};
@@ -50,6 +51,7 @@ pub(super) struct Bound {
     pub(super) node: Node,
     /// Slots of the other members of its oneof.
     pub(super) rivals: Vec<usize>,
+    pub(super) quick: Option<Quick>,
 }
 
 /// One value (of a list: one item, of a map: the value of one entry).
@@ -115,7 +117,9 @@ pub(super) fn record(
             None if unknown == OnUnknown::Reject => return Err(ProtoBindError::Unknown { field: name }),
             None => Node::Skip(field.kind.wire_type()),
         };
-        fields.push(Bound { number: field.number, label: field.label, member, node, rivals: Vec::new() });
+        let (number, label) = (field.number, field.label);
+        let quick = member.and_then(|member| Quick::new(number, label, &node, &members.fields[member]));
+        fields.push(Bound { number, label, member, node, rivals: Vec::new(), quick });
     }
     rivals(&mut fields, members);
     let absent: Vec<_> = (0..seen.len()).filter(|index| !seen[*index]).collect();

@@ -53,6 +53,15 @@ impl From<RowError> for Stop {
 
 type Done = Result<(), Stop>;
 
+/// How far the fields of a message were read.
+#[derive(Default)]
+struct Place {
+    /// Where fields of larger numbers begin.
+    from: usize,
+    /// The largest number so far.
+    last: u32,
+}
+
 impl ProtobufCodec {
     /// Binds the writer's message to the columns of `part`.
     pub fn new(
@@ -173,29 +182,61 @@ impl Walk<'_> {
     }
 
     fn fields(&mut self, record: &Record, members: &Members, columns: &mut [Column], base: usize) -> Done {
-        let (mut from, mut last) = (0, 0);
+        let (mut place, mut read) = (Place::default(), 0);
         while self.cursor.at < self.cursor.end {
-            let (number, wire_type) = self.cursor.tag()?;
-            let again = number == last;
-            self.cursor.short &= number >= last;
-            last = number.max(last);
-            let Some(bound) = record.find(number, &mut from).map(|index| &record.fields[index]) else {
-                self.pass(number, wire_type)?;
-                continue;
-            };
-            if bound.rivals.iter().any(|slot| columns[*slot].len > base) {
-                return Err(Stop::Twice);
+            // Fields that are not there are passed by: serializers write them by ascending number.
+            while let Some(bound) = record.fields.get(place.from)
+                && let Some(quick) = &bound.quick
+            {
+                place.from += 1;
+                if quick.comes(&self.cursor) {
+                    if !quick.read(&mut self.cursor, columns, base) {
+                        break;
+                    }
+                    debug_assert!(place.last < bound.number, "fields from there on come later");
+                    place.last = bound.number;
+                    read += 1;
+                }
             }
-            let Some(member) = bound.member else {
-                self.complete = false;
-                self.cursor.skip(wire_type)?;
-                continue;
-            };
-            let field = &members.fields[member];
-            let done = self.field(bound, wire_type, again, field, &mut columns[field.slot], base);
-            done.map_err(|stop| inside(stop, &field.name))?;
+            if self.cursor.at < self.cursor.end {
+                self.next(record, members, columns, base, &mut place)?;
+            }
         }
-        self.rest(record, members, columns, base)
+        if read < record.fields.len() {
+            self.rest(record, members, columns, base)?;
+        }
+        self.absent(record, members, columns)
+    }
+
+    /// Any field.
+    fn next(
+        &mut self,
+        record: &Record,
+        members: &Members,
+        columns: &mut [Column],
+        base: usize,
+        place: &mut Place,
+    ) -> Done {
+        let (number, wire_type) = self.cursor.tag()?;
+        let again = number == place.last;
+        self.cursor.short &= number >= place.last;
+        place.last = number.max(place.last);
+        let Some(index) = record.find(number, &mut place.from) else {
+            return self.pass(number, wire_type);
+        };
+        let bound = &record.fields[index];
+        place.from = place.from.max(index + 1);
+        if bound.rivals.iter().any(|slot| columns[*slot].len > base) {
+            return Err(Stop::Twice);
+        }
+        let Some(member) = bound.member else {
+            self.complete = false;
+            self.cursor.skip(wire_type)?;
+            return Ok(());
+        };
+        let field = &members.fields[member];
+        let done = self.field(bound, wire_type, again, field, &mut columns[field.slot], base);
+        done.map_err(|stop| inside(stop, &field.name))
     }
 
     fn field(
@@ -230,7 +271,7 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// What is not there, and the ends of lists.
+    /// Fields that are not there, and the ends of lists.
     fn rest(&mut self, record: &Record, members: &Members, columns: &mut [Column], base: usize) -> Done {
         for bound in &record.fields {
             let Some(member) = bound.member else { continue };
@@ -248,6 +289,11 @@ impl Walk<'_> {
             };
             done.map_err(|stop| inside(stop, &field.name))?;
         }
+        Ok(())
+    }
+
+    /// Columns that the writer does not have.
+    fn absent(&self, record: &Record, members: &Members, columns: &mut [Column]) -> Done {
         for member in &record.absent {
             let field = &members.fields[*member];
             let done = append_absent(field, &mut columns[field.slot]);

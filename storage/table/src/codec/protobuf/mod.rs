@@ -12,7 +12,7 @@
 //! | `descriptor.rs` | out of a compiled file |
 //! | `bind.rs` | fields to columns |
 //! | `wire.rs` | tags, varints, lengths |
-//! | `decode.rs`, `normal.rs` | rows into builders; rows of unusual spelling |
+//! | `decode.rs`, `quick.rs`, `normal.rs` | rows into builders; the most usual fields; rows of unusual spelling |
 //! | `encode.rs` | arrays into rows |
 //! | `leaf.rs`, `known.rs` | simple values; messages of Google's that are simple values here |
 
@@ -23,6 +23,7 @@ mod encode;
 mod known;
 mod leaf;
 mod normal;
+mod quick;
 mod schema;
 mod wire;
 
