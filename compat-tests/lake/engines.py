@@ -55,7 +55,11 @@ class ClickHouse:
         return f"icebergLocal('{ctx.lake}/weir/{topic}')"
 
     def rows(self, columns: str, source: str) -> list[tuple]:
-        settings = "output_format_arrow_string_as_string = 0, session_timezone = 'UTC', schema_inference_make_columns_nullable = 1"
+        settings = (
+            "output_format_arrow_string_as_string = 0, session_timezone = 'UTC', schema_inference_make_columns_nullable = 1, "
+            # Files from before and after a column was added.
+            "schema_inference_mode = 'union'"
+        )
         found = chdb.query(f"select {columns} from {source} settings {settings}", "ArrowStream")
         table = pa.ipc.open_stream(found.bytes()).read_all()
         return [tuple(row.values()) for row in table.to_pylist()]
@@ -256,9 +260,11 @@ def main() -> int:
     parser.add_argument("--jars", required=True, help="folder of Spark's jar for Iceberg (flink-reader/run.sh build)")
     parser.add_argument("--only")
     arguments = parser.parse_args()
-    os.environ["WEIRTEST_BIN"] = arguments.weir
+    os.environ["WEIRTEST_BIN"] = os.path.abspath(arguments.weir)
     report = Report("lake-engines", arguments.only)
     with tempfile.TemporaryDirectory() as folder:
+        # ClickHouse reads tables below the folder that it is started in.
+        os.chdir(folder)
         lake = f"{folder}/lake"
         rows = load_flights(arguments.data, arguments.rows)
         ctx = Context(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", rows, lake)
