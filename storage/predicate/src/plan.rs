@@ -304,8 +304,8 @@ fn floats_stay_floats(expr: Expr, schema: &DFSchema) -> Result<Expr, PlanError> 
     Ok(rewritten.map_err(unplannable)?.data)
 }
 
-/// DataFusion finds no common type for times of a day in different units where there are three of them (BETWEEN) or a list: they are
-/// compared in nanoseconds, which every one of them has exactly.
+/// DataFusion finds no common type for times of a day in different units, and a literal is one in nanoseconds: those are compared, which
+/// every time has exactly.
 fn times_alike(expr: Expr, schema: &DFSchema) -> Result<Expr, PlanError> {
     let nanoseconds = DataType::Time64(TimeUnit::Nanosecond);
     let is_time = |e: &Expr| matches!(e.get_type(schema), Ok(DataType::Time32(_) | DataType::Time64(_)));
@@ -316,6 +316,9 @@ fn times_alike(expr: Expr, schema: &DFSchema) -> Result<Expr, PlanError> {
     let boxed = |e: Box<Expr>| Box::new(exact(*e));
     let rewritten = expr.transform_up(|node| {
         Ok(match node {
+            Expr::BinaryExpr(b) if is_time(&b.left) && is_time(&b.right) => {
+                Transformed::yes(Expr::BinaryExpr(BinaryOp::new(boxed(b.left), b.op, boxed(b.right))))
+            }
             Expr::Between(b) if is_time(&b.expr) => {
                 Transformed::yes(Expr::Between(Between::new(boxed(b.expr), b.negated, boxed(b.low), boxed(b.high))))
             }

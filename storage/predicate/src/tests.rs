@@ -83,6 +83,10 @@ fn flights() -> RecordBatch {
             "late",
             Arc::new(BooleanArray::from(vec![Some(false), Some(true), Some(false), Some(false), Some(true), None])),
         ),
+        ("address", Arc::new(address)),
+        ("tags", Arc::new(tags)),
+        ("extra", Arc::new(extra.finish())),
+        ("Odd name.x", Arc::new(Int64Array::from(vec![Some(1), Some(0), Some(2), Some(0), Some(i64::MAX), None]))),
         (
             "departs",
             Arc::new(Time64MicrosecondArray::from(vec![
@@ -105,10 +109,6 @@ fn flights() -> RecordBatch {
                 None,
             ])),
         ),
-        ("address", Arc::new(address)),
-        ("tags", Arc::new(tags)),
-        ("extra", Arc::new(extra.finish())),
-        ("Odd name.x", Arc::new(Int64Array::from(vec![Some(1), Some(0), Some(2), Some(0), Some(i64::MAX), None]))),
     ];
     RecordBatch::try_from_iter_with_nullable(columns.into_iter().map(|(n, c)| (n, c, true))).unwrap()
 }
