@@ -32,6 +32,7 @@ grep -hE '^fuzz target|folders:' "$scratch"/*.log
 cat "$scratch"/*.log | awk -v seconds="$seconds" '
   /^fuzz target .* inputs,/ { targets++; inputs += $(NF - 3) }
   /^fuzz target .* edges,/ { for (n = 1; n < NF; n++) if ($(n + 1) == "edges,") edges += $n }
-  /folders:/ { targets++; folders += $1 }
-  END { printf "{\"counts\": {\"targets\": %d, \"seconds_each\": %d, \"inputs\": %d, \"edges\": %d, \"folders\": %d}}\n", targets, seconds, inputs, edges, folders }
+  /^fuzz target .* edges,/ && $(NF - 1) > slowest { slowest = $(NF - 1) }
+  / folders:/ { targets++; for (n = 1; n < NF; n++) if ($(n + 1) == "folders:") folders += $n }
+  END { printf "{\"counts\": {\"targets\": %d, \"seconds_each\": %d, \"inputs\": %d, \"edges\": %d, \"folders\": %d, \"slowest_ms\": %d}}\n", targets, seconds, inputs, edges, folders, slowest }
 '
