@@ -6,6 +6,14 @@ use anyhow::{Context, Result};
 /// Runs the bench binary of compat-tests in release; it lists its benches when it gets no name.
 pub fn run(arguments: &[String]) -> Result<bool> {
     let env = Env::discover()?;
+    if let [name, rest @ ..] = arguments
+        && name == "fluss"
+    {
+        // The baseline by itself, which needs nothing of ours.
+        let mut words = vec!["bash", "compat-tests/fluss/run.sh"];
+        words.extend(rest.iter().map(String::as_str));
+        return watch(&env, &words);
+    }
     // The broker under test is a process of its own, so its binary must be built too, and by the same profile.
     if !watch(&env, &["cargo", "build", "--locked", "--release", "-p", "weir"])? {
         return Ok(false);
