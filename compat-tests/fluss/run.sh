@@ -6,7 +6,8 @@
 #   run.sh [--rows 200000] [--rounds 3] [--seconds 12] [--server-cpu 0] [--reader-cpu 1] [--client KEY=VALUE]...
 #
 # --seconds: how long a reader goes on reading the table again after its first pass, so that its JVM warms up.
-# --client: a setting of Fluss's client, for instance client.scanner.log.max-poll-records=5000.
+# --client: a setting of Fluss's client, for instance client.scanner.log.max-poll-records=5000. All are left at their defaults but for
+#   client.scanner.log.fetch.wait-max-time, 10ms here instead of 500ms; see Client.java.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 cache=${WEIR_CACHE:-$HOME/.cache/weir}/fluss

@@ -100,7 +100,6 @@ public final class Bench {
         }
         List<String> words = words(
                 "dev.weir.fluss.Reader",
-                "rows=" + rows,
                 "columns=" + columns,
                 "seconds=" + options.seconds(),
                 "servers=" + cluster.pids());

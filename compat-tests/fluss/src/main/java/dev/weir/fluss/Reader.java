@@ -3,13 +3,19 @@ package dev.weir.fluss;
 import java.io.IOException;
 import java.time.Duration;
 import java.util.Arrays;
+import java.util.HashMap;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.stream.IntStream;
 import org.apache.fluss.client.Connection;
+import org.apache.fluss.client.admin.Admin;
+import org.apache.fluss.client.admin.OffsetSpec;
 import org.apache.fluss.client.table.Table;
 import org.apache.fluss.client.table.scanner.ScanRecord;
 import org.apache.fluss.client.table.scanner.log.LogScanner;
+import org.apache.fluss.client.table.scanner.log.ScanRecords;
+import org.apache.fluss.metadata.TableBucket;
 import org.apache.fluss.row.InternalRow;
 
 /** A process that reads some columns of all rows again and again through the client's log scanner and adds them up; a line for each pass. */
@@ -19,14 +25,12 @@ final class Reader {
     /** However short the time for passes after the first. */
     private static final int LATER_PASSES_MIN = 3;
 
-    private final long rows;
     private final List<String> names;
     /** Which of the columns are numbers. */
     private final boolean[] numbers;
     private final long[] serverPids;
 
     private Reader(Map<String, String> arguments) {
-        rows = Long.parseLong(arguments.get("rows"));
         names = Rows.projection(Integer.parseInt(arguments.get("columns")));
         numbers = new boolean[names.size()];
         for (int at = 0; at < numbers.length; at++) {
@@ -44,32 +48,51 @@ final class Reader {
         Figures first = Figures.now(reader.serverPids, begun);
         try (Connection connection = Client.connect(arguments);
                 Table table = connection.getTable(Client.TABLE)) {
-            reader.pass(table, first);
+            reader.pass(connection, table, first);
             long until = System.nanoTime() + (long) (seconds * 1e9);
             for (int pass = 0; pass < LATER_PASSES_MIN || System.nanoTime() < until; pass++) {
-                reader.pass(table, Figures.now(reader.serverPids, System.nanoTime()));
+                reader.pass(connection, table, Figures.now(reader.serverPids, System.nanoTime()));
             }
         }
     }
 
-    private void pass(Table table, Figures before) throws Exception {
+    private void pass(Connection connection, Table table, Figures before) throws Exception {
         long found = 0;
         long sum = 0;
         long limit = System.nanoTime() + LIMIT.toNanos();
+        Map<Integer, Long> ends = ends(connection);
         try (LogScanner scanner = table.newScan().project(names).createLogScanner()) {
-            for (int bucket = 0; bucket < Rows.BUCKETS; bucket++) {
-                scanner.subscribeFromBeginning(bucket);
-            }
-            while (found < rows) {
+            ends.keySet().forEach(scanner::subscribeFromBeginning);
+            while (!ends.isEmpty()) {
                 if (System.nanoTime() > limit) {
-                    throw new IllegalStateException("%d of %d rows after %s".formatted(found, rows, LIMIT));
+                    throw new IllegalStateException("%d rows after %s, the end is not reached: %s".formatted(found, LIMIT, ends));
                 }
-                for (ScanRecord record : scanner.poll(POLL)) {
-                    found++;
-                    sum += sum(record.getRow());
+                ScanRecords records = scanner.poll(POLL);
+                for (TableBucket bucket : records.buckets()) {
+                    long offset = -1;
+                    for (ScanRecord record : records.records(bucket)) {
+                        found++;
+                        sum += sum(record.getRow());
+                        offset = record.logOffset();
+                    }
+                    // A fetch of a bucket without more rows would keep the others waiting.
+                    if (offset + 1 >= ends.get(bucket.getBucket())) {
+                        ends.remove(bucket.getBucket());
+                        scanner.unsubscribe(bucket.getBucket());
+                    }
                 }
             }
             before.print(found, sum, serverPids);
+        }
+    }
+
+    /** The offset after the last row of each bucket that has rows. */
+    private static Map<Integer, Long> ends(Connection connection) throws Exception {
+        List<Integer> buckets = IntStream.range(0, Rows.BUCKETS).boxed().toList();
+        try (Admin admin = connection.getAdmin()) {
+            Map<Integer, Long> ends = new HashMap<>(admin.listOffsets(Client.TABLE, buckets, new OffsetSpec.LatestSpec()).all().get());
+            ends.values().removeIf(end -> end == 0);
+            return ends;
         }
     }
 
