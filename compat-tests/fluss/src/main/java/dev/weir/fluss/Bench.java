@@ -169,7 +169,7 @@ public final class Bench {
 
     private static void printMedians(List<Passes> all) {
         System.out.println("medians of the rounds:");
-        System.out.println("| columns | first pass, M rows/s | best later pass | median later pass | reader CPU, s/M rows "
+        System.out.println("| columns | first pass, M rows/s | best later pass | median of the warm passes | reader CPU, s/M rows "
                 + "| servers' CPU, s/M rows | wire, B/row | reader memory, MiB |");
         System.out.println("|---|---|---|---|---|---|---|---|");
         for (int columns : PROJECTIONS) {
@@ -180,7 +180,7 @@ public final class Bench {
                     columns,
                     median(some, passes -> passes.first().rowsPerSecond() / 1e6),
                     median(some, passes -> passes.best().rowsPerSecond() / 1e6),
-                    median(some, passes -> passes.laterRowsPerSecond() / 1e6),
+                    median(some, passes -> passes.warmRowsPerSecond() / 1e6),
                     median(some, passes -> passes.cpuPerMillion(Passes.Pass::cpuSeconds)),
                     median(some, passes -> passes.cpuPerMillion(Passes.Pass::serverCpuSeconds)),
                     median(some, Passes::wireBytesPerRow),

@@ -8,7 +8,7 @@ record Options(long rows, int rounds, double seconds, String serverCpu, String r
     static Options parse(String[] words) {
         long rows = 200_000;
         int rounds = 3;
-        double seconds = 12;
+        double seconds = 20;
         String serverCpu = "0";
         String readerCpu = "1";
         List<String> client = new ArrayList<>();
