@@ -20,7 +20,8 @@ import org.apache.fluss.row.InternalRow;
 
 /** A process that reads some columns of all rows again and again through the client's log scanner and adds them up; a line for each pass. */
 final class Reader {
-    private static final Duration POLL = Duration.ofMillis(500);
+    /** Short, since a poll that waits for rows sends no further fetch after one that came back empty. */
+    private static final Duration POLL = Duration.ofMillis(10);
     private static final Duration LIMIT = Duration.ofSeconds(120);
     /** However short the time for passes after the first. */
     private static final int LATER_PASSES_MIN = 3;
