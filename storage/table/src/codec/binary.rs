@@ -1,9 +1,10 @@
-//! Simple values that Avro and Protobuf write alike: read in whole words, without a branch for each byte.
+//! Simple values that Avro and Protobuf write alike: read and written in whole words, without a branch for each byte.
 //!
 //! Only the usual is read here: numbers as short as they go, in range, and valid text. What is not is left to the codec, which says
 //! what is wrong with it.
 
 use super::literal::{append_front, word};
+use super::reader::{Reader, Values};
 use crate::builder::{Column, Data};
 
 /// A kind of simple values.
@@ -136,6 +137,76 @@ fn put(value: i64, data: &mut Data) -> Option<()> {
     Some(())
 }
 
+/// Appends a varint, as short as it goes.
+#[inline]
+fn append_varint(value: u64, out: &mut Vec<u8>) {
+    if value >> 56 != 0 {
+        let mut value = value;
+        while value >= 0x80 {
+            out.push(value as u8 | 0x80);
+            value >>= 7;
+        }
+        return out.push(value as u8);
+    }
+    let bits = 64 - (value | 1).leading_zeros() as usize;
+    let len = bits.div_ceil(7);
+    let spread = (value & 0x0fff_ffff) | (value & 0x00ff_ffff_f000_0000) << 4;
+    let spread = (spread & 0x0000_3fff_0000_3fff) | (spread & 0x0fff_c000_0fff_c000) << 2;
+    let spread = (spread & 0x007f_007f_007f_007f) | (spread & 0x3f80_3f80_3f80_3f80) << 1;
+    let more = HIGH & ((1 << (8 * (len - 1))) - 1);
+    let end = out.len() + len;
+    out.extend_from_slice(&(spread | more).to_le_bytes());
+    out.truncate(end);
+}
+
+/// Appends the value of `row`, which is not null; whether it is zero. `None`: it is of another type, and nothing was written.
+#[inline]
+pub(crate) fn write(plain: Plain, column: &Reader<'_>, row: usize, out: &mut Vec<u8>) -> Option<bool> {
+    Some(match (plain, &column.values) {
+        (Plain::Text | Plain::ZigzagText, Values::Text(strings)) => {
+            let offsets = strings.value_offsets();
+            let (start, end) = (offsets[row] as usize, offsets[row + 1] as usize);
+            let len = end - start;
+            append_varint((len as u64) << u32::from(plain == Plain::ZigzagText), out);
+            append_front(out, &strings.value_data()[start..], len);
+            len == 0
+        }
+        (Plain::Varint, values) => {
+            let value = integer(values, row)?;
+            append_varint(value as u64, out);
+            value == 0
+        }
+        (Plain::Zigzag, values) => {
+            let value = integer(values, row)?;
+            append_varint((value << 1 ^ value >> 63) as u64, out);
+            value == 0
+        }
+        (Plain::Double, Values::F64(values)) => {
+            out.extend_from_slice(&values[row].to_le_bytes());
+            values[row].to_bits() == 0
+        }
+        (Plain::Float, Values::F32(values)) => {
+            out.extend_from_slice(&values[row].to_le_bytes());
+            values[row].to_bits() == 0
+        }
+        (Plain::Bool, Values::Bool(values)) => {
+            let value = values.value(row);
+            out.push(value.into());
+            !value
+        }
+        _ => return None,
+    })
+}
+
+#[inline]
+fn integer(values: &Values<'_>, row: usize) -> Option<i64> {
+    match values {
+        Values::I64(values) => Some(values[row]),
+        Values::I32(values) => Some(values[row].into()),
+        _ => None,
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -153,11 +224,14 @@ mod tests {
     }
 
     proptest! {
-        /// Seen failing with the mask of one byte less.
+        /// Seen failing where a zero at the end was let through.
         #[test]
-        fn short_varints_are_read_and_others_left(value: u64, shift in 0..64_u32, behind: Vec<u8>, cut in 0..10_usize) {
+        fn varints_are_written_and_short_ones_read(value: u64, shift in 0..64_u32, behind: Vec<u8>, cut in 0..10_usize) {
             let value = value >> shift;
             let bytes = written(value);
+            let mut out = behind.clone();
+            append_varint(value, &mut out);
+            prop_assert_eq!(out, [&behind[..], &bytes].concat());
             let row = [&bytes[..], &behind].concat();
             prop_assert_eq!(varint(&row, 0), (bytes.len() <= 8).then_some((value, bytes.len())));
             if cut < bytes.len() {

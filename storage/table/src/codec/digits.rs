@@ -27,7 +27,7 @@ pub(crate) fn leading(bytes: [u8; 8]) -> (u64, usize) {
 /// The eight digits of a number below 10^8, the first one in the lowest byte.
 #[inline]
 fn eight(value: u64) -> u64 {
-    let halves = value / 10_000 | (value % 10_000) << 32;
+    let halves = (value / 10_000) | ((value % 10_000) << 32);
     let top = (halves.wrapping_mul(10_486) >> 20) & 0x7f_0000_007f;
     let hundreds = (halves.wrapping_sub(100 * top) << 16).wrapping_add(top);
     let tens = (hundreds.wrapping_mul(103) >> 10) & 0x000f_000f_000f_000f;

@@ -108,7 +108,7 @@ mod tests {
     use super::*;
 
     proptest! {
-        /// Seen failing with the mask of the next word.
+        /// Seen failing with the mask of the word before.
         #[test]
         fn literals_are_found_and_written_as_they_are(text in prop::collection::vec(any::<u8>(), 0..40), behind: Vec<u8>) {
             let literal = Literal::new(&text);

@@ -1,5 +1,7 @@
 //! Arrays as the encoders read them, one value at a time.
 
+use std::hint::black_box;
+
 use arrow_array::cast::AsArray;
 use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type, Int16Type, Int32Type, Int64Type,
@@ -13,7 +15,16 @@ use super::literal::append_front;
 use crate::builder::Value;
 
 /// As many rows are approached at once.
-pub(crate) const AHEAD: usize = 8;
+const AHEAD: usize = 8;
+
+/// To be called before rows are written one after the other: reads a little of what the next ones need, and does nothing with it. A row
+/// has a value of every column, each far from the others: waiting for all of them at once is shorter than for one after the other.
+#[inline]
+pub(crate) fn approach(columns: &[Reader<'_>], row: usize) {
+    if row.is_multiple_of(AHEAD) {
+        black_box(columns.iter().fold(0, |sum, column| column.approach(row + AHEAD) ^ sum));
+    }
+}
 
 /// One array, looked at once.
 #[derive(Debug)]
@@ -32,13 +43,6 @@ pub(crate) struct PlainText<'a> {
 }
 
 impl<'a> PlainText<'a> {
-    fn approach(&self, row: usize) -> u64 {
-        let (Some(start), Some(end)) = (self.offsets.get(row), self.offsets.get(row + AHEAD)) else { return 0 };
-        let lines = self.bytes.get(*start as usize..*end as usize).unwrap_or_default();
-        // Long ones are a stream by themselves, which the processor sees.
-        lines.iter().step_by(64).take(8).fold(0, |sum, byte| sum + u64::from(*byte))
-    }
-
     #[inline]
     pub(crate) fn append(&self, row: usize, out: &mut Vec<u8>) {
         let (start, end) = (self.offsets[row] as usize, self.offsets[row + 1] as usize);
@@ -113,13 +117,17 @@ impl<'a> Reader<'a> {
         self.plain = is_plain.then_some(PlainText { offsets, bytes });
     }
 
-    /// Reads a little of what rows from `row` on need, and does nothing with it. A row has a value of every column, each far from the
-    /// others: waiting for all of them at once is shorter than for one after the other.
-    pub(crate) fn approach(&self, row: usize) -> u64 {
+    fn approach(&self, row: usize) -> u64 {
         match &self.values {
             Values::I64(values) => values.get(row).map_or(0, |value| *value as u64),
             Values::F64(values) => values.get(row).map_or(0, |value| value.to_bits()),
-            Values::Text(_) => self.plain.map_or(0, |texts| texts.approach(row)),
+            Values::Text(values) => {
+                let offsets = values.value_offsets();
+                let (Some(start), Some(end)) = (offsets.get(row), offsets.get(row + AHEAD)) else { return 0 };
+                let bytes = values.value_data().get(*start as usize..*end as usize).unwrap_or_default();
+                // Long ones are a stream by themselves, which the processor sees.
+                bytes.iter().step_by(64).take(8).fold(0, |sum, byte| sum + u64::from(*byte))
+            }
             _ => 0,
         }
     }

@@ -2,13 +2,14 @@
 
 use arrow_array::{Array, RecordBatch};
 
-use super::bind::{Change, Node, Record};
+use super::bind::{Change, Node, Quick, Record};
 use super::decode::AvroCodec;
 use super::schema::Wire;
 use crate::builder::Value;
+use crate::codec::binary;
 use crate::codec::json::{EncodeError, write_uuid};
 use crate::codec::plan::{Kind, Members, PlanField};
-use crate::codec::reader::{Reader, Values};
+use crate::codec::reader::{Reader, Values, approach};
 
 /// The rows of one batch, ready to be written.
 #[derive(Debug)]
@@ -43,6 +44,7 @@ impl AvroRows<'_> {
             return Err(EncodeError::Row { row, rows: self.rows });
         }
         let start = out.len();
+        approach(&self.columns, row);
         let done = write_record(&self.codec.record, &self.codec.members, &self.columns, row, out);
         if done.is_err() {
             out.truncate(start);
@@ -58,12 +60,30 @@ fn write_record(
     row: usize,
     out: &mut Vec<u8>,
 ) -> Result<(), EncodeError> {
-    for (member, node) in &record.fields {
+    for ((member, node), quick) in record.fields.iter().zip(&record.quick) {
         // A field without column: its value is gone.
         let Some(member) = member else { return Err(EncodeError::Raw) };
+        if quick.is_some_and(|quick| write_quick(quick, &columns[*member], row, out)) {
+            continue;
+        }
         write_node(node, &members.fields[*member], &columns[*member], row, out)?;
     }
     Ok(())
+}
+
+/// A field of a usual type that is not null. False: nothing was written.
+#[inline]
+fn write_quick(quick: Quick, column: &Reader<'_>, row: usize, out: &mut Vec<u8>) -> bool {
+    if column.is_null(row) {
+        return false;
+    }
+    let start = out.len();
+    out.extend(quick.branch);
+    let written = binary::write(quick.plain, column, row, out).is_some();
+    if !written {
+        out.truncate(start);
+    }
+    written
 }
 
 fn write_node(

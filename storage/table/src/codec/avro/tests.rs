@@ -1,5 +1,8 @@
 //! Avro rows of the reference library go in and come back; other spellings of the same values keep their bytes.
 
+#[path = "tests/quick.rs"]
+mod quick_rows;
+
 use std::sync::Arc;
 
 use apache_avro::types::Value;

@@ -167,14 +167,24 @@ impl JsonDecoder {
     /// Reads one row into the decoder's columns of `builder`; the caller ends it with [`RowBuilder::finish_row`]. After
     /// an error the columns are as before.
     pub fn decode(&mut self, row: &[u8], builder: &mut RowBuilder) -> Result<RowForm, RowError> {
-        let text = self.check(row, builder)?;
+        self.check(row, builder)?;
         let cells = self.options.limits.row_values.saturating_add(4 * row.len()).max(self.members.cells);
-        let done = match self.options.fidelity {
-            Fidelity::Exact => self.with_shape::<true>(text, builder, cells),
-            Fidelity::Semantic => self.with_shape::<false>(text, builder, cells),
+        let exact = self.options.fidelity == Fidelity::Exact;
+        let known =
+            if exact { self.known::<true>(row, builder, cells) } else { self.known::<false>(row, builder, cells) };
+        if let Some(id) = known {
+            return Ok(if exact { RowForm::Shape(id) } else { RowForm::Canonical });
+        }
+        let text = std::str::from_utf8(row).map_err(|error| {
+            let (column, kind) = (String::new(), RowErrorKind::Utf8);
+            RowError { column, position: error.valid_up_to(), kind }
+        })?;
+        let new = if exact {
+            self.new_shape::<true>(text, builder, cells)
+        } else {
+            self.new_shape::<false>(text, builder, cells)
         };
-        if let Some(id) = done {
-            let exact = self.options.fidelity == Fidelity::Exact;
+        if let Some(id) = new {
             return Ok(if exact { RowForm::Shape(id) } else { RowForm::Canonical });
         }
         let rows = builder.rows();
@@ -227,16 +237,16 @@ impl JsonDecoder {
         done
     }
 
-    fn check<'a>(&self, row: &'a [u8], builder: &mut RowBuilder) -> Result<&'a str, RowError> {
-        let fail = |position, kind| Err(RowError { column: String::new(), position, kind });
+    fn check(&self, row: &[u8], builder: &mut RowBuilder) -> Result<(), RowError> {
+        let fail = |kind| Err(RowError { column: String::new(), position: 0, kind });
         let max = self.options.limits.row_bytes;
         if row.len() > max {
-            return fail(0, RowErrorKind::TooLong { len: row.len(), max });
+            return fail(RowErrorKind::TooLong { len: row.len(), max });
         }
         if let Err(BuilderError::Full { bytes }) = builder.reserve_row(row.len()) {
-            return fail(0, RowErrorKind::BuilderFull { bytes });
+            return fail(RowErrorKind::BuilderFull { bytes });
         }
-        std::str::from_utf8(row).or_else(|error| fail(error.valid_up_to(), RowErrorKind::Utf8))
+        Ok(())
     }
 
     fn cut(&self, columns: &mut [Column], rows: usize) {
@@ -245,20 +255,25 @@ impl JsonDecoder {
         }
     }
 
-    /// A known shape that fits, or a new one.
+    /// A known shape that fits.
     #[inline]
-    fn with_shape<const EXACT: bool>(&mut self, text: &str, builder: &mut RowBuilder, cells: usize) -> Option<ShapeId> {
+    fn known<const EXACT: bool>(&mut self, row: &[u8], builder: &mut RowBuilder, cells: usize) -> Option<ShapeId> {
         let rows = builder.rows();
         for place in 0..self.recent.len().min(TRIES) {
             let index = self.recent[place];
             let (shape, columns) = (&self.bound[index], &mut builder.columns);
-            if fast::row::<EXACT>(text, shape, &self.members, columns, cells, &mut self.scratch) {
+            if fast::row::<EXACT>(row, shape, &self.members, columns, cells, &mut self.scratch) {
                 self.recent[..=place].rotate_right(1);
                 self.failed = 0;
                 return Some(ShapeId(index as u16));
             }
             self.cut(columns, rows);
         }
+        None
+    }
+
+    /// A new shape, now and then.
+    fn new_shape<const EXACT: bool>(&mut self, text: &str, builder: &mut RowBuilder, cells: usize) -> Option<ShapeId> {
         self.failed = self.failed.saturating_add(1);
         if self.failed > GUESSES && !self.failed.is_multiple_of(GUESSES) {
             return None;
@@ -273,7 +288,7 @@ impl JsonDecoder {
         let shape = derive::shape(text, &self.members, prior, self.options.unknown, &mut self.scratch)?;
         let bound = Bound::new(&shape, &self.members)?;
         let columns = &mut builder.columns;
-        if fast::row::<EXACT>(text, &bound, &self.members, columns, cells, &mut self.scratch)
+        if fast::row::<EXACT>(text.as_bytes(), &bound, &self.members, columns, cells, &mut self.scratch)
             && let Some(id) = self.add(&shape)
         {
             self.failed = 0;

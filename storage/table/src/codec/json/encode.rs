@@ -1,7 +1,5 @@
 //! Rows back from arrays: into their shape, byte for byte, or in the canonical form.
 
-use std::hint::black_box;
-
 use arrow_array::{Array, RecordBatch};
 use arrow_schema::DataType as Arrow;
 
@@ -10,7 +8,7 @@ use super::shape::{Bound, BoundEntry, BoundObject, BoundValue, Quick, RowShape, 
 use super::{RowForm, RowPart};
 use crate::codec::digits::append_integer;
 use crate::codec::plan::{Aliases, Kind, Members, PlanField};
-use crate::codec::reader::{AHEAD, Reader, Values};
+use crate::codec::reader::{Reader, Values, approach};
 use crate::schema::{DataType, TableSchema};
 
 /// Why rows cannot be written.
@@ -119,9 +117,7 @@ impl JsonRows<'_> {
             RowForm::Shape(id) => self.encoder.shapes.get(usize::from(id.0)).ok_or(ShapeError::Unknown { id: id.0 })?,
             RowForm::Writer(_) | RowForm::Raw => return Err(EncodeError::Raw),
         };
-        if row.is_multiple_of(AHEAD) {
-            black_box(self.columns.iter().fold(0, |sum, column| column.approach(row + AHEAD) ^ sum));
-        }
+        approach(&self.columns, row);
         write_object(&shape.object, &self.encoder.members, &self.columns, row, shape.strings, out);
         Ok(())
     }
@@ -145,14 +141,12 @@ fn write_object(
         if null && entry.omit {
             continue;
         }
-        if first {
-            out.extend_from_slice(&entry.glue.bytes()[entry.lead..]);
-        } else if !null && write_quick(entry, column, row, plain, out) {
+        // The first one that is written has no comma in front.
+        let whole = !std::mem::replace(&mut first, false) || entry.lead == 0;
+        if whole && !null && write_quick(entry, column, row, plain, out) {
             continue;
-        } else {
-            entry.glue.append(out);
         }
-        first = false;
+        out.extend_from_slice(if whole { entry.glue.bytes() } else { &entry.glue.bytes()[entry.lead..] });
         if null {
             out.extend_from_slice(b"null");
         } else {

@@ -10,30 +10,32 @@ use super::parse::{Parser, Scratch};
 use super::quick::{self, ShortNumber};
 use super::scalar::{self, Token};
 use super::shape::{Bound, BoundEntry, BoundList, BoundObject, BoundValue, Quick};
-use super::text::{Cursor, DEPTH_MAX, plain_len, unescape};
+use super::text::{Cursor, DEPTH_MAX, unescape};
 use crate::builder::{Column, Data, Value};
 use crate::codec::literal::append_front;
 use crate::codec::plan::{Kind, Members, PlanField};
 use crate::schema::DataType;
 
 pub(super) struct Fast<'a, 's> {
+    row: &'a [u8],
+    /// Its text is empty until it was [checked](Fast::checked).
     cursor: Cursor<'a>,
     scratch: &'s mut Scratch,
     strings: StringStyle,
     cells: usize,
 }
 
-/// Whether `text` has the shape; if not, columns are left half written and must be cut back.
+/// Whether `row` has the shape (and is UTF-8 then); if not, columns are left half written and must be cut back.
 pub(super) fn row<const EXACT: bool>(
-    text: &str,
+    row: &[u8],
     shape: &Bound,
     members: &Members,
     columns: &mut [Column],
     cells: usize,
     scratch: &mut Scratch,
 ) -> bool {
-    let mut fast = Fast { cursor: Cursor::new(text), scratch, strings: shape.strings, cells };
-    fast.object::<EXACT>(&shape.object, members, columns) && fast.cursor.at == text.len()
+    let mut fast = Fast { row, cursor: Cursor::new(""), scratch, strings: shape.strings, cells };
+    fast.object::<EXACT>(&shape.object, members, columns) && fast.cursor.at == row.len()
 }
 
 impl Fast<'_, '_> {
@@ -44,13 +46,17 @@ impl Fast<'_, '_> {
     }
 
     fn object<const EXACT: bool>(&mut self, shape: &BoundObject, members: &Members, columns: &mut [Column]) -> bool {
-        if !self.charge(members.cells) || !self.cursor.eat_all(&shape.open) {
+        if !self.charge(members.cells) || !self.eat_all(&shape.open) {
             return false;
         }
         let mut first = true;
         for entry in &shape.entries {
-            if !first && self.quick::<EXACT>(entry, columns) {
+            if (!first || entry.lead == 0) && self.quick::<EXACT>(entry, columns) {
+                first = false;
                 continue;
+            }
+            if !self.checked() {
+                return false;
             }
             let glue = entry.glue.bytes();
             let found = self.cursor.eat_all(if first { &glue[entry.lead..] } else { glue });
@@ -90,23 +96,38 @@ impl Fast<'_, '_> {
                 return false;
             }
         }
-        self.cursor.eat_all(&shape.close)
+        self.eat_all(&shape.close)
+    }
+
+    /// Steps over `literal` if it comes next.
+    fn eat_all(&mut self, literal: &[u8]) -> bool {
+        let yes = self.row[self.cursor.at..].starts_with(literal);
+        self.cursor.at += if yes { literal.len() } else { 0 };
+        yes
+    }
+
+    /// Whether all of the row is UTF-8. Most rows are read without: literal text is, and each string is looked at by itself.
+    fn checked(&mut self) -> bool {
+        if self.cursor.text.is_empty() {
+            self.cursor.text = std::str::from_utf8(self.row).unwrap_or_default();
+        }
+        !self.cursor.text.is_empty()
     }
 
     /// Comma, key and value, if that is one of those that are quickly read. False: nothing was stepped over.
     #[inline]
     fn quick<const EXACT: bool>(&mut self, entry: &BoundEntry, columns: &mut [Column]) -> bool {
         let glue = if entry.quick == Quick::Text { &entry.quoted } else { &entry.glue };
-        if entry.quick == Quick::No || !glue.begins(self.cursor.rest()) {
+        if entry.quick == Quick::No || !glue.begins(&self.row[self.cursor.at..]) {
             return false;
         }
-        let (bytes, at) = (self.cursor.text.as_bytes(), self.cursor.at + glue.len());
+        let (bytes, at) = (self.row, self.cursor.at + glue.len());
         let column = &mut columns[entry.slot];
         let end = match (entry.quick, &mut column.data) {
             (Quick::Text, Data::Var { ends, values }) => {
                 let from = &bytes[at..];
-                let len = plain_len(from);
-                if from.get(len) != Some(&b'"') || (EXACT && !self.strings.keeps(&self.cursor.text[at..at + len])) {
+                let Some(len) = quick::string(from) else { return false };
+                if EXACT && !self.strings.keeps(&from[..len]) {
                     return false;
                 }
                 append_front(values, from, len);
@@ -200,7 +221,7 @@ impl Fast<'_, '_> {
             }
             if let Some(keys) = &mut keys {
                 let Ok((raw, escaped)) = self.cursor.string() else { return false };
-                if escaped || !self.strings.keeps(raw) || !seen.insert(raw) {
+                if escaped || !self.strings.keeps(raw.as_bytes()) || !seen.insert(raw) {
                     return false;
                 }
                 keys.append_bytes(raw.as_bytes());
@@ -255,7 +276,7 @@ impl Fast<'_, '_> {
     fn text<const EXACT: bool>(&mut self, column: &mut Column) -> bool {
         let Ok((raw, escaped)) = self.cursor.string() else { return false };
         if !escaped {
-            if EXACT && !self.strings.keeps(raw) {
+            if EXACT && !self.strings.keeps(raw.as_bytes()) {
                 return false;
             }
             column.append_bytes(raw.as_bytes());
@@ -371,10 +392,8 @@ impl Fast<'_, '_> {
     fn short_decimal<const EXACT: bool>(&mut self, style: DecimalStyle, precision: u8, scale: u8) -> Option<i128> {
         let number = self.short_number()?;
         let shift = usize::from(scale).checked_sub(number.decimals)?;
-        if EXACT {
-            if !number.is_decimal_of(style) || (number.negative && number.mantissa == 0) {
-                return None;
-            }
+        if EXACT && (!number.is_decimal_of(style) || (number.negative && number.mantissa == 0)) {
+            return None;
         }
         let value = i128::from(number.mantissa).checked_mul(10i128.checked_pow(shift as u32)?)?;
         if value >= 10i128.checked_pow(u32::from(precision))? {

@@ -89,13 +89,17 @@ pub(super) struct StringStyle {
 impl StringStyle {
     /// Whether a string without escapes stays as it is.
     #[inline]
-    pub(super) fn keeps(self, text: &str) -> bool {
-        if self == StringStyle::default() {
-            return true;
-        }
-        !(self.slash && text.contains('/')
-            || self.ascii && text.bytes().any(|byte| byte >= 0x7f)
-            || self.html && text.contains(['<', '>', '&', '\u{2028}', '\u{2029}']))
+    pub(super) fn keeps(self, text: &[u8]) -> bool {
+        self == StringStyle::default() || self.keeps_specials(text)
+    }
+
+    fn keeps_specials(self, text: &[u8]) -> bool {
+        // U+2028 and U+2029 as UTF-8.
+        let separator = |bytes: &[u8]| matches!(bytes, [0xe2, 0x80, 0xa8 | 0xa9]);
+        !(self.slash && text.contains(&b'/')
+            || self.ascii && text.iter().any(|byte| *byte >= 0x7f)
+            || self.html
+                && (text.iter().any(|byte| matches!(byte, b'<' | b'>' | b'&')) || text.windows(3).any(separator)))
     }
 
     /// Appends `text` with escapes, without quotes.

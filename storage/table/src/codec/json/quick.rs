@@ -1,6 +1,7 @@
-//! Numbers and booleans of the most usual forms. What is not understood here is for [`super::fast`] to read, at more length.
+//! Numbers, booleans and strings of the most usual forms. What is not understood here is for [`super::fast`] to read, at more length.
 
 use super::format::{DecimalStyle, FloatStyle};
+use super::text::{ascii_len, plain_len};
 use crate::codec::digits::{POWERS, leading};
 use crate::codec::literal::word;
 
@@ -57,6 +58,20 @@ pub(super) fn number(row: &[u8], at: usize) -> Option<(ShortNumber, usize)> {
     }
     let last_zero = row.get(end - 1) == Some(&b'0');
     ends(row, end).then_some((ShortNumber { negative, mantissa, whole, decimals, last_zero }, end))
+}
+
+/// The length of a string without escapes, behind whose opening quote `row` begins.
+#[inline]
+pub(super) fn string(row: &[u8]) -> Option<usize> {
+    let len = ascii_len(row);
+    match row.get(len)? {
+        b'"' => Some(len),
+        0x80.. => {
+            let len = len + plain_len(&row[len..]);
+            (row.get(len) == Some(&b'"') && std::str::from_utf8(&row[..len]).is_ok()).then_some(len)
+        }
+        _ => None,
+    }
 }
 
 #[inline]

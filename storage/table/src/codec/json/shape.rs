@@ -256,7 +256,7 @@ pub(super) struct BoundObject {
 
 #[derive(Debug)]
 pub(super) struct BoundEntry {
-    /// Comma (of all but the first) and lead.
+    /// Comma (if there are entries before) and lead.
     pub(super) glue: Literal,
     /// The same, and the quote of a string.
     pub(super) quoted: Literal,
@@ -324,7 +324,7 @@ fn bind_object(shape: &ObjectShape, members: &Members, depth: usize) -> Option<B
     }
     let mut absent: HashMap<usize, ()> = (0..members.fields.len()).map(|index| (index, ())).collect();
     let mut entries = Vec::with_capacity(shape.entries.len());
-    for entry in &shape.entries {
+    for (place, entry) in shape.entries.iter().enumerate() {
         let member = match entry.id {
             Some(id) => Some(members.find_id(id)?),
             None => None,
@@ -341,9 +341,10 @@ fn bind_object(shape: &ObjectShape, members: &Members, depth: usize) -> Option<B
             return None;
         }
         let quick = member.map_or(Quick::No, |member| Quick::of(&value, &members.fields[member]));
-        let glue = format!("{}{}", shape.comma, entry.lead);
+        let comma = if place == 0 { "" } else { &shape.comma };
+        let glue = format!("{comma}{}", entry.lead);
         let quoted = Literal::new(format!("{glue}\"").as_bytes());
-        let (glue, lead) = (Literal::new(glue.as_bytes()), shape.comma.len());
+        let (glue, lead) = (Literal::new(glue.as_bytes()), comma.len());
         let slot = member.map_or(0, |member| members.fields[member].slot);
         entries.push(BoundEntry { glue, quoted, lead, quick, member, slot, omit: entry.omit, value });
     }

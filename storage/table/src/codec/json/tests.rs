@@ -1,5 +1,7 @@
 //! Rows that go in come out: byte for byte, whatever their spacing, order, numbers and escapes.
 
+#[path = "tests/quick.rs"]
+mod quick_rows;
 #[path = "tests/rows.rs"]
 mod rows;
 

@@ -201,11 +201,12 @@ fn hex4(digits: Option<&[u8]>) -> Option<u32> {
     digits?.iter().try_fold(0, |value, digit| Some(value << 4 | (*digit as char).to_digit(16)?))
 }
 
-/// How many bytes come before the first quote, backslash or control character: eight at a time, and more of long strings.
+const ONES: u64 = 0x0101_0101_0101_0101;
+const HIGH: u64 = 0x8080_8080_8080_8080;
+
+/// How many bytes come before the first quote, backslash or control character: eight at a time.
 #[inline]
 pub(super) fn plain_len(bytes: &[u8]) -> usize {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    const HIGH: u64 = 0x8080_8080_8080_8080;
     let mut rest = bytes;
     while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
         let word = u64::from_le_bytes(*chunk);
@@ -220,8 +221,28 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
             return bytes.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
         }
         rest = behind;
+    }
+    let tail = rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..=0x1f));
+    bytes.len() - rest.len() + tail.unwrap_or(rest.len())
+}
+
+/// How many bytes come before the first quote, backslash, control character or byte above ASCII: more at a time of long strings.
+#[inline]
+pub(super) fn ascii_len(bytes: &[u8]) -> usize {
+    let mut rest = bytes;
+    while let Some((chunk, behind)) = rest.split_first_chunk::<8>() {
+        let word = u64::from_le_bytes(*chunk);
+        let no_quote = (word ^ (ONES * b'"' as u64)).wrapping_add(ONES * 0x7f);
+        let no_slash = (word ^ (ONES * b'\\' as u64)).wrapping_add(ONES * 0x7f);
+        let no_control = word.wrapping_add(ONES * 0x60);
+        // The lowest marked byte is exact; only bytes above one that is no ASCII may be marked falsely by a carry.
+        let found = (!(no_quote & no_slash & no_control) | word) & HIGH;
+        if found != 0 {
+            return bytes.len() - rest.len() + (found.trailing_zeros() / 8) as usize;
+        }
+        rest = behind;
         if bytes.len() - rest.len() == 32 {
-            rest = behind_plain(rest);
+            rest = behind_ascii(rest);
         }
     }
     let tail = rest.iter().position(|byte| is_special(*byte));
@@ -230,11 +251,12 @@ pub(super) fn plain_len(bytes: &[u8]) -> usize {
 
 #[inline]
 fn is_special(byte: u8) -> bool {
-    (byte < 0x20) | (byte == b'"') | (byte == b'\\')
+    // Above ASCII is below zero.
+    ((byte as i8) < 0x20) | (byte == b'"') | (byte == b'\\')
 }
 
-/// What is left behind whole chunks of plain bytes. Without an early end all bytes of a chunk are compared at once.
-fn behind_plain(mut bytes: &[u8]) -> &[u8] {
+/// What is left behind whole chunks without special bytes. Without an early end all bytes of a chunk are compared at once.
+fn behind_ascii(mut bytes: &[u8]) -> &[u8] {
     while let Some((chunk, behind)) = bytes.split_first_chunk::<32>()
         && !chunk.iter().fold(false, |found, byte| found | is_special(*byte))
     {

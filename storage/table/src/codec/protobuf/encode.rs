@@ -9,7 +9,7 @@ use super::wire::{LENGTH, write_sized, write_tag, write_within};
 use super::{known, leaf};
 use crate::codec::json::EncodeError;
 use crate::codec::plan::{Kind, Members, PlanField};
-use crate::codec::reader::{Reader, Values};
+use crate::codec::reader::{Reader, Values, approach};
 
 /// The rows of one batch, ready to be written.
 #[derive(Debug)]
@@ -44,6 +44,7 @@ impl ProtobufRows<'_> {
             return Err(EncodeError::Row { row, rows: self.rows });
         }
         let start = out.len();
+        approach(&self.columns, row);
         let done = write_message(&self.codec.record, &self.codec.members, &self.columns, row, out);
         if done.is_err() {
             out.truncate(start);
@@ -62,6 +63,9 @@ fn write_message(
     for bound in &record.fields {
         // What the table has no column for is not there, which every message may say.
         let Some(member) = bound.member else { continue };
+        if bound.quick.is_some_and(|quick| quick.write(&columns[member], row, out)) {
+            continue;
+        }
         write_field(bound, &members.fields[member], &columns[member], row, out)?;
     }
     Ok(())

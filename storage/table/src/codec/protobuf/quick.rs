@@ -1,13 +1,14 @@
 //! Fields in the order in which serializers write them, of the most usual types. What is anything else is left as it is, for
-//! [`super::decode`] to read.
+//! [`super::decode`] to read and [`super::encode`] to write.
 
 use super::bind::{Change, Node};
 use super::schema::{Label, Wire};
 use super::wire::{Cursor, write_tag};
 use crate::builder::Column;
 use crate::codec::binary::{self, Plain};
-use crate::codec::literal::word;
+use crate::codec::literal::{append_front, word};
 use crate::codec::plan::PlanField;
+use crate::codec::reader::Reader;
 use crate::schema::DataType;
 
 /// How a field is read quickly.
@@ -71,5 +72,20 @@ impl Quick {
         cursor.at = end;
         cursor.short &= !(zero && self.implicit);
         true
+    }
+
+    /// Writes the field, unless it is null. False: nothing was written.
+    #[inline]
+    pub(super) fn write(&self, column: &Reader<'_>, row: usize, out: &mut Vec<u8>) -> bool {
+        if column.is_null(row) {
+            return false;
+        }
+        let start = out.len();
+        append_front(out, &self.tag.to_le_bytes(), self.tag_len);
+        let zero = binary::write(self.plain, column, row, out);
+        if zero.is_none_or(|zero| zero && self.implicit) {
+            out.truncate(start);
+        }
+        zero.is_some()
     }
 }

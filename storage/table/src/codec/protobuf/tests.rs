@@ -1,5 +1,8 @@
 //! Protobuf rows of the reference library go in and come back; other spellings of the same messages keep their bytes.
 
+#[path = "tests/quick.rs"]
+mod quick_rows;
+
 use std::sync::Arc;
 
 use arrow_array::RecordBatch;
