@@ -128,7 +128,8 @@ pub fn run(name: &str, seeds: &[Vec<u8>], mut target: impl FnMut(&mut Random, &[
     while start.elapsed() < time {
         for _ in 0..64 {
             // Sound ones as often as all that was found, most of which is refused.
-            input.clone_from(random.pick(if random.below(2) == 0 { seeds } else { &pool }));
+            let from = if random.below(2) == 0 { seeds } else { &pool };
+            input.clone_from(random.pick(from));
             mutate(&mut random, &mut input, &pool);
             let (was_accepted, is_new) = one(&mut random, &mut coverage, &input);
             accepted += u64::from(was_accepted);
