@@ -30,7 +30,7 @@ xargs -P 2 -L 1 bash -c 'cd "$1" && "$2" --exact "$3" --nocapture --test-threads
   { echo "$3 FAILED"; tail -40 "$0/$(basename "$2").$3.log"; exit 1; }' "$scratch" <"$scratch/targets"
 grep -hE '^fuzz target|folders:' "$scratch"/*.log
 cat "$scratch"/*.log | awk -v seconds="$seconds" '
-  /^fuzz target .* inputs,/ { targets++; inputs += $(NF - 3) }
+  /^fuzz target .* accepted$/ { targets++; inputs += $(NF - 3) }
   /^fuzz target .* edges,/ { for (n = 1; n < NF; n++) if ($(n + 1) == "edges,") edges += $n }
   /^fuzz target .* edges,/ && $(NF - 1) > slowest { slowest = $(NF - 1) }
   / folders:/ { targets++; for (n = 1; n < NF; n++) if ($(n + 1) == "folders:") folders += $n }

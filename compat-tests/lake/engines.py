@@ -256,17 +256,17 @@ def main() -> int:
     parser.add_argument("--weir", required=True)
     parser.add_argument("--rows", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--data", type=Path, default=Path.home() / ".cache" / "weir" / "data" / "flights.jsonl")
+    parser.add_argument("--data", type=Path, required=True, help="flights as JSON lines (../data/extract.py)")
     parser.add_argument("--jars", required=True, help="folder of Spark's jar for Iceberg (flink-reader/run.sh build)")
     parser.add_argument("--only")
     arguments = parser.parse_args()
     os.environ["WEIRTEST_BIN"] = os.path.abspath(arguments.weir)
     report = Report("lake-engines", arguments.only)
     with tempfile.TemporaryDirectory() as folder:
+        rows = load_flights(arguments.data, arguments.rows)
         # ClickHouse reads tables below the folder that it is started in.
         os.chdir(folder)
         lake = f"{folder}/lake"
-        rows = load_flights(arguments.data, arguments.rows)
         ctx = Context(f"127.0.0.1:{free_port()}", f"127.0.0.1:{free_port()}", rows, lake)
         world = World(ctx, folder, arguments.jars)
         try:

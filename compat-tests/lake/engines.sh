@@ -4,6 +4,7 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 readers=$(bash "$here/install.sh")
 jars=$(bash "$here/flink-reader/run.sh" build)
+data=$("$(bash "$here/../python/install.sh")/bin/python" "$here/../data/extract.py")
 cache=${WEIR_CACHE:-$HOME/.cache/weir}
 venv=$cache/lake-engines
 exec 9>"$cache/lake-engines.lock"
@@ -21,4 +22,4 @@ if [[ $(cat "$venv/.complete" 2>/dev/null) != "$stamp" || ! -x $venv/bin/python 
   echo "$stamp" >"$venv/.complete"
 fi
 exec 9>&-
-exec "$venv/bin/python" "$here/engines.py" --jars "$jars" "$@"
+exec "$venv/bin/python" "$here/engines.py" --jars "$jars" --data "$data" "$@"

@@ -29,6 +29,9 @@ use crate::security::web::WebGate;
 /// Prometheus, a health check and a few people; more wait in the system's queue.
 const CONNECTIONS_MAX: usize = 128;
 
+/// Refusals are in the log once in so long.
+const TOLD_EVERY: Duration = Duration::from_secs(10);
+
 /// Longer than the usual scrape interval, so that a scraper keeps its connection.
 const SILENCE_MAX: Duration = Duration::from_secs(75);
 
@@ -41,6 +44,8 @@ pub(crate) struct BoundedListener {
     by_address: Arc<ConnectionSlots>,
     silence_max: Duration,
     gate: Option<Arc<WebGate>>,
+    /// When a refusal was in the log, and how many were not since.
+    told: (Option<Instant>, u64),
 }
 
 /// Who is at the other end of a connection; handlers find it among a request's extensions.
@@ -96,9 +101,10 @@ impl BoundedListener {
         connections_max: usize,
         silence_max: Duration,
     ) -> BoundedListener {
-        let by_address = ConnectionSlots::new(connections_max, connections_max.div_ceil(4) * 3);
+        // In all it is the semaphore that counts.
+        let by_address = ConnectionSlots::new(usize::MAX, connections_max.div_ceil(4) * 3);
         let slots = Arc::new(Semaphore::new(connections_max));
-        BoundedListener { listener, tls, slots, by_address, silence_max, gate: None }
+        BoundedListener { listener, tls, slots, by_address, silence_max, gate: None, told: (None, 0) }
     }
 
     /// The next connection whose address has not as many as it may. Others are closed at once.
@@ -108,13 +114,22 @@ impl BoundedListener {
             let (stream, client) = Listener::accept(&mut self.listener).await;
             match self.by_address.take(client.ip()) {
                 Ok(place) => return (stream, client, place),
-                Err(_) => {
-                    metrics::counter!(CONNECTIONS_REFUSED.name).increment(1);
-                    let open = self.by_address.of(client.ip());
-                    tracing::warn!(%client, open, "HTTP connection refused, its address has as many as it may");
-                }
+                Err(_) => self.refused(client),
             }
         }
+    }
+
+    /// Anybody can cause these: they are in the log once in a while.
+    fn refused(&mut self, client: SocketAddr) {
+        metrics::counter!(CONNECTIONS_REFUSED.name).increment(1);
+        let (last, not_logged) = self.told;
+        if last.is_some_and(|last| last.elapsed() < TOLD_EVERY) {
+            self.told.1 += 1;
+            return;
+        }
+        self.told = (Some(Instant::now()), 0);
+        let open = self.by_address.of(client.ip());
+        tracing::warn!(%client, open, not_logged, "HTTP connection refused, its address has as many as it may");
     }
 }
 

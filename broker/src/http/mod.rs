@@ -20,7 +20,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{MethodRouter, get, post};
 use futures_core::Stream;
@@ -195,6 +195,10 @@ fn turned_away(gate: &WebGate, why: &TurnedAway) -> Response {
         for challenge in gate.challenges(why) {
             response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
         }
+    }
+    if matches!(why, TurnedAway::TooMany(_)) {
+        // Or it would be open all the same.
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     response
 }

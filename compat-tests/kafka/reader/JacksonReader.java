@@ -70,7 +70,11 @@ public final class JacksonReader {
             consumer.assign(all);
             consumer.seekToBeginning(all);
             long wanted = consumer.endOffsets(all).values().stream().mapToLong(Long::longValue).sum();
+            long limit = System.nanoTime() + 600_000_000_000L;
             while (scanned < wanted) {
+                if (System.nanoTime() > limit) {
+                    throw new IOException(scanned + " of " + wanted + " rows after ten minutes");
+                }
                 for (ConsumerRecord<byte[], byte[]> record : consumer.poll(Duration.ofSeconds(10))) {
                     row(record.value());
                 }

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 /// Of one target; what is longest is left out.
-const BYTES_MAX: usize = 128 << 10;
+const BYTES_MAX: usize = 256 << 10;
 
 fn path(target: &str) -> PathBuf {
     let name: String = target.chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();

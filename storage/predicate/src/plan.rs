@@ -319,10 +319,10 @@ fn times_alike(expr: Expr, schema: &DFSchema) -> Result<Expr, PlanError> {
             Expr::BinaryExpr(b) if is_time(&b.left) && is_time(&b.right) => {
                 Transformed::yes(Expr::BinaryExpr(BinaryOp::new(boxed(b.left), b.op, boxed(b.right))))
             }
-            Expr::Between(b) if is_time(&b.expr) => {
+            Expr::Between(b) if is_time(&b.expr) && (is_time(&b.low) || is_time(&b.high)) => {
                 Transformed::yes(Expr::Between(Between::new(boxed(b.expr), b.negated, boxed(b.low), boxed(b.high))))
             }
-            Expr::InList(l) if is_time(&l.expr) => {
+            Expr::InList(l) if is_time(&l.expr) && l.list.iter().any(is_time) => {
                 let list = l.list.into_iter().map(exact).collect();
                 Transformed::yes(Expr::InList(InList::new(boxed(l.expr), list, l.negated)))
             }

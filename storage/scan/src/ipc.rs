@@ -18,29 +18,29 @@ const PLAIN_BYTES_MAX: usize = 4 << 10;
 /// Of more rows the bytes are not counted.
 const PLAIN_ROWS_MAX: usize = 512;
 
-fn is_small(batches: &[&RecordBatch]) -> bool {
-    let rows: usize = batches.iter().map(|batch| batch.num_rows()).sum();
-    let columns = || batches.iter().flat_map(|batch| batch.columns());
+/// The codec that is worth it for these batches, where `wanted` may be used.
+pub fn worthwhile<'a>(batches: impl Iterator<Item = &'a RecordBatch> + Clone, wanted: StreamCodec) -> StreamCodec {
+    let rows: usize = batches.clone().map(RecordBatch::num_rows).sum();
     // What cannot be counted is taken for large.
     let bytes = |column: &ArrayRef| column.to_data().get_slice_memory_size().unwrap_or(PLAIN_BYTES_MAX);
-    rows <= PLAIN_ROWS_MAX && columns().map(bytes).sum::<usize>() < PLAIN_BYTES_MAX
+    let all = || batches.flat_map(RecordBatch::columns).map(bytes).sum::<usize>();
+    if rows <= PLAIN_ROWS_MAX && all() < PLAIN_BYTES_MAX { StreamCodec::None } else { wanted }
 }
 
-/// Schema first, then the batches; a few bytes stay plain whatever the codec.
+/// Schema first, then the batches.
 pub fn encode_stream<'a>(
     schema: &SchemaRef,
     batches: impl IntoIterator<Item = &'a RecordBatch>,
     codec: StreamCodec,
 ) -> Result<Bytes, ArrowError> {
-    let batches: Vec<&RecordBatch> = batches.into_iter().collect();
-    let compression = match if is_small(&batches) { StreamCodec::None } else { codec } {
+    let compression = match codec {
         StreamCodec::None => None,
         StreamCodec::Lz4Frame => Some(CompressionType::LZ4_FRAME),
         StreamCodec::Zstd => Some(CompressionType::ZSTD),
     };
     let options = IpcWriteOptions::default().try_with_compression(compression)?;
     let mut writer = StreamWriter::try_new_with_options(Vec::new(), schema, options)?;
-    for batch in &batches {
+    for batch in batches {
         writer.write(batch)?;
     }
     writer.finish()?;

@@ -60,7 +60,7 @@ pub use counters::ScanCounters;
 pub use error::ScanError;
 #[cfg(feature = "log")]
 pub use explain::{Explanation, explain};
-pub use ipc::{StreamCodec, encode_stream};
+pub use ipc::{StreamCodec, encode_stream, worthwhile};
 pub use local::{LocalScan, LocalScanError};
 #[cfg(feature = "log")]
 pub use older::{OlderBatch, OlderRows};

@@ -86,7 +86,7 @@ pub(super) async fn run(storage: &Arc<Storage>) -> bool {
             return false;
         }
         let Some((section, due)) = plan(storage, &partition, cut_file, early) else { continue };
-        has_made_room |= due == Due::Early;
+        has_made_room |= due == Due::Early || section.batches.iter().any(|batch| batch.kept.is_some());
         let own_segment = own_segment_bytes(storage);
         match section.partition.config().layout.columns() {
             // With the crumb: what is columns stays columns however little comes after it, and what trickles gets there.
@@ -165,7 +165,7 @@ fn due(storage: &Storage, state: &State, cut_file: Option<u64>, early: bool) -> 
         _ => false,
     };
     let enough_early = (enough / EARLY_PART).max(own_segment_bytes(storage));
-    let early = early && oldest.kept.is_some();
+    let early = early && state.tail.iter().any(|batch| batch.kept.is_some());
     if !(state.tail_bytes >= enough || rolls || in_cut || early && state.tail_bytes >= enough_early) {
         return None;
     }

@@ -33,11 +33,12 @@ impl From<Value> for Answer {
 }
 
 pub(super) fn respond(result: Result<Answer, RegistryError>, plain_json: bool) -> Response {
-    let mut challenges = Vec::new();
+    let (mut challenges, mut closes) = (Vec::new(), false);
     let (status, body) = match result {
         Ok(Answer::Json(value)) => (200, value.to_string()),
         Ok(Answer::Text(text)) => (200, text),
         Err(error) => {
+            closes = matches!(error, RegistryError::TooMany { .. });
             let (status, code) = error.codes();
             let body = json!({ "error_code": code, "message": error.to_string() }).to_string();
             if let RegistryError::Unauthenticated { challenges: given, .. } = error {
@@ -50,6 +51,9 @@ pub(super) fn respond(result: Result<Answer, RegistryError>, plain_json: bool) -
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let kind = if plain_json { PLAIN_JSON } else { VENDOR_JSON };
     response.headers_mut().insert(header::CONTENT_TYPE, kind);
+    if closes {
+        response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    }
     for challenge in challenges {
         response.headers_mut().append(header::WWW_AUTHENTICATE, challenge);
     }

@@ -23,7 +23,7 @@ use weir_protocol::records::{Compression, filler_batch};
 use weir_scan::{
     EncodedRecords, OlderRows, ResultRows, RowCache, Scan, ScanCounters, ScanError, ScanLimits, ScanPlan,
     ScanPlanError, ScanRequest, ScanResult, SliceCodecs, StoredRows, StreamCodec, UNTYPED, encode_records,
-    encode_stream,
+    encode_stream, worthwhile,
 };
 use weir_storage::cpu::{CpuPool, Priority};
 use weir_storage::log::{Partition, ReadLimit};
@@ -574,6 +574,7 @@ fn encode(result: &ScanResult, schema_id: i32, codec: StreamCodec) -> Result<Enc
         Vec::new()
     } else {
         let batches = result.batches.iter().map(|scanned| &scanned.batch);
+        let codec = worthwhile(batches.clone(), codec);
         let stream = encode_stream(&result.schema, batches, codec);
         vec![stream.map_err(|error| ColumnarFetchError::Encode { reason: error.to_string() })?]
     };
