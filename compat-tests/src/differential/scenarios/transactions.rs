@@ -2,7 +2,8 @@
 //!
 //! A broker may answer EndTxn before the markers are written, so each end is followed by [`finished`].
 
-use std::time::Duration;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
 use kafka_protocol::messages::describe_producers_request::TopicRequest;
@@ -106,11 +107,19 @@ pub async fn finished(ctx: &mut Ctx, producer: &Producer) -> anyhow::Result<()> 
     anyhow::bail!("{producer:?} is not done after 4 s")
 }
 
-/// Records of now: Kafka forgets producers by the timestamps of their records, and begins a new segment when these leap, where a
-/// fetch then ends.
+/// The next timestamp of [`plain`]; zero before the first.
+static NEXT_TIMESTAMP: AtomicI64 = AtomicI64::new(0);
+
+/// Records of about now: Kafka forgets producers by the timestamps of their records, and begins a new segment when these leap, where
+/// a fetch then ends.
+///
+/// No timestamp comes twice, and all are some seconds old, so that each marker, whose timestamp is the broker's, is newer: which
+/// record has the largest one is then the same however fast a broker answers.
 fn plain(count: usize) -> Batch {
-    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Batch::of(count).at(now.as_millis() as i64)
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
+    // Losing this race to another first call is as good.
+    let _ = NEXT_TIMESTAMP.compare_exchange(0, now - 10_000, Ordering::Relaxed, Ordering::Relaxed);
+    Batch::of(count).at(NEXT_TIMESTAMP.fetch_add(count as i64, Ordering::Relaxed))
 }
 
 fn batch(producer: &Producer, count: usize, sequence: i32) -> Batch {
