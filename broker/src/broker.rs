@@ -1,11 +1,9 @@
 //! What every API handler gets: the broker as one value, and the facts about the request at hand.
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use arc_swap::ArcSwap;
 use thiserror::Error;
 use weir_layout::KeptTail;
 use weir_protocol::ids::LeaderEpoch;
@@ -18,28 +16,27 @@ use weir_storage::meta::{Condition, EmbeddedMetadata, MetaError, MetadataStore, 
 
 use crate::api::fetch::columnar::{PlanCache, ScanSettings};
 use crate::api::fetch::session::{SessionCache, SessionLimits};
-use crate::config::{Config, SettingValue};
+use crate::config::Config;
 use crate::dynamic_config::{DynamicConfigError, DynamicConfigs, PlannedChange};
-use crate::group::configs::{Bound, ShareBounds, TimingBounds};
-use crate::group::consumer::ConsumerLimits;
 use crate::group::coordinator::TopicsNow;
-use crate::group::state::GroupLimits;
-use crate::group::{Coordinator, GroupConfigs, GroupSettings, StorageLog};
+use crate::group::{Coordinator, GroupConfigs, StorageLog};
 use crate::lake::Histories;
 use crate::metrics::BrokerMetrics;
-use crate::metrics::tables::security as tables;
 use crate::producer_ids::ProducerIds;
-use crate::quota::{Mute, QuotaKey, QuotaStore, Stopwatch, Throttle};
+use crate::quota::QuotaStore;
 use crate::registry;
 use crate::security::acl::{AclStore, Policy};
 use crate::security::audit::Audit;
-use crate::security::places::{NoPlace, PrincipalPlace};
 use crate::security::{ADMIN, Principal, Security, SecurityError};
 use crate::share::{ShareSessions, Shares};
 use crate::tables::{Schemas, TableGuard};
-use crate::topic_config::{TopicConfigError, TopicConfigs};
 use crate::topics::{LoadedTopics, OFFSETS_TOPIC, SHARES_TOPIC, TRANSACTIONS_TOPIC, TopicError, Topics};
-use crate::txn::{LogMarkers, TransactionSettings, Transactions};
+use crate::txn::{LogMarkers, Transactions};
+
+mod connection;
+mod settings;
+
+pub use connection::{Advertised, Connection, Listener, RequestContext};
 
 /// Settings that handlers read.
 #[derive(Debug, Clone)]
@@ -233,23 +230,28 @@ impl Broker {
         topics.follow_subjects().await;
         topics.register_views();
         let security = Security::open(&config.security, meta.clone()).await?;
-        let offsets = offsets_configs(&config).map_err(TopicError::from)?;
+        let offsets = settings::offsets_configs(&config).map_err(TopicError::from)?;
         let offsets = topics.ensure_internal(OFFSETS_TOPIC, config.groups.offsets_partitions, offsets).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), offsets));
-        let group_configs = Arc::new(GroupConfigs::load(timing_bounds(&config), meta.clone())?);
+        let group_configs = Arc::new(GroupConfigs::load(settings::timing_bounds(&config), meta.clone())?);
         // Weak: topics know the groups, which ask for the topics.
         let seen = Arc::downgrade(&topics);
         let topics_now: TopicsNow = Arc::new(move || seen.upgrade().map(|topics| topics.image()).unwrap_or_default());
-        let groups = Coordinator::start(group_settings(&config), log, topics_now, group_configs.clone());
+        let groups = Coordinator::start(settings::group_settings(&config), log, topics_now, group_configs.clone());
         let producer_ids = Arc::new(ProducerIds::new(meta.clone()));
         let markers = Arc::new(LogMarkers::new(storage.clone(), topics.clone(), groups.clone()));
-        let states = transaction_configs(&config).map_err(TopicError::from)?;
+        let states = settings::transaction_configs(&config).map_err(TopicError::from)?;
         let states = topics.ensure_internal(TRANSACTIONS_TOPIC, config.transactions.state_partitions, states).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), states));
         let epoch = identity.incarnation.0;
-        let transactions =
-            Transactions::start(transaction_settings(&config), log, producer_ids.clone(), markers.clone(), epoch);
-        let states = share_configs(&config).map_err(TopicError::from)?;
+        let transactions = Transactions::start(
+            settings::transaction_settings(&config),
+            log,
+            producer_ids.clone(),
+            markers.clone(),
+            epoch,
+        );
+        let states = settings::share_configs(&config).map_err(TopicError::from)?;
         let states = topics.ensure_internal(SHARES_TOPIC, config.shares.state_partitions, states).await?;
         let log = Arc::new(StorageLog::new(storage.clone(), states));
         let shares = Shares::start(log, group_configs.clone(), epoch);
@@ -296,8 +298,8 @@ impl Broker {
     pub async fn change_settings(&self, change: PlannedChange<'_>) -> Result<(), DynamicConfigError> {
         let made = change.make().await?;
         let config = &made.settings.config;
-        self.groups.set_settings(group_settings(config));
-        self.group_configs.set_bounds(timing_bounds(config));
+        self.groups.set_settings(settings::group_settings(config));
+        self.group_configs.set_bounds(settings::timing_bounds(config));
         self.storage.set_producer_id_expiration(config.storage_config().producer_id_expiration_ms);
         self.topics.set_defaults(Arc::new(config.topic_defaults.clone())).await;
         Ok(())
@@ -385,252 +387,6 @@ fn acl_policy(config: &Config, security: &Security) -> Result<Policy, MetaError>
         super_users.insert(Principal::user(ADMIN));
     }
     Ok(Policy { super_users, allow_if_no_acl: settings.allow_if_no_acl })
-}
-
-/// Settings of the topic of committed offsets, as Kafka makes it.
-fn offsets_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError> {
-    let segment_bytes = config.groups.offsets_segment.wire();
-    let configs =
-        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", segment_bytes.as_str())];
-    TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
-}
-
-/// Settings of the topic of transactional ids, as Kafka makes it.
-fn transaction_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError> {
-    let segment_bytes = config.transactions.state_segment.wire();
-    let configs = [
-        ("cleanup.policy", "compact"),
-        ("compression.type", "uncompressed"),
-        ("segment.bytes", segment_bytes.as_str()),
-    ];
-    TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
-}
-
-/// Settings of the topic of states of share partitions. Each record is a whole state, so it is compacted; Kafka's is trimmed.
-fn share_configs(config: &Config) -> Result<TopicConfigs, TopicConfigError> {
-    let segment_bytes = config.shares.state_segment.wire();
-    let configs =
-        [("cleanup.policy", "compact"), ("compression.type", "producer"), ("segment.bytes", segment_bytes.as_str())];
-    TopicConfigs::parse(configs.map(|(name, value)| (name, Some(value))))
-}
-
-fn transaction_settings(config: &Config) -> TransactionSettings {
-    let transactions = &config.transactions;
-    TransactionSettings {
-        timeout_max_ms: millis(transactions.timeout_max),
-        id_expiration_ms: i64::try_from(transactions.id_expiration.as_millis()).unwrap_or(i64::MAX),
-        expiry_interval: transactions.expiry_interval,
-        ..TransactionSettings::default()
-    }
-}
-
-fn millis(duration: std::time::Duration) -> i32 {
-    i32::try_from(duration.as_millis()).unwrap_or(i32::MAX)
-}
-
-fn timing_bounds(config: &Config) -> TimingBounds {
-    let groups = &config.groups;
-    TimingBounds {
-        session_timeout_ms: millis(groups.consumer_session_timeout),
-        session_timeout_min_ms: millis(groups.consumer_min_session_timeout),
-        session_timeout_max_ms: millis(groups.consumer_max_session_timeout),
-        heartbeat_interval_ms: millis(groups.consumer_heartbeat_interval),
-        heartbeat_interval_min_ms: millis(groups.consumer_min_heartbeat_interval),
-        heartbeat_interval_max_ms: millis(groups.consumer_max_heartbeat_interval),
-        prompt: groups.consumer_prompt_heartbeats,
-        share: share_bounds(config),
-    }
-}
-
-fn share_bounds(config: &Config) -> ShareBounds {
-    let shares = &config.shares;
-    let of = |default, min, max| Bound { default: millis(default), min: millis(min), max: millis(max) };
-    ShareBounds {
-        session_timeout_ms: of(shares.session_timeout, shares.min_session_timeout, shares.max_session_timeout),
-        heartbeat_interval_ms: of(
-            shares.heartbeat_interval,
-            shares.min_heartbeat_interval,
-            shares.max_heartbeat_interval,
-        ),
-        lock_ms: of(shares.lock_duration, shares.min_lock_duration, shares.max_lock_duration),
-        deliveries: Bound {
-            default: shares.delivery_limit,
-            min: shares.min_delivery_limit,
-            max: shares.max_delivery_limit,
-        },
-        record_locks: Bound {
-            default: shares.record_locks,
-            min: shares.min_record_locks,
-            max: shares.max_record_locks,
-        },
-        sessions: shares.sessions_max,
-    }
-}
-
-fn group_settings(config: &Config) -> GroupSettings {
-    let groups = &config.groups;
-    GroupSettings {
-        limits: GroupLimits {
-            session_timeout_min_ms: millis(groups.min_session_timeout),
-            session_timeout_max_ms: millis(groups.max_session_timeout),
-            initial_rebalance_delay_ms: millis(groups.initial_rebalance_delay),
-            max_size: groups.max_size,
-        },
-        consumer: ConsumerLimits {
-            max_size: groups.consumer_max_size,
-            assignors: groups.consumer_assignors.0.clone(),
-            migration: groups.consumer_migration,
-        },
-        share_max_size: config.shares.max_size,
-        offsets_retention_ms: i64::from(groups.offsets_retention_minutes) * 60_000,
-        offset_metadata_max_bytes: groups.offset_metadata_max,
-        expiry_interval: groups.offsets_retention_check,
-    }
-}
-
-/// The address that clients of a listener are told to connect to.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Advertised {
-    pub host: String,
-    pub port: u16,
-}
-
-/// One listener as its connections see it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Listener {
-    pub name: String,
-    pub advertised: Advertised,
-}
-
-impl Broker {
-    /// A place for a connection of `principal`, from `client` to the listener of that name. A refusal is counted and logged.
-    pub fn place_of(
-        &self,
-        principal: &Arc<Principal>,
-        client: SocketAddr,
-        listener: &str,
-    ) -> Result<PrincipalPlace, NoPlace> {
-        let limit = self.dynamic.now().config.net.max_connections_per_principal;
-        self.security.places.take(principal, limit, self.now_ms()).inspect_err(|full| {
-            metrics::counter!(tables::PRINCIPAL_CONNECTIONS_REFUSED.name).increment(1);
-            if let Some(not_logged) = full.tell {
-                tracing::warn!(%client, listener, %principal, limit = full.limit, not_logged, "connection refused, its principal has as many as `max.connections.per.principal` allows");
-            }
-        })
-    }
-}
-
-/// One connection as its requests see it.
-#[derive(Debug)]
-pub struct Connection {
-    pub id: u64,
-    pub client_addr: SocketAddr,
-    pub listener: Arc<Listener>,
-    /// Until when it is not read from.
-    pub mute: Arc<Mute>,
-    principal: ArcSwap<Principal>,
-    /// Its place among those of its principal.
-    place: OnceLock<PrincipalPlace>,
-}
-
-impl Connection {
-    /// A connection of somebody who has not said who they are.
-    #[must_use]
-    pub fn new(id: u64, client_addr: SocketAddr, listener: Arc<Listener>) -> Connection {
-        let principal = ArcSwap::new(Principal::anonymous());
-        Connection { id, client_addr, listener, mute: Arc::default(), principal, place: OnceLock::new() }
-    }
-
-    /// Who the client has proved to be so far.
-    #[must_use]
-    pub fn principal(&self) -> Arc<Principal> {
-        self.principal.load_full()
-    }
-
-    /// From now on requests are those of `principal`.
-    pub fn authenticated(&self, principal: Arc<Principal>) {
-        self.principal.store(principal);
-    }
-
-    /// Takes a place among the connections of `principal` and keeps it to the end; once it has one, that stays its place.
-    pub fn take_place(&self, broker: &Broker, principal: &Arc<Principal>) -> Result<(), NoPlace> {
-        if self.place.get().is_some() {
-            return Ok(());
-        }
-        let place = broker.place_of(principal, self.client_addr, &self.listener.name)?;
-        // One task authenticates a connection, so nobody else has set it.
-        let _ = self.place.set(place);
-        Ok(())
-    }
-
-    /// Facts for the handler of a request that was just read.
-    #[must_use]
-    pub fn request(&self, client_id: Option<String>, watch: Option<Arc<Stopwatch>>) -> RequestContext {
-        RequestContext {
-            connection_id: self.id,
-            client_addr: self.client_addr,
-            client_id,
-            listener: self.listener.clone(),
-            mute: self.mute.clone(),
-            principal: self.principal(),
-            watch,
-        }
-    }
-}
-
-/// Facts about one request that its handler may need.
-#[derive(Debug, Clone)]
-pub struct RequestContext {
-    pub connection_id: u64,
-    pub client_addr: SocketAddr,
-    pub client_id: Option<String>,
-    pub listener: Arc<Listener>,
-    /// Until when the connection is not read from.
-    pub mute: Arc<Mute>,
-    /// Who asks: what the connection had proved when the request was read.
-    pub principal: Arc<Principal>,
-    /// How long this request has occupied a thread; `None` while nobody has a quota of that.
-    pub watch: Option<Arc<Stopwatch>>,
-}
-
-impl RequestContext {
-    /// Counts the time that the request has occupied a thread against the client's quota of that.
-    pub fn meter_time(&self, broker: &Broker) -> Throttle {
-        let Some(watch) = &self.watch else { return Throttle::default() };
-        self.meter_amount(broker, QuotaKey::RequestPercentage, watch.elapsed().as_secs_f64() * 100.0)
-    }
-
-    pub fn advertised(&self) -> &Advertised {
-        &self.listener.advertised
-    }
-
-    /// Counts bytes against the client's quota. The connection is not read from for as long as this tells.
-    pub fn meter(&self, broker: &Broker, key: QuotaKey, bytes: usize) -> Throttle {
-        self.meter_amount(broker, key, bytes as f64)
-    }
-
-    /// The same in the unit of the quota.
-    pub fn meter_amount(&self, broker: &Broker, key: QuotaKey, amount: f64) -> Throttle {
-        let now_ms = broker.now_ms();
-        let client_id = self.client_id.as_deref().unwrap_or_default();
-        let throttle = broker.quotas.record_amount(now_ms, key, &self.principal.name, client_id, amount);
-        if throttle.0 > 0 {
-            let (principal, throttle_ms) = (&self.principal, throttle.0);
-            tracing::debug!(%principal, client_id, quota = key.name(), throttle_ms, "quota exceeded");
-            self.mute.extend(now_ms, throttle);
-        }
-        throttle
-    }
-
-    /// The name of the listener that the client came through.
-    pub fn listener_name(&self) -> &str {
-        &self.listener.name
-    }
-
-    /// The client's address as Kafka's tools show it: `/127.0.0.1`.
-    pub fn client_host(&self) -> String {
-        format!("/{}", self.client_addr.ip())
-    }
 }
 
 #[cfg(test)]

@@ -23,23 +23,19 @@ from pathlib import Path
 import chdb
 import pyarrow as pa
 from lake import (
-    DDL,
-    LATER,
     Check,
     CheckFailed,
     Context,
     Report,
-    check_equal_row,
     compare,
     free_port,
     load_flights,
-    milliseconds_of,
-    set_config,
     start,
 )
 from paimon_keyed import KEYED, Log, changes
 from paimon_keyed import compare as compare_keyed
 from pyspark.sql import SparkSession
+from typed_flights import NAMES, compare_typed, evolved
 
 HERE = Path(__file__).resolve().parent
 FORMATS = ("parquet", "iceberg", "paimon")
@@ -206,31 +202,11 @@ def untyped(check: Check, world: World, form: str) -> None:
 
 def typed(check: Check, world: World, form: str) -> None:
     """A typed topic's own columns, before and after two were added; every value."""
-    ctx = world.ctx
-    topic = ctx.create(form, weir_table_schema=DDL, weir_lake_partition_by="carrier")
-    first, then = ctx.rows[: len(ctx.rows) // 4], ctx.rows[len(ctx.rows) // 4 : len(ctx.rows) // 2]
-    ctx.produce(check, topic, first)
-    ctx.wait(topic)
-    before = set(ctx.sent[topic])
-    set_config(ctx, topic, "weir.table.schema", DDL + LATER)
-    ctx.produce(check, topic, then)
-    ctx.wait(topic)
-    names = [column.split()[0] for column in (DDL + LATER).split(",")]
+    ctx, quarter = world.ctx, len(world.ctx.rows) // 4
+    parts = [ctx.rows[:quarter], ctx.rows[quarter : 2 * quarter]]
+    topic, wanted = evolved(check, ctx, form, parts, weir_lake_partition_by="carrier")
     for engine in world.engines(form):
-        wanted = {}
-        for at, row in ctx.sent[topic].items():
-            flight = json.loads(row.value)
-            flight["time_hour"] = milliseconds_of(flight["time_hour"])
-            wanted[at] = tuple(None if at in before and name in ("hour", "minute") else flight[name] for name in names)
-        found = engine.typed(engine.source(ctx, form, topic), names)
-        check.equal(f"{engine.name}: rows", len(found), len(wanted))
-        for partition, offset, *values in found:
-            want = wanted.pop((partition, offset), None)
-            if want is None:
-                raise CheckFailed(f"{engine.name}: {partition}/{offset} was not produced, or is there twice")
-            check_equal_row(partition, offset, values, want)
-        check.consumed += len(found)
-        check.compared += len(found)
+        compare_typed(check, engine.name, engine.typed(engine.source(ctx, form, topic), NAMES), wanted)
 
 
 def keyed(check: Check, world: World, seed: int) -> None:

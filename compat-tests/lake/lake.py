@@ -22,18 +22,18 @@ import tempfile
 import time
 import urllib.request
 import uuid
-from datetime import datetime
 from pathlib import Path
 
 import duckdb
 from confluent_kafka import Producer
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic
+from confluent_kafka.admin import AdminClient, NewTopic
 from history import HISTORY, log_starts, read_under_kills
 from pyiceberg.table import StaticTable
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "python"))
 from suite.records import Row, load_flights  # noqa: E402
 from suite.report import Check, CheckFailed, Report  # noqa: E402
+from typed_flights import NAMES, compare_typed, evolved, set_config  # noqa: E402
 
 PARTITIONS = 3
 PATIENCE = 60
@@ -199,64 +199,18 @@ def iceberg_partitioned(check: Check, ctx: Context) -> None:
     compare(check, "pyiceberg, filtered", pyiceberg_rows(folder, row_filter=wanted), late)
 
 
-DDL = """year INT, month INT, day INT, dep_time INT, dep_delay DOUBLE, arr_delay DOUBLE, carrier STRING, flight INT,
-    tailnum STRING, origin STRING, dest STRING, air_time INT, distance INT, time_hour TIMESTAMP_LTZ(3)"""
-LATER = ", hour BIGINT, minute SMALLINT"
-
-
 def typed(check: Check, ctx: Context, form: str) -> None:
     """A typed topic's own columns, before and after two were added; every value is compared."""
-    topic = ctx.create(form, weir_table_schema=DDL, weir_lake_partition_by="month(time_hour), carrier")
-    first, then = ctx.rows[: len(ctx.rows) // 4], ctx.rows[len(ctx.rows) // 4 : len(ctx.rows) // 2]
-    ctx.produce(check, topic, first)
-    ctx.wait(topic)
-    before = set(ctx.sent[topic])
-    set_config(ctx, topic, "weir.table.schema", DDL + LATER)
-    ctx.produce(check, topic, then)
-    ctx.wait(topic)
-    names = [column.split()[0] for column in (DDL + LATER).split(",")]
-    wanted = {}
-    for at, row in ctx.sent[topic].items():
-        flight = json.loads(row.value)
-        flight["time_hour"] = milliseconds_of(flight["time_hour"])
-        wanted[at] = tuple(flight[name] for name in names)
-    folder = f"{ctx.lake}/weir/{topic}"
-    relation = f"iceberg_scan('{folder}')"
+    quarter = len(ctx.rows) // 4
+    parts = [ctx.rows[:quarter], ctx.rows[quarter : 2 * quarter]]
+    topic, wanted = evolved(check, ctx, form, parts, weir_lake_partition_by="month(time_hour), carrier")
+    relation = f"iceberg_scan('{ctx.lake}/weir/{topic}')"
     if form == "parquet":
         relation = f"read_parquet('{ctx.lake}/{topic}/**/*.parquet', hive_partitioning = true, union_by_name = true)"
-    columns = ", ".join("epoch_ms(time_hour)" if name == "time_hour" else name for name in names)
+    columns = ", ".join("epoch_ms(time_hour)" if name == "time_hour" else name for name in NAMES)
     with connect() as connection:
         found = connection.sql(f"select __partition, __offset, {columns} from {relation}").fetchall()
-    check.equal("rows", len(found), len(wanted))
-    early = len(names) - 2
-    for partition, offset, *values in found:
-        want = wanted.pop((partition, offset), None)
-        if want is None:
-            raise CheckFailed(f"offset {offset} of partition {partition} was not produced, or is there twice")
-        if (partition, offset) in before:
-            check_equal_row(partition, offset, values[:early], want[:early])
-            check_equal_row(partition, offset, values[early:], (None, None))
-        else:
-            check_equal_row(partition, offset, values, want)
-    check.consumed += len(found)
-    check.compared += len(found)
-
-
-def check_equal_row(partition: int, offset: int, got, want) -> None:
-    if tuple(got) != tuple(want):
-        raise CheckFailed(f"offset {offset} of partition {partition}: got {got}, want {want}")
-
-
-def milliseconds_of(text: str) -> int:
-    return int(datetime.fromisoformat(text.replace("Z", "+00:00")).timestamp() * 1000)
-
-
-def set_config(ctx: Context, topic: str, name: str, value: str) -> None:
-    admin = AdminClient({"bootstrap.servers": ctx.bootstrap})
-    entry = ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ConfigResource.Type.TOPIC, topic, incremental_configs=[entry])
-    for altered in admin.incremental_alter_configs([resource]).values():
-        altered.result(30)
+    compare_typed(check, "DuckDB", found, wanted)
 
 
 def transactions(check: Check, ctx: Context) -> None:

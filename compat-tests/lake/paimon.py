@@ -27,23 +27,19 @@ from pathlib import Path
 
 import paimon_keyed
 from lake import (
-    DDL,
-    LATER,
     PATIENCE,
     Check,
     CheckFailed,
     Context,
     Report,
     Row,
-    check_equal_row,
     compare,
     free_port,
     load_flights,
-    milliseconds_of,
-    set_config,
     start,
 )
 from pypaimon import CatalogFactory
+from typed_flights import DDL, LATER, compare_typed, milliseconds, set_config, wanted_rows
 
 HERE = Path(__file__).resolve().parent
 BY = "day(__timestamp), __partition"
@@ -174,29 +170,16 @@ def typed(check: Check, ctx: Context, java: Java) -> None:
     ctx.produce(check, topic, parts[2])
     ctx.wait(topic)
     names = [column.split()[0] for column in changed.split(",")]
-    wanted = {}
-    for at, row in ctx.sent[topic].items():
-        flight = json.loads(row.value)
-        flight["time_hour"] = milliseconds_of(flight["time_hour"])
-        flight["miles"] = flight["distance"]
-        later = ("hour", "minute")
-        wanted[at] = tuple(None if at in first and name in later else flight[name] for name in names)
+    wanted = wanted_rows(ctx.sent[topic], names, first, miles="distance")
     check.true("there are rows of every schema", len(first) == len(second) == size)
     readers = [
-        ("pypaimon", python_rows(ctx.lake, f"weir.{topic}"), lambda at: int(at.timestamp() * 1000 + 0.5)),
+        ("pypaimon", python_rows(ctx.lake, f"weir.{topic}"), milliseconds),
         ("Paimon Java", java.rows(ctx.lake, f"weir.{topic}"), lambda at: at // 1000),
     ]
-    for reader, found, milliseconds in readers:
-        check.equal(f"{reader}: rows", len(found), len(wanted))
-        left = dict(wanted)
-        for row in found:
-            at = (row["__partition"], row["__offset"])
-            row["time_hour"] = milliseconds(row["time_hour"])
-            if at not in left:
-                raise CheckFailed(f"{reader}: {at} was not produced, or is there twice")
-            check_equal_row(*at, [row[name] for name in names], left.pop(at))
-        check.consumed += len(found)
-        check.compared += len(found)
+    for reader, rows, time_of in readers:
+        shown = lambda row, name: time_of(row[name]) if name == "time_hour" else row[name]  # noqa: B023, E731
+        found = [(row["__partition"], row["__offset"], *(shown(row, name) for name in names)) for row in rows]
+        compare_typed(check, reader, found, wanted)
 
 
 EVERY_TYPE = """a BOOLEAN, b TINYINT, c SMALLINT, d INT, e BIGINT, f DECIMAL(9,2), g DECIMAL(18,3), h DECIMAL(30,5), i FLOAT, j DOUBLE,

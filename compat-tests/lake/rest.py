@@ -12,6 +12,8 @@ Seen failing: see the checks that say so.
 """
 
 import argparse
+import json
+import os
 import random
 import shutil
 import signal
@@ -26,30 +28,24 @@ from confluent_kafka import KafkaException
 from history import HISTORY, read_under_kills
 from lake import (
     COLUMNS,
-    DDL,
-    LATER,
     Check,
     CheckFailed,
     Context,
     Report,
     Row,
     aged,
-    check_equal_row,
     compare,
     connect,
     duckdb,
     free_port,
-    json,
     load_flights,
-    milliseconds_of,
-    os,
-    set_config,
     start,
 )
 from rest_catalog import CREDENTIAL, CatalogProxy, Server
 import s3_store
 from s3 import Store, as_compared
 from s3_store import FAULTS
+from typed_flights import NAMES, compare_typed, evolved, milliseconds, set_config
 
 # The broker gives a request so long; the proxy's delays are longer.
 REQUEST_SECONDS = 1.0
@@ -116,34 +112,13 @@ def untyped(check: Check, broker: Broker, server: Server) -> None:
 
 def typed(check: Check, broker: Broker, server: Server) -> None:
     """A typed topic's own columns, before and after two were added, and a restart."""
-    ctx = broker.ctx
-    topic = ctx.create("iceberg", **REST, weir_table_schema=DDL, weir_lake_partition_by="month(time_hour), carrier")
-    part = len(ctx.rows) // 16
-    ctx.produce(check, topic, ctx.rows[:part])
-    ctx.wait(topic)
-    before = set(ctx.sent[topic])
-    set_config(ctx, topic, "weir.table.schema", DDL + LATER)
-    ctx.produce(check, topic, ctx.rows[part : 2 * part])
-    ctx.wait(topic)
-    broker.restart()
-    ctx.produce(check, topic, ctx.rows[2 * part : 3 * part])
-    check.equal("rows by weir's own count", ctx.wait(topic)["rows"], 3 * part)
-    names = [column.split()[0] for column in (DDL + LATER).split(",")]
-    wanted = {}
-    for at, row in ctx.sent[topic].items():
-        flight = json.loads(row.value)
-        flight["time_hour"] = milliseconds_of(flight["time_hour"])
-        wanted[at] = tuple(None if at in before and name in ("hour", "minute") else flight[name] for name in names)
-    milliseconds = lambda value: int(value.timestamp() * 1000 + 0.5) if hasattr(value, "timestamp") else value  # noqa: E731
-    found = server.client().load_table(("weir", topic)).scan().to_arrow().to_pylist()
-    check.equal("rows", len(found), len(wanted))
-    for row in found:
-        want = wanted.pop((row["__partition"], row["__offset"]), None)
-        if want is None:
-            raise CheckFailed(f"{row} was not produced, or is there twice")
-        check_equal_row(row["__partition"], row["__offset"], [milliseconds(row[name]) for name in names], want)
-    check.consumed += len(found)
-    check.compared += len(found)
+    ctx, part = broker.ctx, len(broker.ctx.rows) // 16
+    parts = [ctx.rows[at * part : (at + 1) * part] for at in range(3)]
+    by = {"weir_lake_partition_by": "month(time_hour), carrier"}
+    topic, wanted = evolved(check, ctx, "iceberg", parts, broker.restart, **REST, **by)
+    rows = server.client().load_table(("weir", topic)).scan().to_arrow().to_pylist()
+    found = [(row["__partition"], row["__offset"], *(milliseconds(row[name]) for name in NAMES)) for row in rows]
+    compare_typed(check, "pyiceberg", found, wanted)
 
 
 def faults(check: Check, broker: Broker, server: Server, proxy: CatalogProxy) -> None:

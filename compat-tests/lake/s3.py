@@ -16,7 +16,6 @@ import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import threading
@@ -26,23 +25,16 @@ from pathlib import Path
 
 from lake import (
     COLUMNS,
-    DDL,
-    LATER,
     Check,
-    CheckFailed,
     Context,
     Report,
     Row,
     aged,
-    check_equal_row,
     compare,
     connect,
     duckdb,
     free_port,
-    json,
     load_flights,
-    milliseconds_of,
-    set_config,
     start,
 )
 from history import HISTORY, read_under_kills
@@ -50,6 +42,7 @@ from pyarrow import fs
 from pyiceberg.table import StaticTable
 from pypaimon import CatalogFactory
 from s3_store import ACCESS, BUCKET, FAULTS, REGION, SECRET, Proxy, Server
+from typed_flights import NAMES, compare_typed, evolved, milliseconds, set_config
 
 FORMATS = ("parquet", "iceberg", "paimon")
 LAKE = f"s3://{BUCKET}/lake/of tests"
@@ -178,40 +171,17 @@ def typed(check: Check, broker: Broker, store: Store, form: str) -> None:
 
     Seen failing: with one row more in the oracle.
     """
-    ctx = broker.ctx
-    topic = ctx.create(form, weir_table_schema=DDL, weir_lake_partition_by="month(time_hour), carrier")
-    quarter = len(ctx.rows) // 16
-    ctx.produce(check, topic, ctx.rows[:quarter])
-    ctx.wait(topic)
-    before = set(ctx.sent[topic])
-    set_config(ctx, topic, "weir.table.schema", DDL + LATER)
-    ctx.produce(check, topic, ctx.rows[quarter : 2 * quarter])
-    ctx.wait(topic)
-    broker.restart()
-    ctx.produce(check, topic, ctx.rows[2 * quarter : 3 * quarter])
-    status = ctx.wait(topic)
-    check.equal("rows by weir's own count", status["rows"], 3 * quarter)
-    names = [column.split()[0] for column in (DDL + LATER).split(",")]
-    wanted = {}
-    for at, row in ctx.sent[topic].items():
-        flight = json.loads(row.value)
-        flight["time_hour"] = milliseconds_of(flight["time_hour"])
-        wanted[at] = tuple(None if at in before and name in ("hour", "minute") else flight[name] for name in names)
+    ctx, part = broker.ctx, len(broker.ctx.rows) // 16
+    parts = [ctx.rows[at * part : (at + 1) * part] for at in range(3)]
+    by = {"weir_lake_partition_by": "month(time_hour), carrier"}
+    topic, wanted = evolved(check, ctx, form, parts, broker.restart, **by)
     if form == "paimon":
-        milliseconds = lambda value: int(value.timestamp() * 1000 + 0.5) if hasattr(value, "timestamp") else value  # noqa: E731
         rows = store.pypaimon(topic)
-        found = [(row["__partition"], row["__offset"], *(milliseconds(row[name]) for name in names)) for row in rows]
+        found = [(row["__partition"], row["__offset"], *(milliseconds(row[name]) for name in NAMES)) for row in rows]
     else:
-        columns = ", ".join("epoch_ms(time_hour)" if name == "time_hour" else name for name in names)
+        columns = ", ".join("epoch_ms(time_hour)" if name == "time_hour" else name for name in NAMES)
         found = store.duckdb(relation(form, topic), f"__partition, __offset, {columns}")
-    check.equal("rows", len(found), len(wanted))
-    for partition, offset, *values in found:
-        want = wanted.pop((partition, offset), None)
-        if want is None:
-            raise CheckFailed(f"offset {offset} of partition {partition} was not produced, or is there twice")
-        check_equal_row(partition, offset, values, want)
-    check.consumed += len(found)
-    check.compared += len(found)
+    compare_typed(check, "pypaimon" if form == "paimon" else "DuckDB", found, wanted)
 
 
 # What a round writes, as a pattern of its path.

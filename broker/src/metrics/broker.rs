@@ -193,7 +193,7 @@ impl BrokerMetrics {
             metrics::gauge!(connections::MEMORY_MAX.name, "share" => name).set(limits.max as f64);
             metrics::gauge!(connections::MEMORY_WAITING.name, "share" => name).set(budget.waiting(share) as f64);
         }
-        let in_flight = [Share::Requests, Share::Responses];
+        let in_flight = [Share::Requests, Share::Scans, Share::Responses];
         let used: usize = in_flight.iter().map(|share| budget.used_by(*share)).sum();
         let most: usize = in_flight.iter().map(|share| budget.limits_of(*share).max).sum();
         metrics::gauge!(connections::INFLIGHT_BYTES.name).set(used as f64);

@@ -9,6 +9,10 @@ use arrow_ipc::reader::StreamReader;
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::{FetchResponse, IncrementalAlterConfigsRequest, IncrementalAlterConfigsResponse};
+use weir_client::columnar::{ReadUntil, TopicQuery};
+use weir_client::consumer::StartAt;
+use weir_client::group::GroupConfig;
+use weir_client::{Client as WeirClient, ClientConfig};
 use weir_protocol::columnar::{ColumnarFetch, ResultFormat, ScanOrder};
 use weir_protocol::ids::{Offset, PartitionId, Timestamp, TopicId};
 use weir_protocol::records::{BatchBuilder, Compression};
@@ -111,6 +115,54 @@ async fn rows_of_a_clustered_topic_come_in_offset_order_or_whole_windows_at_a_ti
     let broker = broker.restart().await;
     let mut client = Client::connect(&broker).await;
     assert_eq!(read_all(&mut client, &topic, &all).await.0.concat(), (0..ROWS).collect::<Vec<_>>());
+}
+
+/// What the Rust client reads from `start` on: offset and id of each row, as they came.
+async fn read_by_client(query: TopicQuery) -> Vec<(i64, i64)> {
+    let (mut stream, mut rows) = (query.columns(["id"]).stream(), Vec::new());
+    while let Some(batch) = stream.next().await {
+        let batch = batch.unwrap();
+        let ids = batch.rows.column(0).as_primitive::<Int64Type>();
+        assert!(batch.offsets.iter().is_sorted(), "within a batch rows are in offset order");
+        rows.extend(batch.offsets.iter().zip(ids.values().iter().copied()));
+    }
+    rows
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_client_takes_whole_windows_and_loses_nothing_between_them() {
+    let broker = TestBroker::start_with(&SETTINGS).await;
+    let mut wire = Client::connect(&broker).await;
+    let topic = clustered(&mut wire).await;
+    in_columns(&broker, &topic, ROWS / 2).await;
+    let bootstrap = vec![broker.address().to_string().parse().unwrap()];
+    let client = WeirClient::new(ClientConfig { bootstrap, ..ClientConfig::default() }).unwrap();
+    // It begins and ends in the middle of windows.
+    let (start, end) = (1_234, ROWS / 2 + 77);
+    let query = || client.topic("sales").start(StartAt::Offset(start)).until(ReadUntil::Offset(end));
+    let in_order = read_by_client(query()).await;
+    assert_eq!(in_order, (start..end).map(|id| (id, id)).collect::<Vec<_>>());
+    let mut in_windows = read_by_client(query().in_windows()).await;
+    assert_ne!(in_windows, in_order);
+    in_windows.sort_unstable();
+    assert_eq!(in_windows, in_order);
+    // A member that stops after each answer goes on behind its windows, and what it says of single rows counts for nothing.
+    let mut seen = Vec::new();
+    while seen.len() < ROWS as usize {
+        let query = client.topic("sales").columns(["id"]).in_windows();
+        let mut member = query.reader_in_group(GroupConfig::new("g"));
+        let mut batches = Vec::new();
+        while batches.is_empty() {
+            batches = member.poll(Duration::from_secs(10)).await.unwrap();
+        }
+        let key = (batches[0].topic.clone(), 0);
+        member.mark_processed([(key, batches[0].offsets.last().unwrap() + 1)]);
+        seen.extend(batches.iter().flat_map(|batch| batch.offsets.iter()));
+        member.poll(Duration::ZERO).await.unwrap();
+        member.close().await.unwrap();
+    }
+    seen.sort_unstable();
+    assert_eq!(seen, (0..ROWS).collect::<Vec<_>>());
 }
 
 #[tokio::test(flavor = "multi_thread")]

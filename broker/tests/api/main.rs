@@ -22,6 +22,7 @@ mod produce_fetch;
 mod quotas;
 mod sessions;
 mod shares;
+mod slow_readers;
 mod stop;
 mod sweep;
 mod transactions;

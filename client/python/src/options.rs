@@ -21,7 +21,7 @@ use crate::security::Security;
 /// See the type stubs for what the arguments mean.
 #[pyfunction]
 #[pyo3(signature = (bootstrap, topic, columns=None, r#where=None, *, start=None, end=None, partitions=None,
-    read_committed=false, codecs=None, fetch_bytes=None, timeout=None, security=None, progress=None))]
+    read_committed=false, codecs=None, in_windows=false, fetch_bytes=None, timeout=None, security=None, progress=None))]
 #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
 pub(crate) fn read(
     py: Python<'_>,
@@ -34,13 +34,14 @@ pub(crate) fn read(
     partitions: Option<Vec<i32>>,
     read_committed: bool,
     codecs: Option<Vec<String>>,
+    in_windows: bool,
     fetch_bytes: Option<i32>,
     timeout: Option<f64>,
     security: Option<&Security>,
     progress: Option<bool>,
 ) -> PyResult<Rows> {
     let until = end.as_ref().map(parse_end).transpose()?.unwrap_or(ReadUntil::End);
-    let what = What { columns, predicate: r#where, start, partitions, read_committed, codecs, fetch_bytes };
+    let what = What { columns, predicate: r#where, start, partitions, read_committed, codecs, in_windows, fetch_bytes };
     let client = client(py, bootstrap, timeout, security)?;
     open(py, &client, topic, what, until, progress)
 }
@@ -50,7 +51,7 @@ pub(crate) fn read(
 /// See the type stubs for what the arguments mean.
 #[pyfunction]
 #[pyo3(signature = (bootstrap, topic, columns=None, r#where=None, *, start=None, end=None, partitions=None,
-    read_committed=false, codecs=None, fetch_bytes=None, timeout=None, security=None, progress=false))]
+    read_committed=false, codecs=None, in_windows=false, fetch_bytes=None, timeout=None, security=None, progress=false))]
 #[expect(clippy::too_many_arguments, reason = "they are keyword arguments")]
 pub(crate) fn stream(
     py: Python<'_>,
@@ -63,13 +64,14 @@ pub(crate) fn stream(
     partitions: Option<Vec<i32>>,
     read_committed: bool,
     codecs: Option<Vec<String>>,
+    in_windows: bool,
     fetch_bytes: Option<i32>,
     timeout: Option<f64>,
     security: Option<&Security>,
     progress: Option<bool>,
 ) -> PyResult<Rows> {
     let until = end.as_ref().map(parse_end).transpose()?.unwrap_or(ReadUntil::Forever);
-    let what = What { columns, predicate: r#where, start, partitions, read_committed, codecs, fetch_bytes };
+    let what = What { columns, predicate: r#where, start, partitions, read_committed, codecs, in_windows, fetch_bytes };
     let client = client(py, bootstrap, timeout, security)?;
     open(py, &client, topic, what, until, progress)
 }
@@ -82,6 +84,7 @@ struct What<'py> {
     partitions: Option<Vec<i32>>,
     read_committed: bool,
     codecs: Option<Vec<String>>,
+    in_windows: bool,
     fetch_bytes: Option<i32>,
 }
 
@@ -142,6 +145,9 @@ fn query(client: &Client, topic: &str, what: What<'_>) -> PyResult<TopicQuery> {
     }
     if let Some(codecs) = &what.codecs {
         query = query.codecs(parse_codecs(codecs)?);
+    }
+    if what.in_windows {
+        query = query.in_windows();
     }
     if let Some(bytes) = what.fetch_bytes {
         if bytes <= 0 {

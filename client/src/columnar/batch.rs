@@ -66,7 +66,8 @@ impl RowOffsets {
     }
 }
 
-/// Rows of one partition: the wanted columns of rows that match, in offset order.
+/// Rows of one partition: the wanted columns of rows that match, in offset order. So are batches behind each other, unless
+/// they were asked for [in windows](super::TopicQuery::in_windows).
 #[derive(Debug, Clone, PartialEq)]
 pub struct ColumnBatch {
     /// Name of the topic.

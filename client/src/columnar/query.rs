@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use weir_protocol::columnar::AcceptedCodecs;
+use weir_protocol::columnar::{AcceptedCodecs, ScanOrder};
 
 use super::{ColumnReader, ColumnStream, GroupColumnReader};
 use crate::admin::Isolation;
@@ -83,6 +83,7 @@ impl Client {
                 predicate: None,
                 codecs: AcceptedCodecs { lz4: true, zstd: true },
                 max_scan_bytes: None,
+                order: ScanOrder::Offset,
             },
             config: ConsumerConfig { partition_bytes_max: PARTITION_BYTES, ..ConsumerConfig::default() },
             partitions: None,
@@ -150,6 +151,14 @@ impl TopicQuery {
     /// Bytes of input after which the broker answers with what it has found, down to nothing. Smaller: progress is seen sooner.
     pub fn max_scan_bytes(mut self, bytes: u64) -> Self {
         self.query.max_scan_bytes = Some(bytes);
+        self
+    }
+
+    /// Takes the rows of a topic with `weir.cluster.by` as they are stored: whole windows at a time, in each of them the rows of one
+    /// value behind those of another. The broker has less to do, since nothing is put into offset order. Rows of one batch are in
+    /// offset order, batches of one window are not. Of other topics, and of those that are not stored as columns, the broker refuses it.
+    pub fn in_windows(mut self) -> Self {
+        self.query.order = ScanOrder::Window;
         self
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
+use weir_protocol::columnar::ScanOrder;
 
 use super::open::Opener;
 use super::query::{ReadUntil, TopicQuery};
@@ -160,6 +161,8 @@ async fn offsets(
 pub struct GroupColumnReader {
     consumer: GroupConsumer,
     opener: Opener,
+    /// Offsets of rows say nothing of what is processed; only whole answers do.
+    in_windows: bool,
 }
 
 impl GroupColumnReader {
@@ -172,7 +175,7 @@ impl GroupColumnReader {
             consumer.set_columns(columns.clone());
         }
         let opener = Opener::new(columns, consumer.decode_options(), query.decoded_bytes_max);
-        Self { consumer, opener }
+        Self { consumer, opener, in_windows: query.query.order == ScanOrder::Window }
     }
 
     /// Waits for rows, at most for `limit`; joins, rejoins and commits as needed.
@@ -203,7 +206,11 @@ impl GroupColumnReader {
     }
 
     /// Says how far the batches handed out last are processed: the offset after the last such row, by partition.
+    /// [In windows](TopicQuery::in_windows) an offset does not say that: nothing happens, and the next poll says it of all of them.
     pub fn mark_processed(&mut self, offsets: impl IntoIterator<Item = (TopicPartition, i64)>) {
+        if self.in_windows {
+            return;
+        }
         let offsets = offsets.into_iter();
         let positions = offsets.map(|(key, offset)| (key, PartitionOffset { offset, leader_epoch: None }));
         self.consumer.mark_processed(positions);

@@ -16,7 +16,7 @@ use crate::error::Result;
 /// How long one poll waits; it is only the pace at which the task looks at itself.
 const POLL: Duration = Duration::from_secs(1);
 
-/// Batches of a reading, in offset order within each partition. Ends after the first error, and at the end if there is one.
+/// Batches of a reading, in offset order within each partition (unless [in windows](super::TopicQuery::in_windows)). Ends after the first error, and at the end if there is one.
 /// Dropping it ends the reading.
 pub struct ColumnStream {
     batches: mpsc::Receiver<Result<ColumnBatch>>,

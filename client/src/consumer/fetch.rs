@@ -9,9 +9,7 @@ use kafka_protocol::messages::fetch_request::{FetchPartition, FetchTopic};
 use kafka_protocol::messages::fetch_response::PartitionData;
 use kafka_protocol::messages::{ApiKey, FetchRequest, FetchResponse, TopicName};
 use uuid::Uuid;
-use weir_protocol::columnar::{
-    ChangeTypes, ColumnarFetch, ColumnarResult, ColumnarTopic, ResultFormat, ScanOrder, TAG,
-};
+use weir_protocol::columnar::{ChangeTypes, ColumnarFetch, ColumnarResult, ColumnarTopic, ResultFormat, TAG};
 
 use super::query::ColumnQuery;
 use super::record::Aborted;
@@ -115,7 +113,7 @@ fn columnar_tag(query: &ColumnQuery, wanted: &[Wanted]) -> Bytes {
     let fetch = ColumnarFetch {
         format: ResultFormat::ArrowIpc,
         codecs: query.codecs,
-        order: ScanOrder::Offset,
+        order: query.order,
         max_scan_bytes: query.max_scan_bytes,
         topics: topics.collect(),
     };

@@ -399,8 +399,27 @@ def casts(check: Check, ctx: Context) -> None:
     check.equal("an untyped topic has no table", weir.schema(ctx.bootstrap, ctx.topic), None)
 
 
+def windows(check: Check, ctx: Context) -> None:
+    """Rows of a clustered topic, window by window or in offset order, are the same; of another topic windows are refused."""
+    name = f"clustered-{ctx.run}"
+    config = {"retention.ms": "-1", "weir.table.schema": "id BIGINT NOT NULL, carrier STRING", "weir.layout": "column",
+              "weir.cluster.by": "carrier"}
+    admin = AdminClient({"bootstrap.servers": ctx.bootstrap})
+    admin.create_topics([NewTopic(name, 1, 1, config=config)])[name].result(10)
+    carriers = [json.loads(row.value)["carrier"] for row in ctx.rows[:5000]]
+    check.produced += weir.write(ctx.bootstrap, name, {"id": list(range(len(carriers))), "carrier": carriers})
+    in_order = pyarrow.table(weir.read(ctx.bootstrap, name))
+    check.equal("in offset order", in_order["id"].to_pylist(), list(range(len(carriers))))
+    in_windows = pyarrow.table(weir.read(ctx.bootstrap, name, in_windows=True))
+    check.equal("the same rows", in_windows.sort_by("id"), in_order)
+    check.consumed += 2 * len(carriers)
+    text = message(lambda: next(ctx.read(["_offset"], in_windows=True)), weir.QueryError)
+    check.true("windows of what is not clustered are refused", "weir.cluster.by" in text, text)
+
+
 CHECKS = {
     "all-rows": all_rows,
+    "windows": windows,
     "writes": writes,
     "casts": casts,
     "predicates": predicates,

@@ -7,6 +7,8 @@ pub enum Share {
     Tail,
     /// Requests being read or processed.
     Requests,
+    /// Rows that scans found, until they were sent. Apart from what produce needs, so that readers who take their time stop nobody.
+    Scans,
     /// Data read from disk, and other large answers, on their way to clients.
     Responses,
     /// Decompressed or rewritten records of requests in progress.
@@ -41,8 +43,16 @@ const KIB: usize = 1 << 10;
 
 impl Share {
     /// Every share, in the order of their rank.
-    pub const ALL: [Share; 7] =
-        [Share::Tail, Share::Requests, Share::Responses, Share::Decode, Share::Writes, Share::Internal, Share::Merge];
+    pub const ALL: [Share; 8] = [
+        Share::Tail,
+        Share::Requests,
+        Share::Scans,
+        Share::Responses,
+        Share::Decode,
+        Share::Writes,
+        Share::Internal,
+        Share::Merge,
+    ];
 
     pub(super) const COUNT: usize = Share::ALL.len();
 
@@ -52,6 +62,7 @@ impl Share {
         match self {
             Share::Tail => "tail",
             Share::Requests => "requests",
+            Share::Scans => "scans",
             Share::Responses => "responses",
             Share::Decode => "decode",
             Share::Writes => "writes",
@@ -70,6 +81,7 @@ impl Share {
         let (reserved, max) = match self {
             Share::Tail => (Part(0, 1, 0), Part(1, 4, 0)),
             Share::Requests => (Part(1, 8, 0), Part(1, 4, 0)),
+            Share::Scans => (Part(1, 16, 0), Part(1, 4, 0)),
             Share::Responses => (Part(1, 8, 0), Part(1, 4, 0)),
             Share::Decode => (Part(1, 8, 0), Part(1, 8, 0)),
             // Not from the pool: a backlog of the log is bounded, and slow readers cannot stop producers.

@@ -22,7 +22,7 @@ fn small() -> MemoryBudget {
         Share::Writes => ShareLimits { reserved: 20, max: 20 },
         Share::Tail => ShareLimits { reserved: 0, max: 30 },
         Share::Merge => ShareLimits { reserved: 10, max: 10 },
-        Share::Decode | Share::Internal => ShareLimits { reserved: 0, max: 0 },
+        Share::Scans | Share::Decode | Share::Internal => ShareLimits { reserved: 0, max: 0 },
     })
 }
 

@@ -350,7 +350,8 @@ async fn run_scans(
     memory: &mut Vec<Reservation>,
     time: &mut Duration,
 ) {
-    let mut left = plan.max_bytes.saturating_sub(targets.iter().map(Target::matched_bytes).sum());
+    let most = plan.max_bytes.min(broker.memory().limits_of(Share::Scans).reserved);
+    let mut left = most.saturating_sub(targets.iter().map(Target::matched_bytes).sum());
     for target in targets {
         let Target::Scan { wanted, scan, .. } = target else { continue };
         if time.is_zero() {
@@ -366,14 +367,14 @@ async fn run_scans(
             true => max_bytes,
             false => scan.partition().available_bytes(scan.position(), plan.limit, max_bytes).min(max_bytes),
         };
-        // Not of the share for data from disk: the scan itself waits for that one, chunk by chunk.
+        // The scan itself waits for shares of a higher rank, chunk by chunk.
         let reserved = match memory.is_empty() {
-            true => Some(broker.memory().reserve(Share::Decode, wish).await),
-            false => broker.memory().try_reserve(Share::Decode, wish),
+            true => Some(broker.memory().reserve(Share::Scans, wish).await),
+            false => broker.memory().try_reserve(Share::Scans, wish),
         };
         let Some(mut reserved) = reserved else { continue };
         let started = Instant::now();
-        scan.run(max_bytes, left == plan.max_bytes, *time).await;
+        scan.run(max_bytes, left == most, *time).await;
         *time = time.saturating_sub(started.elapsed());
         let found = scan.matched_bytes().saturating_sub(before);
         left = left.saturating_sub(found);

@@ -89,6 +89,8 @@ def read(bootstrap, topic, columns=None, where=None, **options):
     partitions: only these.
     read_committed: leave out rows of aborted and open transactions.
     codecs: compressions of columns to accept, "lz4" and "zstd"; None is all, an empty list plain columns.
+    in_windows: of a topic with ``weir.cluster.by``, rows as they are stored, window by window; batches of one window are not in
+        offset order, which is less work for the broker.
     fetch_bytes: bytes to fetch ahead, about.
     timeout: seconds to wait for one answer of a broker, and to retry.
     security: a :class:`Security`, for brokers with TLS or passwords.

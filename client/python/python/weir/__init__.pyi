@@ -104,6 +104,7 @@ def read(
     partitions: Sequence[int] | None = None,
     read_committed: bool = False,
     codecs: Sequence[Literal["lz4", "zstd"]] | None = None,
+    in_windows: bool = False,
     fetch_bytes: int | None = None,
     timeout: float | None = None,
     security: Security | None = None,
@@ -121,6 +122,8 @@ def read(
     partitions: only these.
     read_committed: leave out rows of aborted and open transactions.
     codecs: compressions of columns to accept; None is all, an empty list plain columns.
+    in_windows: of a topic with ``weir.cluster.by``, rows as they are stored, window by window; batches of one window are not in
+        offset order, which is less work for the broker.
     fetch_bytes: bytes to fetch ahead, about.
     timeout: seconds to wait for one answer of a broker, and to retry.
     security: for brokers with TLS or passwords.
@@ -140,6 +143,7 @@ def stream(
     partitions: Sequence[int] | None = None,
     read_committed: bool = False,
     codecs: Sequence[Literal["lz4", "zstd"]] | None = None,
+    in_windows: bool = False,
     fetch_bytes: int | None = None,
     timeout: float | None = None,
     security: Security | None = None,

@@ -175,7 +175,7 @@ impl JsonDecoder {
         if let Some(id) = known {
             return Ok(if exact { RowForm::Shape(id) } else { RowForm::Canonical });
         }
-        let text = std::str::from_utf8(row).map_err(|error| {
+        let text = checked_text(row).map_err(|error| {
             let (column, kind) = (String::new(), RowErrorKind::Utf8);
             RowError { column, position: error.valid_up_to(), kind }
         })?;
@@ -209,7 +209,7 @@ impl JsonDecoder {
             Ok(form) => return Ok((form, Vec::new())),
             Err(error) => error,
         };
-        let Ok(text) = std::str::from_utf8(row) else { return Err(fed) };
+        let Ok(text) = checked_text(row) else { return Err(fed) };
         if matches!(fed.kind, RowErrorKind::TooLong { .. } | RowErrorKind::BuilderFull { .. }) {
             return Err(fed);
         }
@@ -297,4 +297,9 @@ impl JsonDecoder {
         self.cut(columns, rows);
         None
     }
+}
+
+/// The row as text, looked at many bytes at a time; the slower look says where it is none.
+pub(super) fn checked_text(row: &[u8]) -> Result<&str, std::str::Utf8Error> {
+    simdutf8::basic::from_utf8(row).or_else(|_| std::str::from_utf8(row))
 }

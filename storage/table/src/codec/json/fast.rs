@@ -109,7 +109,7 @@ impl Fast<'_, '_> {
     /// Whether all of the row is UTF-8. Most rows are read without: literal text is, and each string is looked at by itself.
     fn checked(&mut self) -> bool {
         if self.cursor.text.is_empty() {
-            self.cursor.text = std::str::from_utf8(self.row).unwrap_or_default();
+            self.cursor.text = super::decode::checked_text(self.row).unwrap_or_default();
         }
         !self.cursor.text.is_empty()
     }
