@@ -32,7 +32,7 @@ use weir_table::{Table, TableSchema};
 pub use guard::TableGuard;
 pub use plan::{TablePlanError, plan, reload};
 pub use report::report;
-pub use schemas::Schemas;
+pub use schemas::{DerivedSchema, Schemas};
 pub use settings::{KeyKind, TableSettings};
 pub use stored::{load, removals, writes};
 

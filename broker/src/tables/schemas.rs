@@ -13,6 +13,18 @@ use weir_table::table::{FormatKind, WriterSchema, WriterSchemas};
 /// Schemas of views whose ids are remembered; others are registered again, which finds them.
 const OWN_MAX: usize = 1_000;
 
+/// The schema of rows that a view makes, out of its source's.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DerivedSchema {
+    pub format: FormatKind,
+    /// What is registered.
+    pub text: String,
+    /// The same as [`WriterSchema::text`] has it.
+    pub written: String,
+    /// Which message of it a row is, as [`weir_table::table::RowFormat::message`] has it.
+    pub message: Vec<i32>,
+}
+
 /// What tables ask of the Schema Registry. Everything is in memory, so nothing waits.
 #[derive(Clone, Default)]
 pub struct Schemas {
@@ -44,23 +56,31 @@ impl Schemas {
 }
 
 impl Schemas {
-    /// The id of this text under a subject, if this process registered it or if it is the newest one there.
-    pub fn id_of(&self, subject: &str, text: &str, format: FormatKind) -> Option<i32> {
-        if let Some(id) = self.own.lock().get(&(subject.to_owned(), text.to_owned())) {
+    /// The id of this schema under a subject, if this process registered it or if it is the newest one there.
+    pub fn id_of(&self, subject: &str, schema: &DerivedSchema) -> Option<i32> {
+        if let Some(id) = self.own.lock().get(&(subject.to_owned(), schema.text.clone())) {
             return Some(*id);
         }
+        let newest = self.latest(subject, schema.format).ok()??;
         let parse = |text: &str| serde_json::from_str::<serde_json::Value>(text).ok();
-        let newest = self.latest(subject, format).ok()??;
-        (parse(&newest.text)? == parse(text)?).then_some(newest.id?)
+        let same = match schema.format {
+            FormatKind::Protobuf => newest.text == schema.written,
+            FormatKind::Avro | FormatKind::Json => parse(&newest.text)? == parse(&schema.text)?,
+        };
+        newest.id.filter(|_| same)
     }
 
     /// Registers the schema of a view. The error is for people. Locks the registry's changes: whoever holds what its
     /// guard needs must not call it.
-    pub async fn register(&self, subject: &str, text: &str) -> Result<(), String> {
+    pub async fn register(&self, subject: &str, schema: &DerivedSchema) -> Result<(), String> {
         let registry = self.registry.as_ref().ok_or("this broker has no Schema Registry")?;
         let definition = SchemaDefinition {
-            schema_type: Format::Avro,
-            schema: text.to_owned(),
+            schema_type: match schema.format {
+                FormatKind::Avro => Format::Avro,
+                FormatKind::Json => Format::Json,
+                FormatKind::Protobuf => Format::Protobuf,
+            },
+            schema: schema.text.clone(),
             references: Vec::new(),
             metadata: None,
             rule_set: None,
@@ -75,7 +95,7 @@ impl Schemas {
         if own.len() >= OWN_MAX {
             own.clear();
         }
-        own.insert((subject.to_owned(), text.to_owned()), id);
+        own.insert((subject.to_owned(), schema.text.clone()), id);
         Ok(())
     }
 }

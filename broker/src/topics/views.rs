@@ -144,14 +144,14 @@ impl Topics {
     /// registration may come here too, and holds what this waits for.
     pub async fn register_view(&self, name: &str) -> Result<(), TopicError> {
         let wanted = |topics: &Topics| match topics.get(name)?.view.as_ref()?.state.clone() {
-            ViewState::Unregistered { subject, text } => Some((subject, text)),
+            ViewState::Unregistered { subject, schema } => Some((subject, schema)),
             ViewState::Ready(_) | ViewState::Broken { .. } => None,
         };
-        let Some((subject, text)) = wanted(self) else { return Ok(()) };
-        let registered = self.schemas.register(&subject, &text).await;
+        let Some((subject, schema)) = wanted(self) else { return Ok(()) };
+        let registered = self.schemas.register(&subject, &schema).await;
         let _one_at_a_time = self.changes.lock().await;
         // It may have changed, or gone: whoever did that comes here as well.
-        if wanted(self).is_none_or(|now| now.1 != text) {
+        if wanted(self).is_none_or(|now| now.1 != schema) {
             return Ok(());
         }
         let Some(topic) = self.get(name) else { return Ok(()) };

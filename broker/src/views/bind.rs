@@ -9,8 +9,8 @@ use weir_table::schema::FieldId;
 use weir_table::table::{FormatKind, RowFormat, WriterSchema};
 use weir_table::{RowEncoder, Table, TableSchema};
 
-use super::{View, ViewError, ViewSettings, ViewState, avro};
-use crate::tables::{Schemas, Typing};
+use super::{View, ViewError, ViewSettings, ViewState, avro, protobuf};
+use crate::tables::{DerivedSchema, Schemas, Typing};
 use crate::topics::Topic;
 
 /// The view `name` that `settings` make of `source`. `before`: what its expressions meant until now.
@@ -39,7 +39,7 @@ pub fn bind(
             let columns = used(settings, &plan, table.current());
             let state = match encoder.unregistered.take() {
                 None => ViewState::Ready(Arc::new(plan)),
-                Some((subject, text)) => ViewState::Unregistered { subject, text },
+                Some((subject, schema)) => ViewState::Unregistered { subject, schema },
             };
             (state, columns)
         }
@@ -71,34 +71,37 @@ struct Encoder<'a> {
     view: &'a str,
     table: &'a Arc<Table>,
     schemas: &'a Schemas,
-    /// Subject and text of a schema that has no id yet.
-    unregistered: Cell<Option<(String, String)>>,
+    /// Subject and schema, if it has no id yet.
+    unregistered: Cell<Option<(String, DerivedSchema)>>,
 }
 
 impl Encoder<'_> {
     fn of(&self, columns: &Arc<TableSchema>) -> Result<RowEncoder, String> {
         let format = self.table.value_format();
         let encoder = match format.kind {
-            // A message may leave fields out, an Avro record may not.
-            FormatKind::Json | FormatKind::Protobuf => self.table.encoder(columns),
+            FormatKind::Json => self.table.encoder(columns),
+            FormatKind::Protobuf => self.framed(columns, protobuf::derive(format, columns)?)?.encoder(columns),
             FormatKind::Avro => {
                 let writer = format.schema.as_ref().ok_or("the source has no schema that is newest")?;
                 let text = avro::derive(writer, columns)?;
-                self.framed(columns, text)?.encoder(columns)
+                let (written, message) = (text.clone(), vec![0]);
+                let schema = DerivedSchema { format: FormatKind::Avro, text, written, message };
+                self.framed(columns, schema)?.encoder(columns)
             }
         };
         encoder.map_err(|error| error.to_string())
     }
 
     /// The view's rows as a table of their own, with its own schema.
-    fn framed(&self, columns: &Arc<TableSchema>, text: String) -> Result<Arc<Table>, String> {
+    fn framed(&self, columns: &Arc<TableSchema>, derived: DerivedSchema) -> Result<Arc<Table>, String> {
         let subject = Registry::value_subject(self.view);
-        let id = self.schemas.id_of(&subject, &text, self.table.value_format().kind);
+        let id = self.schemas.id_of(&subject, &derived);
         if id.is_none() {
-            self.unregistered.set(Some((subject, text.clone())));
+            self.unregistered.set(Some((subject, derived.clone())));
         }
+        let DerivedSchema { written: text, message, .. } = derived;
         let schema = WriterSchema { id: id.or(Some(0)), text, references: Vec::new() };
-        let value = RowFormat { schema: Some(Arc::new(schema)), ..self.table.value_format().clone() };
+        let value = RowFormat { schema: Some(Arc::new(schema)), message, ..self.table.value_format().clone() };
         let shown = |id: &FieldId| columns.fields.iter().any(|field| field.id == *id);
         let keys = columns.key_columns.iter().copied().filter(shown).collect::<Vec<_>>();
         let key = self.table.key_format().filter(|_| !keys.is_empty()).cloned();

@@ -7,13 +7,14 @@
 //! |---|---|
 //! | `settings.rs` | `weir.view.*` |
 //! | `bind.rs` | settings and source to a plan, or the reason why not; pure |
-//! | `avro.rs` | the schema of a view of Avro rows, derived from its source's |
+//! | `avro.rs`, `protobuf.rs` | the schema of a view of such rows, derived from its source's |
 //!
 //! A view is bound to its source's columns when it is made, changed or loaded, and again with each change of the source, in
 //! the same step: a change that a view cannot follow is refused, so a view never turns unreadable behind its readers. `topics/views.rs`
 //! keeps the two together.
 mod avro;
 mod bind;
+mod protobuf;
 mod settings;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,8 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use weir_protocol::ids::TopicId;
 use weir_scan::{ScanPlan, ScanPlanError};
+
+use crate::tables::DerivedSchema;
 
 pub use bind::bind;
 pub use settings::{TEXT_MAX, ViewSettings};
@@ -44,7 +47,7 @@ pub enum ViewState {
     /// Until the schema of its rows is registered under its own subject. The broker does that at once.
     Unregistered {
         subject: String,
-        text: String,
+        schema: DerivedSchema,
     },
     /// Only after a start: what was admitted once is not any more.
     Broken {
@@ -72,7 +75,7 @@ impl PartialEq for View {
         let same = match (&self.state, &other.state) {
             (ViewState::Ready(a), ViewState::Ready(b)) => Arc::ptr_eq(a, b),
             (ViewState::Broken { reason: a }, ViewState::Broken { reason: b }) => a == b,
-            (ViewState::Unregistered { text: a, .. }, ViewState::Unregistered { text: b, .. }) => a == b,
+            (ViewState::Unregistered { schema: a, .. }, ViewState::Unregistered { schema: b, .. }) => a == b,
             _ => false,
         };
         same && self.source == other.source && self.columns == other.columns

@@ -386,3 +386,56 @@ async fn views_of_avro_rows_have_a_schema_of_their_own_that_follows_their_source
     let mut client = Client::connect(&broker).await;
     assert_eq!(raw_values(&client.fetch(13, &v, 0, 0).await), rows, "the schema has the same id after a restart");
 }
+
+fn order_message(fields: &str) -> Registration {
+    let schema = format!(
+        "syntax = \"proto3\"; package shop; message Order {{ {fields} }} \
+         message Customer {{ string name = 1; string secret = 2; }}"
+    );
+    let (schema_type, references) = (Format::Protobuf, Vec::new());
+    Registration::of(SchemaDefinition { schema_type, schema, references, metadata: None, rule_set: None })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn views_of_protobuf_rows_have_a_schema_without_what_they_hide() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let registry = broker.inner().registry.clone();
+    let id = client.create_topic("orders", 1, &[("weir.value.format", "protobuf")]).await;
+    let source = Topic { name: "orders".to_owned(), id };
+    let fields = "int64 id = 1; string secret = 2; string city = 3; Customer customer = 4;";
+    let first = registry.register("orders-value", order_message(fields)).await.unwrap();
+    let configs = [("weir.view.source", "orders"), ("weir.view.select", "id,city,customer.name")];
+    let v = make(&mut client, "v", &[&configs[..], &[("weir.view.where", "secret = 'ab'")]].concat()).await.unwrap();
+    let newest = |registry: &weir_registry::Registry| {
+        let listing = registry.version("v-value", VersionSelector::Latest, false).unwrap();
+        (listing.id, listing.definition.schema)
+    };
+    let (derived, text) = newest(&registry);
+    assert!(!text.contains("secret") && text.contains("string city = 3;"), "{text}");
+    assert!(text.contains(".shop.Order.Customer_part1 customer = 4;") && text.contains("string name = 1;"), "{text}");
+    // id 1, secret "ab", city "Ulm", customer "Al" with a secret "x"; behind the schema's id the first message.
+    let row = b"\0\x08\x01\x12\x02ab\x1a\x03Ulm\x22\x07\x0a\x02Al\x12\x01x";
+    let other = b"\0\x08\x02\x12\x02cd\x1a\x04Bern";
+    for row in [&row[..], other] {
+        let answer = client.produce(13, &source, 0, -1, framed(first.id, row)).await;
+        assert_eq!(answer.error_code, 0, "{:?}", answer.error_message);
+    }
+    let expected = |id: u32, row: &[u8]| [&[0][..], &id.to_be_bytes(), row].concat();
+    let shown = [expected(derived, b"\0\x08\x01\x1a\x03Ulm\x22\x04\x0a\x02Al")];
+    assert_eq!(raw_values(&client.fetch(13, &v, 0, 0).await), shown);
+    // What the view does not show may be added; rows keep the schema that they have.
+    let more = format!("{fields} double price = 5;");
+    registry.register("orders-value", order_message(&more)).await.unwrap();
+    assert_eq!(newest(&registry).0, derived);
+    assert_eq!(raw_values(&client.fetch(13, &v, 0, 0).await), shown);
+    // A schema that the view cannot follow is not registered.
+    let anything = SubjectConfig { compatibility: Some(Compatibility::None), ..SubjectConfig::default() };
+    registry.set_config(Some("orders-value"), anything).await.unwrap();
+    let without = order_message("int64 id = 1; string secret = 2;");
+    let error = registry.register("orders-value", without).await.unwrap_err().to_string();
+    assert!(error.contains("view `v` cannot follow"), "{error}");
+    let broker = broker.restart().await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(raw_values(&client.fetch(13, &v, 0, 0).await), shown, "the schema has the same id after a restart");
+}

@@ -3,6 +3,7 @@
 //! from Google's well-known files and from [`known`]; never from a disk.
 mod compatibility;
 mod known;
+mod part;
 mod print;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ use super::Dependency;
 use crate::limits::{DEPTH_MAX, NODES_MAX};
 
 pub use compatibility::incompatibilities;
+pub use part::{Part, Shown, part};
 
 /// What the schema itself is called while it is compiled; it has no name of its own.
 const MAIN: &str = "default";
