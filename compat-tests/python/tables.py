@@ -49,12 +49,16 @@ def main() -> int:
         for dataset in others:
             report.run(f"arrow-files-{dataset.name}", checks.other_files, ctx, dataset)
         for form in ("avro", "protobuf"):
+            report.run(f"shown-{form}", checks.shown, ctx, form)
+        for form in ("avro", "protobuf"):
             report.run(f"evolution-under-load-{form}", checks.evolution, ctx, form)
         report.run("restart", checks.restart, ctx)
         for form in checks.FORMS:
             report.run(f"restarted-{form}", checks.same_bytes, ctx, form)
             for dataset in others:
                 report.run(f"restarted-{dataset.name}-{form}", checks.same_other_bytes, ctx, dataset, form)
+        for form in ("avro", "protobuf"):
+            report.run(f"restarted-shown-{form}", checks.shown, ctx, form)
     return report.finish(confluent_kafka.__version__)
 
 
