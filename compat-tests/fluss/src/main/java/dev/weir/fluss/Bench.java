@@ -9,6 +9,7 @@ import java.util.Comparator;
 import java.util.List;
 import java.util.Locale;
 import java.util.Map;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.function.ToDoubleFunction;
 import java.util.stream.Stream;
@@ -136,12 +137,14 @@ public final class Bench {
     private List<String> child(String name, List<String> words) throws IOException, InterruptedException {
         Process process = programs.start(name, "client", options.readerCpu(), CHILD_JVM, words, true);
         child = process;
+        // Its output ends with it, and this waits for that.
+        CompletableFuture.delayedExecutor(CHILD_MINUTES_MAX, TimeUnit.MINUTES).execute(process::destroyForcibly);
         List<String> lines;
         try (BufferedReader output = process.inputReader()) {
             lines = output.lines().toList();
         }
-        if (!process.waitFor(CHILD_MINUTES_MAX, TimeUnit.MINUTES) || process.exitValue() != 0) {
-            throw new IOException("the " + name + " did not end well");
+        if (process.waitFor() != 0) {
+            throw new IOException("the " + name + " did not end well, or not within " + CHILD_MINUTES_MAX + " minutes");
         }
         return lines;
     }
