@@ -29,8 +29,17 @@ async fn readers_who_take_nothing_do_not_stop_whoever_produces_rows() {
     // Timestamps are of 1970: retention would take them.
     let configs = [("weir.table.schema", "note STRING"), ("retention.ms", "-1")];
     let topic = Topic { name: "notes".to_owned(), id: client.create_topic("notes", 1, &configs).await };
-    let note = format!(r#"{{"note":"{}"}}"#, "long ".repeat(2000));
-    let rows = batch(Compression::Lz4, &[note.as_str(); 60]);
+    let note = |row: u64| {
+        // Nothing that compresses.
+        let mut state = row;
+        let mut letter = || {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'A' + (state >> 59) as u8 % 26)
+        };
+        format!(r#"{{"note":"{}"}}"#, (0..10_000).map(|_| letter()).collect::<String>())
+    };
+    let notes: Vec<String> = (0..60).map(note).collect();
+    let rows = batch(Compression::Lz4, &notes.iter().map(String::as_str).collect::<Vec<_>>());
     for _ in 0..10 {
         assert_eq!(client.produce(13, &topic, 0, -1, rows.clone()).await.error_code, 0);
     }

@@ -65,6 +65,9 @@ pub struct ZstdUnsupported {
     pub version: i16,
 }
 
+/// How many bytes of rows a byte of the log is counted as, before it is known: columns are about six times smaller as they are stored.
+const EXPANSION: usize = 8;
+
 /// One partition of the fetch, found or answered already.
 enum Target<'a> {
     Open {
@@ -365,7 +368,11 @@ async fn run_scans(
         let max_bytes = left.min(size(wanted.max_bytes));
         let wish = match scan.is_behind_log() {
             true => max_bytes,
-            false => scan.partition().available_bytes(scan.position(), plan.limit, max_bytes).min(max_bytes),
+            // What is stored is compressed.
+            false => {
+                let stored = scan.partition().available_bytes(scan.position(), plan.limit, max_bytes);
+                stored.saturating_mul(EXPANSION).min(max_bytes)
+            }
         };
         // The scan itself waits for shares of a higher rank, chunk by chunk.
         let reserved = match memory.is_empty() {
@@ -378,7 +385,11 @@ async fn run_scans(
         *time = time.saturating_sub(started.elapsed());
         let found = scan.matched_bytes().saturating_sub(before);
         left = left.saturating_sub(found);
-        reserved.shrink_to(found);
+        match found.checked_sub(reserved.bytes()) {
+            // Rarely; waiting for the rest while holding a part could be waiting for another scan that does the same.
+            Some(more) => _ = reserved.try_grow(more),
+            None => reserved.shrink_to(found),
+        }
         if reserved.bytes() > 0 {
             memory.push(reserved);
         }
