@@ -80,7 +80,17 @@ impl Encoder<'_> {
         let format = self.table.value_format();
         let encoder = match format.kind {
             FormatKind::Json => self.table.encoder(columns),
-            FormatKind::Protobuf => self.framed(columns, protobuf::derive(format, columns)?)?.encoder(columns),
+            FormatKind::Protobuf => {
+                let derived = protobuf::derive(format, columns, &self.table.former_names(columns));
+                match derived.and_then(|derived| self.framed(columns, derived)) {
+                    Ok(table) => table.encoder(columns),
+                    // A message may leave fields out, so the source's schema says rows of the view as well.
+                    Err(reason) => {
+                        tracing::debug!(view = self.view, reason, "rows of the view have the schema of its source");
+                        self.table.encoder(columns)
+                    }
+                }
+            }
             FormatKind::Avro => {
                 let writer = format.schema.as_ref().ok_or("the source has no schema that is newest")?;
                 let text = avro::derive(writer, columns)?;
@@ -96,17 +106,19 @@ impl Encoder<'_> {
     fn framed(&self, columns: &Arc<TableSchema>, derived: DerivedSchema) -> Result<Arc<Table>, String> {
         let subject = Registry::value_subject(self.view);
         let id = self.schemas.id_of(&subject, &derived);
-        if id.is_none() {
-            self.unregistered.set(Some((subject, derived.clone())));
-        }
-        let DerivedSchema { written: text, message, .. } = derived;
+        let (text, message) = (derived.written.clone(), derived.message.clone());
         let schema = WriterSchema { id: id.or(Some(0)), text, references: Vec::new() };
         let value = RowFormat { schema: Some(Arc::new(schema)), message, ..self.table.value_format().clone() };
         let shown = |id: &FieldId| columns.fields.iter().any(|field| field.id == *id);
         let keys = columns.key_columns.iter().copied().filter(shown).collect::<Vec<_>>();
         let key = self.table.key_format().filter(|_| !keys.is_empty()).cloned();
         let schema = Arc::new(TableSchema { key_columns: keys, ..TableSchema::clone(columns) });
-        let table = Table::new(vec![schema], value, key, *self.table.options()).map_err(|error| error.to_string())?;
+        let names = self.table.former_names(columns);
+        let table = Table::with_names(vec![schema], value, key, *self.table.options(), names);
+        let table = table.map_err(|error| error.to_string())?;
+        if id.is_none() {
+            self.unregistered.set(Some((subject, derived)));
+        }
         Ok(Arc::new(table))
     }
 }

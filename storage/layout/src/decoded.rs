@@ -191,7 +191,7 @@ mod tests {
         let full = decoded.state.lock().bytes;
         assert!(full > 2 << 20 && full <= memory.limits_of(Share::Tail).max / SHARE_PART, "{full}");
         assert!(decoded.column(&file, 199, 0).is_some() && decoded.column(&file, 0, 0).is_none());
-        for share in [Share::Requests, Share::Responses, Share::Decode, Share::Writes, Share::Merge] {
+        for share in [Share::Requests, Share::Scans, Share::Responses, Share::Decode, Share::Writes, Share::Merge] {
             let all = memory.reserve(share, memory.limits_of(share).max);
             assert!(tokio::time::timeout(Duration::from_secs(20), all).await.is_ok(), "{share:?}");
         }

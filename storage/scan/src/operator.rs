@@ -162,6 +162,14 @@ impl Scan {
         self
     }
 
+    /// Another limit of what it returns in all.
+    #[must_use]
+    pub fn with_max_bytes(mut self, max_bytes: usize) -> Scan {
+        self.limits.max_bytes = max_bytes;
+        self.output.limit(max_bytes);
+        self
+    }
+
     /// Gives rows of windows group by group. A window is given whole, whatever the limits are, so that the next scan can go on
     /// behind it.
     #[must_use]

@@ -53,6 +53,11 @@ impl Output {
         Output { schema: schema.clone(), pieces: Vec::new(), rows: 0, bytes: 0, max_bytes, at_least_one }
     }
 
+    /// Another limit of all that it takes.
+    pub fn limit(&mut self, max_bytes: usize) {
+        self.max_bytes = max_bytes;
+    }
+
     pub fn rows(&self) -> usize {
         self.rows
     }

@@ -175,7 +175,16 @@ async fn one_request(budget: &MemoryBudget, cache: &Cache, random: &mut StdRng) 
     let frame = random.random_range(1..=budget.limits_of(Share::Writes).max);
     let held = tokio::time::timeout(patience, budget.reserve(Share::Requests, frame)).await.map_err(give_up).ok()?;
     tokio::task::yield_now().await;
-    match random.random_range(0..4) {
+    match random.random_range(0..5) {
+        4 => {
+            // A scan: what it may find, then what it reads.
+            let found = budget.reserve(Share::Scans, random.random_range(1..=owned(Share::Scans)));
+            let mut found = tokio::time::timeout(patience, found).await.map_err(give_up).ok()?;
+            let read = budget.reserve(Share::Responses, random.random_range(1..=owned(Share::Responses)));
+            let _read = tokio::time::timeout(patience, read).await.map_err(give_up).ok()?;
+            tokio::task::yield_now().await;
+            let _ = found.try_grow(random.random_range(1..=owned(Share::Scans)));
+        }
         0 => {
             let bytes = random.random_range(1..=owned(Share::Responses));
             let answer = budget.reserve(Share::Responses, bytes);

@@ -358,12 +358,16 @@ impl ScanTarget {
         !now.is_some_and(|view| matches!(&view.state, ViewState::Ready(plan) if Arc::ptr_eq(plan, &self.plan)))
     }
 
-    /// Scans on for at most `time`. `max_bytes` counts at the first call.
+    /// Scans on for at most `time`. `max_bytes`: of what it finds in this call.
     pub async fn run(&mut self, max_bytes: usize, at_least_one: bool, time: Duration) {
         if self.failed.is_some() {
             return;
         }
-        let scan = self.scan.take().unwrap_or_else(|| {
+        let begun = self.scan.take().map(|scan| {
+            let max_bytes = scan.matched_bytes().saturating_add(max_bytes);
+            scan.with_max_bytes(max_bytes)
+        });
+        let scan = begun.unwrap_or_else(|| {
             let limits =
                 ScanLimits { visible: self.visible, max_bytes, at_least_one, max_scan_bytes: self.max_scan_bytes };
             let (plan, partition) = (self.plan.clone(), self.partition.clone());

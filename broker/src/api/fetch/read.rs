@@ -318,8 +318,9 @@ async fn wait_for_data(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan,
     // Whatever the setting says, something is looked at.
     let mut time = broker.settings.scan.max_time.max(Duration::from_millis(1));
     loop {
-        run_scans(broker, targets, plan, memory, &mut time).await;
-        if is_ready(targets, plan) || time.is_zero() || Instant::now() >= deadline {
+        let turn = run_scans(broker, targets, plan, memory, &mut time).await;
+        // Who was put off is asked for again by the next fetch; to try at once would be to try in a circle.
+        if turn == Turn::PutOff || is_ready(targets, plan) || time.is_zero() || Instant::now() >= deadline {
             return;
         }
         let waiter = DataWaiter::new();
@@ -343,26 +344,38 @@ async fn wait_for_data(broker: &Broker, targets: &mut [Target<'_>], plan: &Plan,
     }
 }
 
+/// Whether every scan had its turn.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Taken,
+    /// There is no memory, or no room in the answer, for one of them.
+    PutOff,
+}
+
 /// Runs each scan as far as it gets, until the fetch has scanned for `time`: those behind it have their turn in a later fetch.
 /// Memory for what it may return is taken first, and what it does not need is given back: the
-/// first scan waits for it, later ones are put off when there is none.
+/// first scan waits for it (not for ever), later ones are put off when there is none.
 async fn run_scans(
     broker: &Broker,
     targets: &mut [Target<'_>],
     plan: &Plan,
     memory: &mut Vec<Reservation>,
     time: &mut Duration,
-) {
+) -> Turn {
+    let mut turn = Turn::Taken;
     let most = plan.max_bytes.min(broker.memory().limits_of(Share::Scans).reserved);
     let mut left = most.saturating_sub(targets.iter().map(Target::matched_bytes).sum());
     for target in targets {
         let Target::Scan { wanted, scan, .. } = target else { continue };
         if time.is_zero() {
-            return;
+            return turn;
         }
         // A scan looks at a chunk at least: one that has nothing new to look at costs no time.
         if scan.is_final() || !scan.can_go_on() && scan.has_run() {
             continue;
+        }
+        if left == 0 {
+            return Turn::PutOff;
         }
         let before = scan.matched_bytes();
         let max_bytes = left.min(size(wanted.max_bytes));
@@ -374,19 +387,31 @@ async fn run_scans(
                 stored.saturating_mul(EXPANSION).min(max_bytes)
             }
         };
-        // The scan itself waits for shares of a higher rank, chunk by chunk.
-        let reserved = match memory.is_empty() {
-            true => Some(broker.memory().reserve(Share::Scans, wish).await),
-            false => broker.memory().try_reserve(Share::Scans, wish),
+        // The scan itself waits for shares of a higher rank, chunk by chunk. Where there is nothing, nothing is waited for.
+        let reserved = match (wish, memory.is_empty()) {
+            (0, _) => None,
+            (_, true) => {
+                let reserve = broker.memory().reserve(Share::Scans, wish);
+                let Ok(reserved) = tokio::time::timeout(MEMORY_PATIENCE, reserve).await else { return Turn::PutOff };
+                Some(reserved)
+            }
+            (_, false) => {
+                let Some(reserved) = broker.memory().try_reserve(Share::Scans, wish) else {
+                    turn = Turn::PutOff;
+                    continue;
+                };
+                Some(reserved)
+            }
         };
-        let Some(mut reserved) = reserved else { continue };
         let started = Instant::now();
         scan.run(max_bytes, left == most, *time).await;
         *time = time.saturating_sub(started.elapsed());
         let found = scan.matched_bytes().saturating_sub(before);
         left = left.saturating_sub(found);
+        let Some(mut reserved) = reserved else { continue };
         match found.checked_sub(reserved.bytes()) {
-            // Rarely; waiting for the rest while holding a part could be waiting for another scan that does the same.
+            // Rows that were smaller in the log than that. Waiting for the rest while holding a part could be waiting for another
+            // scan that does the same.
             Some(more) => _ = reserved.try_grow(more),
             None => reserved.shrink_to(found),
         }
@@ -394,6 +419,7 @@ async fn run_scans(
             memory.push(reserved);
         }
     }
+    turn
 }
 
 fn is_ready(targets: &[Target<'_>], plan: &Plan) -> bool {

@@ -128,6 +128,18 @@ impl Table {
         key: Option<KeyFormat>,
         options: TableOptions,
     ) -> Result<Table, TableError> {
+        let names = aliases(&versions);
+        Table::with_names(versions, value, key, options, names)
+    }
+
+    /// The same for columns that have other names too, whatever the versions say (see [`Table::former_names`]).
+    pub fn with_names(
+        versions: Vec<Arc<TableSchema>>,
+        value: RowFormat,
+        key: Option<KeyFormat>,
+        options: TableOptions,
+        aliases: Aliases,
+    ) -> Result<Table, TableError> {
         let current = versions.last().ok_or(TableError::NoVersion)?;
         for pair in versions.windows(2) {
             if pair[1].version <= pair[0].version {
@@ -135,7 +147,6 @@ impl Table {
             }
         }
         key::check(current, key.as_ref())?;
-        let aliases = aliases(&versions);
         let parts = Parts { versions, value, key, options, aliases, codecs: Codecs::default() };
         parts.check_writer()?;
         Ok(Table { parts: Arc::new(parts), idle: Mutex::default() })
@@ -144,6 +155,12 @@ impl Table {
     /// The version that new rows must fit.
     pub fn current(&self) -> &Arc<TableSchema> {
         self.parts.current()
+    }
+
+    /// Every name that the columns of `schema` (a version, or some columns of one) have or had, newest first, by id; only of columns
+    /// with more than one, and without names that other columns have now.
+    pub fn former_names(&self, schema: &TableSchema) -> Aliases {
+        self.parts.aliases_of(schema).into_owned()
     }
 
     /// A version that the table had or has.

@@ -22,7 +22,7 @@ use super::Dependency;
 use crate::limits::{DEPTH_MAX, NODES_MAX};
 
 pub use compatibility::incompatibilities;
-pub use part::{Part, Shown, part};
+pub use part::{Part, Shown, ShownField, part};
 
 /// What the schema itself is called while it is compiled; it has no name of its own.
 const MAIN: &str = "default";

@@ -190,7 +190,8 @@ fn is_group(parent: &DescriptorProto, nested: &DescriptorProto) -> bool {
 
 fn map_entry<'a>(field: &FieldDescriptorProto, parent: &'a DescriptorProto) -> Option<&'a DescriptorProto> {
     let entries = parent.nested_type.iter().filter(|nested| is_map_entry(nested));
-    entries.into_iter().find(|entry| field.type_name().ends_with(&format!(".{}", entry.name())))
+    // With the parent's name: a message elsewhere may be called as an entry is.
+    entries.into_iter().find(|entry| field.type_name().ends_with(&format!(".{}.{}", parent.name(), entry.name())))
 }
 
 fn type_name(field: &FieldDescriptorProto) -> String {
