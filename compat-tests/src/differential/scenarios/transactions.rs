@@ -2,7 +2,6 @@
 //!
 //! A broker may answer EndTxn before the markers are written, so each end is followed by [`finished`].
 
-use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use kafka_protocol::messages::add_partitions_to_txn_request::{AddPartitionsToTxnTopic, AddPartitionsToTxnTransaction};
@@ -107,19 +106,16 @@ pub async fn finished(ctx: &mut Ctx, producer: &Producer) -> anyhow::Result<()> 
     anyhow::bail!("{producer:?} is not done after 4 s")
 }
 
-/// The next timestamp of [`plain`]; zero before the first.
-static NEXT_TIMESTAMP: AtomicI64 = AtomicI64::new(0);
-
-/// Records of about now: Kafka forgets producers by the timestamps of their records, and begins a new segment when these leap, where
-/// a fetch then ends.
+/// Records of now: Kafka forgets producers by the timestamps of their records, and begins a new segment when these leap, where a
+/// fetch then ends.
 ///
-/// No timestamp comes twice, and all are some seconds old, so that each marker, whose timestamp is the broker's, is newer: which
-/// record has the largest one is then the same however fast a broker answers.
+/// They are later than every record and marker before them and earlier than those behind, by a millisecond at least: which record
+/// has the largest timestamp is then the same however fast a broker answers.
 fn plain(count: usize) -> Batch {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis() as i64;
-    // Losing this race to another first call is as good.
-    let _ = NEXT_TIMESTAMP.compare_exchange(0, now - 10_000, Ordering::Relaxed, Ordering::Relaxed);
-    Batch::of(count).at(NEXT_TIMESTAMP.fetch_add(count as i64, Ordering::Relaxed))
+    let count_ms = count as u64;
+    std::thread::sleep(Duration::from_millis(5 + count_ms));
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Batch::of(count).at((now.as_millis() as i64) - count_ms as i64)
 }
 
 fn batch(producer: &Producer, count: usize, sequence: i32) -> Batch {
