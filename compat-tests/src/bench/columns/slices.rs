@@ -14,6 +14,8 @@ use crate::bench::{Figure, Options, Row, report};
 /// Merges of a usual size, and nothing is left in the log for long.
 const ALL_MERGED: [&str; 2] = ["wal.file.bytes=1MiB", "wal.max.age=15s"];
 const ROWS: u64 = 400_000;
+/// Rows behind those: more than one file of the log.
+const BEHIND: u64 = 20_000;
 
 fn loaded(options: &Options, configs: &[(&str, &str)]) -> Result<Pair> {
     let subject = weir(options, &ALL_MERGED)?;
@@ -21,7 +23,8 @@ fn loaded(options: &Options, configs: &[(&str, &str)]) -> Result<Pair> {
     let ddl = dataset.ddl();
     let typed = [("weir.table.schema", ddl.as_str()), ("weir.layout", "column"), ("retention.ms", "-1")];
     super::load(&subject, super::TOPIC, &dataset, ROWS, &[&typed, configs].concat())?;
-    // All but the newest file of the log is old enough then.
+    // All but the newest file of the log is old enough then, and that one has rows of another topic only.
+    super::load(&subject, "behind", &dataset, BEHIND, &typed)?;
     std::thread::sleep(Duration::from_secs(20));
     settle(&subject)?;
     Ok(Pair { dataset, weir: subject, kafka: None, rows: ROWS })
@@ -43,9 +46,9 @@ pub fn rate(options: &Options) -> Result<Vec<Row>> {
     const TIMES: usize = 20;
     let side = |uncompressed: &str| -> Result<Vec<Figure>> {
         let pair = loaded(options, &[("weir.column.uncompressed", uncompressed)])?;
-        // A number below 2^40: a few rows of a million match, and statistics rule out hardly any row group.
+        // A number below 2^40: one row of a thousand matches, so statistics rule out hardly any row group.
         let columns = ["int_00".to_owned()];
-        let below = ("int_13", 1 << 27);
+        let below = ("int_13", 1 << 30);
         let (readings, first) = repeated(&pair, 1, &columns, below)?;
         ensure!(readings[0].scanned * 10 > pair.rows * 7, "{readings:?}: statistics ruled out too much");
         let (_, later) = repeated(&pair, TIMES, &columns, below)?;
