@@ -85,7 +85,7 @@ async fn folder() -> (CrashDisk, BTreeMap<(i32, i64), Vec<u8>>) {
         let bytes = builder.build().unwrap();
         let header = BatchHeader::parse(&bytes).unwrap();
         let batch = BytesMut::from(&bytes[..]);
-        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+        let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
         let appended = storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
         rows.insert(((i % 2) as i32, appended.base_offset.0), value);
         tokio::time::sleep(Duration::from_micros(200)).await;

@@ -13,7 +13,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use kafka_protocol::messages::produce_response::{
     BatchIndexAndErrorMessage, PartitionProduceResponse, ProduceResponse, TopicProduceResponse,
 };
@@ -21,7 +21,7 @@ use kafka_protocol::messages::{ApiKey, TopicName};
 use thiserror::Error;
 use weir_protocol::ids::Timestamp;
 use weir_protocol::produce::{Acks, ProduceFrame, ProducePartition, ProduceTopic};
-use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, PendingAppend};
+use weir_storage::log::{AckLevel, AppendError, AppendFuture, AppendOrigin, Appended, BatchForm, PendingAppend};
 
 use weir_layout::{BatchKeeper, KeptTail};
 use weir_protocol::records::{BatchHeader, Compression, DecompressLimits, HEADER_LEN, Record, claimed_size, measure};
@@ -34,6 +34,7 @@ use super::{Versions, wire};
 use crate::broker::Broker;
 use crate::error_code::KafkaError;
 use crate::group::offsets::PartitionName;
+use crate::metrics::tables::requests::COLUMNAR_RECORDS_IN;
 use crate::metrics::{BrokerMetrics, TopicTraffic};
 use crate::tables::Typing;
 use crate::topics::Topic;
@@ -46,7 +47,7 @@ pub mod rows;
 mod transactions;
 pub mod validate;
 
-use columns::ColumnarProduceError;
+use columns::{ColumnarProduceError, Opened};
 use dead_letters::{DeadLetters, DeadRow};
 use rows::{Checked, RowCheck};
 use transactions::Placed;
@@ -270,12 +271,12 @@ async fn admit(
     if broker.kept_tail.is_filling() {
         broker.storage.merge_kept_soon();
     }
-    let append = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept };
+    let append = PendingAppend { kept, ..PendingAppend::rows(partition, batch, header, AppendOrigin::Client) };
     let dead = letters(broker, topic, index, &checks, dead).await?;
     Ok(Admitted { append, name: (topic.name.clone(), index), rewritten, dead })
 }
 
-/// The same for an Arrow stream, which becomes a batch of rows first.
+/// The same for an Arrow stream, which is stored as columns, or becomes a batch of rows first.
 async fn admit_columns(
     broker: &Broker,
     version: i16,
@@ -285,7 +286,7 @@ async fn admit_columns(
     stream: Option<BytesMut>,
     now: Timestamp,
 ) -> Result<Admitted, ProduceError> {
-    lookup::partition(broker, topic, index)?;
+    let partition = lookup::partition(broker, topic, index)?;
     let stream = stream.unwrap_or_default().freeze();
     let table = match &topic.table.typing {
         Typing::Typed(table) => table.clone(),
@@ -293,22 +294,51 @@ async fn admit_columns(
         Typing::Waiting { reason } => return Err(ValidateError::NoTable { reason: reason.clone() }.into()),
     };
     let tag = columns::opened(tag, &stream)?;
-    // The columns, and the rows that are made of them.
+    let rules = Rules::of(&topic.settings);
+    let stays = topic.settings.layout.has_columns();
+    // The columns, and what is made of them.
     let most = (broker.memory().limits_of(Share::Decode).max / 2).min(columns::BYTES_MAX);
     let usual = (stream.len() * USUAL_EXPANSION).max(1 << 20).min(most);
     let attempt = async |bytes_max: usize| {
         let _memory = broker.memory().reserve(Share::Decode, 2 * bytes_max).await;
         let (table, stream) = (table.clone(), stream.clone());
-        let work = move || columns::to_batch(&table, &tag, &stream, now, bytes_max);
+        let work = move || {
+            let opened = Opened::new(&table, &tag, &stream, now, bytes_max)?;
+            match stays.then(|| opened.as_columns(&table, &rules)).flatten() {
+                Some((batch, header)) => Ok(Stored::Columns(batch, header)),
+                None => opened.to_rows(&table).map(Stored::Rows),
+            }
+        };
         broker.storage.cpu().run(Priority::Request, work).await.map_err(|_| ProduceError::ValidationLost)
     };
-    let batch = match attempt(usual).await? {
+    let stored = match attempt(usual).await? {
         Err(ColumnarProduceError::TooLarge { .. }) if usual < most => attempt(most).await?,
         made => made,
     };
-    let admitted = admit(broker, version, topic, index, Some(BytesMut::from(batch?)), now).await?;
     // None of it is the request's frame.
-    Ok(Admitted { rewritten: true, ..admitted })
+    let rewritten = true;
+    match stored? {
+        Stored::Columns(batch, header) => {
+            metrics::counter!(COLUMNAR_RECORDS_IN.name, "form" => "columns")
+                .increment(header.record_count.max(0) as u64);
+            let append = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
+            let append = PendingAppend { form: BatchForm::Columns, ..append };
+            Ok(Admitted { append, name: (topic.name.clone(), index), rewritten, dead: None })
+        }
+        Stored::Rows(batch) => {
+            let admitted = admit(broker, version, topic, index, Some(BytesMut::from(batch)), now).await?;
+            let rows = admitted.append.header.record_count.max(0) as u64;
+            metrics::counter!(COLUMNAR_RECORDS_IN.name, "form" => "rows").increment(rows);
+            Ok(Admitted { rewritten, ..admitted })
+        }
+    }
+}
+
+/// A batch that was made of an Arrow stream.
+enum Stored {
+    Columns(BytesMut, BatchHeader),
+    /// Still to be checked, as rows that came.
+    Rows(Bytes),
 }
 
 /// Makes sure that there is a place for rows that do not fit, before their batch is appended.

@@ -46,7 +46,7 @@ impl StorageLog {
         let header = BatchHeader::parse(&bytes).map_err(|e| unavailable(e.to_string()))?;
         let batch = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
         let partition = self.partition(partition).map_err(unavailable)?;
-        let pending = PendingAppend { partition, batch, header, origin, kept: None };
+        let pending = PendingAppend::rows(partition, batch, header, origin);
         let results = self.storage.submit(vec![pending], AckLevel::Durable).await.await;
         let appended = results.into_iter().next().unwrap_or(Err(AppendError::ShuttingDown))?;
         Ok(appended.base_offset)

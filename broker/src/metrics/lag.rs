@@ -177,7 +177,7 @@ mod tests {
             let header = BatchHeader::parse(&bytes).unwrap();
             let partition = self.storage.partition(id, PartitionId(partition)).unwrap();
             let batch = BytesMut::from(&bytes[..]);
-            let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+            let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
             self.storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
         }
 

@@ -18,6 +18,9 @@ pub mod requests {
         BYTES_OUT = "weir_bytes_out_total", Kind::Counter, Bytes, [];
         /// Records produced and accepted.
         RECORDS_IN = "weir_records_in_total", Kind::Counter, Count, [];
+        /// Those of them that came as Arrow streams, by the form in which they wait for their merge: `columns`, or `rows` where they
+        /// are few, or their topic's rows do not become columns, or rows would not say the same.
+        COLUMNAR_RECORDS_IN = "weir_columnar_records_in_total", Kind::Counter, Count, ["form"];
         /// Records fetched: those of the batches that were sent, also those before the offset that was asked for.
         RECORDS_OUT = "weir_records_out_total", Kind::Counter, Count, [];
         /// Bytes of batches produced to a topic. Only with the setting `metrics.topics`.
@@ -274,6 +277,8 @@ pub mod storage {
         MERGE_COLUMN_FAILURES = "weir_merge_column_failures_total", Kind::Counter, Count, [];
         /// Rows of column files that were decoded once, when they were produced.
         MERGE_KEPT_ROWS = "weir_merge_kept_rows_total", Kind::Counter, Count, [];
+        /// Rows of column files that came as columns and were never rows.
+        MERGE_COLUMN_ROWS = "weir_merge_column_rows_total", Kind::Counter, Count, [];
         /// Bytes that log compaction wrote into segments.
         COMPACTION_BYTES = "weir_compaction_bytes_total", Kind::Counter, Bytes, [];
         /// Compactions that failed and will be tried again.

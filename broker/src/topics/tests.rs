@@ -240,7 +240,7 @@ async fn record_of_a_deletion_is_kept_as_long_as_the_log_names_the_topic() {
             let header = BatchHeader::parse(&bytes).unwrap();
             let partition = topics.storage.partition(topic.id, PartitionId(0)).unwrap();
             let batch = bytes::BytesMut::from(&bytes[..]);
-            let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+            let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
             topics.storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
         }
     };

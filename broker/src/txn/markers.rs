@@ -52,13 +52,10 @@ impl LogMarkers {
     ) -> Vec<Option<Result<(), AppendError>>> {
         let Ok((bytes, header)) = batch(marker) else { return vec![None; partitions.len()] };
         let found: Vec<_> = partitions.iter().map(|name| self.partition(name)).collect();
-        let pending = found.iter().flatten().map(|partition| PendingAppend {
-            partition: partition.clone(),
-            batch: bytes.clone(),
-            header,
-            origin: AppendOrigin::Coordinator,
-            kept: None,
-        });
+        let pending = found
+            .iter()
+            .flatten()
+            .map(|partition| PendingAppend::rows(partition.clone(), bytes.clone(), header, AppendOrigin::Coordinator));
         let mut results = self.storage.submit(pending.collect(), AckLevel::Durable).await.await.into_iter();
         let mut outcome = Vec::with_capacity(partitions.len());
         for (name, found) in partitions.iter().zip(found) {

@@ -5,12 +5,16 @@ use arrow_array::types::Int32Type;
 use arrow_array::{ArrayRef, BinaryArray, DictionaryArray, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::SchemaRef;
 use bytes::{Bytes, BytesMut};
+use kafka_protocol::messages::add_partitions_to_txn_request::AddPartitionsToTxnTopic;
 use kafka_protocol::messages::incremental_alter_configs_request::{AlterConfigsResource, AlterableConfig};
 use kafka_protocol::messages::produce_response::PartitionProduceResponse;
-use kafka_protocol::messages::{IncrementalAlterConfigsRequest, InitProducerIdRequest};
+use kafka_protocol::messages::{
+    AddPartitionsToTxnRequest, EndTxnRequest, IncrementalAlterConfigsRequest, InitProducerIdRequest, TransactionalId,
+};
+use weir_client::admin::Isolation;
 use weir_client::{ClientConfig, parse_brokers};
 use weir_protocol::columnar::{ColumnarProduce, TAG};
-use weir_protocol::ids::{ProducerEpoch, ProducerId};
+use weir_protocol::ids::{Offset, PartitionId, ProducerEpoch, ProducerId};
 use weir_scan::{StreamCodec, encode_stream};
 
 use crate::harness::*;
@@ -200,4 +204,130 @@ async fn the_client_learns_the_table_of_an_empty_topic_casts_what_fits_and_follo
         values[1..],
         [r#"{"id":1,"city":"Ulm","n":8}"#, r#"{"id":2,"n":1}"#, r#"{"id":3,"n":3000000000}"#, r#"{"id":4,"n":5}"#]
     );
+}
+
+/// Rows that are not few, as the client would send them: with a text, so that they are worth columns of their own.
+fn many(from: i64, count: i64) -> Bytes {
+    let text = |id: i64| (id % 3 > 0).then(|| format!("city {} \"{}\"", id % 50, "x".repeat(20)));
+    let city: ArrayRef = Arc::new((from..from + count).map(text).collect::<StringArray>());
+    stream(vec![("id", ids(from, count)), ("city", city)], StreamCodec::Lz4Frame)
+}
+
+fn row_of(id: i64) -> String {
+    match id % 3 {
+        0 => format!(r#"{{"id":{id},"n":3}}"#),
+        _ => format!(r#"{{"id":{id},"city":"city {} \"{}\"","n":3}}"#, id % 50, "x".repeat(20)),
+    }
+}
+
+/// All rows that a plain consumer gets, fetch by fetch.
+async fn consumed(client: &mut Client, topic: &Topic, from: i64, end: i64) -> Vec<(i64, String)> {
+    let (mut rows, mut next) = (Vec::new(), from);
+    while next < end {
+        let answer = client.fetch(12, topic, 0, next).await;
+        assert_eq!(answer.error_code, 0);
+        let some = records(&answer);
+        next = some.last().expect("a fetch below the end returns something").0 + 1;
+        rows.extend(some.into_iter().filter(|(offset, _)| *offset >= from));
+    }
+    rows
+}
+
+/// No row is made of them before somebody asks for one: what is appended is columns (seen in the log's own words), and a plain
+/// consumer gets the same rows before and after the broker was stopped, and after they were merged.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_are_stored_as_they_came() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = table(&mut client, 1).await;
+    for round in 0..3 {
+        let stream = many(round * 4_000, 4_000);
+        let answer = send(&mut client, &t, &tag(&stream, None), &stream).await;
+        assert_eq!((answer.error_code, answer.base_offset), (0, round * 4_000), "{:?}", answer.error_message);
+    }
+    // Few rows are rows.
+    let few = many(12_000, 10);
+    assert_eq!(send(&mut client, &t, &tag(&few, None), &few).await.base_offset, 12_000);
+    let in_columns = |broker: &TestBroker, offset: i64| {
+        let log = broker.inner().topics.get("t").unwrap().log_id();
+        let partition = broker.inner().storage.partition(log, PartitionId(0)).unwrap();
+        partition.column_part(Offset(offset)).unwrap().map(|part| part.is_batch)
+    };
+    assert_eq!(
+        [0, 4_000, 11_999, 12_000].map(|at| in_columns(&broker, at)),
+        [Some(true), Some(true), Some(true), None]
+    );
+    let expected: Vec<_> = (0..12_010).map(|id| (id, row_of(id))).collect();
+    assert_eq!(consumed(&mut client, &t, 0, 12_010).await, expected);
+    assert_eq!(consumed(&mut client, &t, 4_321, 12_010).await, expected[4_321..]);
+    let one = client.fetch(12, &t, 0, 5_000).await;
+    assert_eq!(records(&one)[0].0, 4_000, "a batch is whole");
+    let broker = broker.restart().await;
+    let mut client = Client::connect(&broker).await;
+    assert_eq!(in_columns(&broker, 4_000), Some(true));
+    assert_eq!(consumed(&mut client, &t, 0, 12_010).await, expected);
+}
+
+/// Columns are part of transactions as rows are, and repeated ones are stored once.
+#[tokio::test(flavor = "multi_thread")]
+async fn columns_of_an_aborted_transaction_are_not_seen() {
+    let broker = TestBroker::start().await;
+    let mut client = Client::connect(&broker).await;
+    let t = table(&mut client, 1).await;
+    let name = || TransactionalId(s("tx"));
+    let request =
+        InitProducerIdRequest::default().with_transactional_id(Some(name())).with_transaction_timeout_ms(60_000);
+    let producer = client.call(4, &request).await;
+    let (id, epoch) = (producer.producer_id, producer.producer_epoch);
+    for (round, commit) in [true, false, true].into_iter().enumerate() {
+        let topic = AddPartitionsToTxnTopic::default().with_name(topic_name("t")).with_partitions(vec![0]);
+        let add = AddPartitionsToTxnRequest::default()
+            .with_v3_and_below_transactional_id(name())
+            .with_v3_and_below_producer_id(id)
+            .with_v3_and_below_producer_epoch(epoch)
+            .with_v3_and_below_topics(vec![topic]);
+        client.call(3, &add).await;
+        let (from, stream) = (round as i64 * 4_000, many(round as i64 * 4_000, 4_000));
+        let tag = ColumnarProduce { transactional: true, ..tag(&stream, Some((id.0, epoch, from as i32))) };
+        for _ in 0..2 {
+            let mut bytes = BytesMut::new();
+            tag.encode(&mut bytes);
+            let mut request = produce_request(13, &t, 0, -1, stream.clone()).with_transactional_id(Some(name()));
+            request.topic_data[0].partition_data[0].unknown_tagged_fields.insert(TAG, bytes.freeze());
+            let answer = client.call(13, &request).await.responses[0].partition_responses[0].clone();
+            // A marker is behind each transaction.
+            assert_eq!((answer.error_code, answer.base_offset), (0, from + round as i64), "{:?}", answer.error_message);
+        }
+        let end = EndTxnRequest::default()
+            .with_transactional_id(name())
+            .with_producer_id(id)
+            .with_producer_epoch(epoch)
+            .with_committed(commit);
+        assert_eq!(client.call(4, &end).await.error_code, 0);
+    }
+    let bootstrap = parse_brokers(&broker.address().to_string()).unwrap();
+    let rust = weir_client::Client::new(ClientConfig { bootstrap, ..ClientConfig::default() }).unwrap();
+    let seen = async |committed: bool| {
+        let isolation = if committed { Isolation::ReadCommitted } else { Isolation::ReadUncommitted };
+        let topic = rust.topic("t").columns(["id"]).isolation(isolation).to_end();
+        let (mut reader, mut seen) = (topic.stream(), Vec::new());
+        while let Some(batch) = reader.next().await {
+            let batch = batch.unwrap();
+            seen.extend(batch.rows.column(0).as_any().downcast_ref::<Int64Array>().unwrap().values().iter().copied());
+        }
+        seen
+    };
+    for _ in 0..500 {
+        let data = client.fetch(12, &t, 0, 12_000).await;
+        if data.last_stable_offset == 12_003 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(seen(false).await, (0..12_000).collect::<Vec<_>>());
+    assert_eq!(seen(true).await, (0..4_000).chain(8_000..12_000).collect::<Vec<_>>());
+    // A plain consumer is told which of the rows that it gets were aborted.
+    let plain = client.call(12, &fetch_request(12, &t, 0, 4_001).with_isolation_level(1)).await;
+    let aborted = only(&plain).aborted_transactions.clone().unwrap();
+    assert_eq!(aborted.iter().map(|a| (a.producer_id, a.first_offset)).collect::<Vec<_>>(), [(id, 4_001)]);
 }

@@ -217,6 +217,31 @@ impl BatchBuilder {
     }
 }
 
+impl BatchBuilder {
+    /// A batch with something else in place of its records, for those who know how to make `records` records of it, from the base
+    /// offset on and without gaps. All of the header holds, also the codec, which such records would have. `times`: the smallest
+    /// and the largest timestamp.
+    pub fn build_around(
+        self,
+        content: &[Bytes],
+        records: usize,
+        times: (Timestamp, Timestamp),
+    ) -> Result<Bytes, BuildError> {
+        if records == 0 {
+            return Err(BuildError::Empty);
+        }
+        let record_count = i32::try_from(records).map_err(|_| BuildError::TooLarge { bytes: records })?;
+        let mut header = self.header;
+        header.attributes = header.attributes.with_compression(self.compression);
+        (header.record_count, header.last_offset_delta) = (record_count, record_count - 1);
+        (header.base_timestamp, header.max_timestamp) = (times.0.0, times.1.0);
+        let mut bytes = Vec::with_capacity(HEADER_LEN + content.iter().map(Bytes::len).sum::<usize>());
+        bytes.resize(HEADER_LEN, 0);
+        content.iter().for_each(|part| bytes.extend_from_slice(part));
+        seal(header, bytes)
+    }
+}
+
 /// Writes `header` over the first 61 bytes of `bytes` with the right length and CRC.
 pub(super) fn seal(mut header: BatchHeader, mut bytes: Vec<u8>) -> Result<Bytes, BuildError> {
     let too_large = BuildError::TooLarge { bytes: bytes.len() };

@@ -30,4 +30,4 @@ pub use control::{ControlType, EndTxnMarker, filler_batch};
 pub use error::{BatchError, DecodeError, RecordError};
 pub use record::{DecodedBatch, Header, Headers, Record, RecordSummary, Records, decode, visit_records, walk_records};
 pub use rewrite::{RewriteError, Rewritten, WhenEmpty, recompress, rewrite_retained};
-pub use validate::{ValidationLimits, validate_produced};
+pub use validate::{ValidationLimits, validate_produced, validate_producer};

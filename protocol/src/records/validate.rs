@@ -41,7 +41,7 @@ pub fn validate_produced(bytes: &[u8], limits: &ValidationLimits) -> Result<Batc
     }
     check_produced_flags(&header)?;
     check_produced_count(&header, limits)?;
-    check_producer_fields(&header)?;
+    validate_producer(&header)?;
     Ok(header)
 }
 
@@ -70,8 +70,9 @@ fn check_produced_count(header: &BatchHeader, limits: &ValidationLimits) -> Resu
     Ok(())
 }
 
-/// Without a producer id the other two fields mean nothing: sarama and kafkajs send zeros there, others -1.
-fn check_producer_fields(header: &BatchHeader) -> Result<(), BatchError> {
+/// Checks that producer id, epoch and sequence belong together. Without an id the other two mean nothing: sarama and kafkajs send
+/// zeros there, others -1.
+pub fn validate_producer(header: &BatchHeader) -> Result<(), BatchError> {
     let transactional = header.attributes.is_transactional();
     let coherent = match header.producer_id {
         -1 => !transactional,

@@ -49,6 +49,27 @@ pub struct ColumnSegmentReader {
 }
 
 impl ColumnSegmentReader {
+    /// The same rows at other offsets: as many higher, as the rows of `batch`. Of a file whose rows are those of one batch, which
+    /// begins at offset 0 and has no gaps: it was made before that had its place in a log.
+    pub fn placed(mut self, batch: OriginalBatch) -> Result<ColumnSegmentReader> {
+        let (base, mut next) = (batch.base_offset, 0);
+        for group in &mut self.block.groups {
+            let info = &mut group.info;
+            let moved = (base.checked_add(info.first_offset), base.checked_add(info.last_offset));
+            let (Some(first), Some(last), true) = (moved.0, moved.1, info.dense && info.first_offset == next) else {
+                return Err(ColumnError::corrupt("the rows of a batch have gaps"));
+            };
+            next = info.last_offset.saturating_add(1);
+            (info.first_offset, info.last_offset) = (first, last);
+        }
+        if next != i64::from(batch.records) || next != i64::from(batch.last_offset_delta) + 1 {
+            return Err(ColumnError::corrupt(format!("{next} rows, and a batch of {} records", batch.records)));
+        }
+        self.windows = windows::windows(&self.block.groups)?;
+        self.block.batches = vec![batch];
+        Ok(self)
+    }
+
     /// The schema of what [`ColumnSegmentReader::read`] gives: plain types.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema

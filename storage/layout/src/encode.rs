@@ -9,12 +9,14 @@ use weir_column::{Codec, ColumnError, ColumnSegmentWriter, EndMarker, Offsets, O
 use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_protocol::records::batch::BatchHeader;
 use weir_protocol::records::{ControlType, DecompressLimits, EndTxnMarker, Record, decode};
-use weir_storage::segment::{ColumnEncoder, ColumnLayout, EncodeError, KeptColumns};
+use weir_storage::segment::{ColumnEncoder, ColumnFile, ColumnLayout, EncodeError, KeptColumns};
+use weir_table::codec::RowForm;
 use weir_table::table::{RowDecoder, Table};
 
+use crate::file::ColumnSegment;
 use crate::headers::HeadersBuilder;
 use crate::kept::{ClosedRun, Slot, renumbered};
-use crate::schema::{SHAPES_METADATA, WRITERS_METADATA, form_number, stored_schema};
+use crate::schema::{SHAPES_METADATA, WRITERS_METADATA, form_number, form_of, stored_schema};
 
 /// Rows and bytes that are gathered before they go to the file's writer.
 const ROWS_PER_STEP: usize = 4096;
@@ -97,7 +99,7 @@ impl ColumnLayout for TopicLayout {
     }
 }
 
-fn failed(error: ColumnError) -> EncodeError {
+pub(crate) fn failed(error: ColumnError) -> EncodeError {
     EncodeError { reason: error.to_string() }
 }
 
@@ -296,6 +298,32 @@ impl ColumnEncoder for Encoder {
         Ok(true)
     }
 
+    fn append_columns(&mut self, batch: &Arc<dyn ColumnFile>) -> Result<bool, EncodeError> {
+        let Ok(batch) = batch.clone().as_any().downcast::<ColumnSegment>() else { return Ok(false) };
+        let (Some(values), Some(table)) = (&mut self.values, batch.table()) else { return Ok(false) };
+        // The topic's table may be another one by now.
+        if **values.decoder.schema() != *table.schema {
+            return Ok(false);
+        }
+        let Some(forms) = values.decoder.absorb_writers(batch.writers()) else { return Ok(false) };
+        self.step_kept()?;
+        self.step()?;
+        for group in 0..batch.reader().group_count() {
+            let (mut columns, offsets) = batch.columns(group).map_err(refused)?;
+            // Behind those of the table: timestamp, key, headers.
+            let place = table.schema.fields.len() + 3;
+            let Some(renumbered) = columns.get(place).and_then(|column| with_writers(column, &forms)) else {
+                return Err(refused("a batch of columns without forms"));
+            };
+            columns[place] = renumbered;
+            self.write(columns, &offsets)?;
+        }
+        for original in batch.reader().original_batches() {
+            self.writer.add_original_batch(original.clone());
+        }
+        Ok(true)
+    }
+
     fn held_bytes(&self) -> usize {
         self.writer.stored_bytes() as usize + self.rows.bytes
     }
@@ -312,6 +340,18 @@ impl ColumnEncoder for Encoder {
         }
         Ok(self.writer.finish().map_err(failed)?.chunks)
     }
+}
+
+/// Forms of a batch that came as columns, as this file numbers writers. Such rows have no shapes.
+fn with_writers(forms: &ArrayRef, writers: &[RowForm]) -> Option<ArrayRef> {
+    let forms = forms.as_any().downcast_ref::<UInt16Array>()?;
+    let number = |form: u16| match form_of(form) {
+        RowForm::Writer(number) => form_number(*writers.get(usize::from(number))?),
+        RowForm::Canonical => Some(form),
+        RowForm::Shape(_) | RowForm::Raw => None,
+    };
+    let renumbered: Option<UInt16Array> = forms.iter().map(|form| Some(Some(number(form?)?))).collect::<Option<_>>();
+    Some(Arc::new(renumbered?))
 }
 
 fn marker_of<E>(record: Option<Result<Record<'_>, E>>) -> Result<EndMarker, EncodeError> {

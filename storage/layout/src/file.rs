@@ -6,15 +6,16 @@ use arrow_array::cast::AsArray;
 use arrow_array::types::{TimestampMillisecondType, UInt16Type};
 use arrow_array::{Array, ArrayRef, BinaryArray, PrimitiveArray};
 use bytes::{Bytes, BytesMut};
-use weir_column::{ColumnError, ColumnSegmentReader, OriginalBatch, Projection, ReadAt, Window};
+use weir_column::{ColumnError, ColumnSegmentReader, OFFSET_COLUMN, OriginalBatch, Projection, ReadAt, Window};
 use weir_protocol::ids::{LeaderEpoch, Offset, ProducerEpoch, ProducerId, Timestamp};
 use weir_protocol::records::batch::{Attributes, BatchHeader, TimestampType, patch_base_offset_and_epoch};
 use weir_protocol::records::{BatchBuilder, ControlType, EndTxnMarker};
 use weir_storage::disk::DiskFile;
 use weir_storage::memory::MemoryBudget;
 use weir_storage::segment::{BatchSlice, ColumnFile, ColumnFormat, SectionRead, SegmentError};
-use weir_table::table::{KeptEncoder, KeptRows};
+use weir_table::table::{KeptEncoder, KeptRows, KeptWriters};
 
+use crate::batch;
 use crate::decoded::{Decoded, Group};
 use crate::headers::Headers;
 use crate::schema::{HEADERS, KEY, SHAPE_COLUMN, StoredTable, TIMESTAMP, VALUE, form_of, read_shapes, read_writers};
@@ -37,6 +38,10 @@ impl ColumnFormat for Format {
         let len = file.len().map_err(|source| SegmentError::Io { source })?;
         let reader = ColumnSegmentReader::open(Arc::new(Source { file, len })).map_err(damaged)?;
         Ok(Arc::new(ColumnSegment::new(reader, self.decoded.clone())?))
+    }
+
+    fn open_batch(&self, batch: Bytes) -> Result<Arc<dyn ColumnFile>, SegmentError> {
+        Ok(Arc::new(ColumnSegment::new(batch::open(&batch)?, self.decoded.clone())?))
     }
 }
 
@@ -98,7 +103,7 @@ impl ReadAt for Source {
     }
 }
 
-fn damaged(error: ColumnError) -> SegmentError {
+pub(crate) fn damaged(error: ColumnError) -> SegmentError {
     match error {
         ColumnError::Read { source, .. } => SegmentError::Io { source },
         ColumnError::Checksum { offset, .. } => SegmentError::Batch { position: offset, detail: error.to_string() },
@@ -106,7 +111,7 @@ fn damaged(error: ColumnError) -> SegmentError {
     }
 }
 
-fn unreadable(error: impl std::fmt::Display) -> SegmentError {
+pub(crate) fn unreadable(error: impl std::fmt::Display) -> SegmentError {
     SegmentError::Columns { detail: error.to_string() }
 }
 
@@ -115,6 +120,7 @@ pub struct ColumnSegment {
     reader: Arc<ColumnSegmentReader>,
     table: Option<StoredTable>,
     encoder: Option<KeptEncoder>,
+    writers: KeptWriters,
     decoded: Arc<Decoded>,
     read_bytes: usize,
 }
@@ -123,11 +129,11 @@ impl ColumnSegment {
     fn new(reader: ColumnSegmentReader, decoded: Arc<Decoded>) -> Result<ColumnSegment, SegmentError> {
         let metadata = reader.schema().metadata().clone();
         let table = StoredTable::read(&metadata)?;
+        let writers = read_writers(&metadata)?;
         let encoder = match &table {
             None => None,
             Some(table) => {
                 let shapes = read_shapes(&metadata)?;
-                let writers = read_writers(&metadata)?;
                 Some(KeptEncoder::new(&table.schema, &shapes, &writers).map_err(unreadable)?)
             }
         };
@@ -140,7 +146,7 @@ impl ColumnSegment {
         let windows = reader.windows().iter().filter(|window| !window.is_single());
         let largest = windows.map(|window| window.bytes as usize).max().unwrap_or(0);
         let read_bytes = largest.max(weir_column::GROUP_BYTES_MAX);
-        Ok(ColumnSegment { reader: Arc::new(reader), table, encoder, decoded, read_bytes })
+        Ok(ColumnSegment { reader: Arc::new(reader), table, encoder, writers, decoded, read_bytes })
     }
 
     /// The file's columns.
@@ -151,6 +157,20 @@ impl ColumnSegment {
     /// The table whose columns it has; none for a topic that had no table.
     pub fn table(&self) -> Option<&StoredTable> {
         self.table.as_ref()
+    }
+
+    /// The writers that rows name.
+    pub(crate) fn writers(&self) -> &KeptWriters {
+        &self.writers
+    }
+
+    /// All columns of a row group with plain types, as the file has them, and the offsets of its rows.
+    pub(crate) fn columns(&self, group: usize) -> Result<(Vec<ArrayRef>, Vec<i64>), SegmentError> {
+        let schema = self.reader.schema();
+        let all: Vec<usize> =
+            (0..schema.fields().len()).filter(|at| schema.field(*at).name() != OFFSET_COLUMN).collect();
+        let batch = self.reader.read(group, &Projection::columns(&all)).map_err(damaged)?;
+        Ok((batch.columns().to_vec(), self.reader.offsets(group).map_err(damaged)?))
     }
 
     /// Uncompressed bytes that reading a row decodes at most: those of a row group or of a window.

@@ -10,6 +10,7 @@
 //!
 //! A file says itself what is needed to read it (table, format, shapes: the schema's metadata), so no later change of the topic
 //! makes it unreadable. Never opens a file, never looks at a topic's configuration.
+mod batch;
 mod decoded;
 mod encode;
 mod file;
@@ -17,6 +18,7 @@ mod headers;
 mod kept;
 mod schema;
 
+pub use batch::{BatchColumns, batch_of_columns};
 pub use encode::TopicLayout;
 pub use file::{ColumnSegment, Format};
 pub use kept::{BatchKeeper, KeptTail};

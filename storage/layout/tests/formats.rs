@@ -83,8 +83,7 @@ async fn append(storage: &Storage, values: &[Vec<u8>]) {
     let batch = builder.build().unwrap();
     let header = BatchHeader::parse(&batch).unwrap();
     let batch = BytesMut::from(&batch[..]);
-    let pending =
-        PendingAppend { partition: partition(storage), batch, header, origin: AppendOrigin::Client, kept: None };
+    let pending = PendingAppend::rows(partition(storage), batch, header, AppendOrigin::Client);
     storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
 }
 

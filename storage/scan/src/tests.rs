@@ -14,7 +14,8 @@ use weir_protocol::ids::{LeaderEpoch, Offset, PartitionId, ProducerEpoch, Produc
 use weir_protocol::records::{BatchBuilder, BatchHeader, Compression, ControlType, EndTxnMarker, HEADER_LEN};
 use weir_storage::disk::OsDisk;
 use weir_storage::log::{
-    AckLevel, AppendOrigin, Layout, LogConfig, Partition, PendingAppend, ReadLimit, Storage, StorageConfig, TopicSpec,
+    AckLevel, AppendOrigin, BatchForm, Layout, LogConfig, Partition, PendingAppend, ReadLimit, Storage, StorageConfig,
+    TopicSpec,
 };
 use weir_storage::memory::MemoryBudget;
 use weir_storage::segment::KeptColumns;
@@ -76,10 +77,19 @@ impl Log {
         self.append_kept(batch, origin, None).await;
     }
 
+    /// A batch that came as columns.
+    async fn append_columns(&self, batch: bytes::Bytes, origin: AppendOrigin) {
+        let header = BatchHeader::parse(&batch).unwrap();
+        let pending = PendingAppend::rows(self.partition.clone(), BytesMut::from(&batch[..]), header, origin);
+        let pending = PendingAppend { form: BatchForm::Columns, ..pending };
+        self.storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
+    }
+
     async fn append_kept(&self, batch: bytes::Bytes, origin: AppendOrigin, kept: Option<KeptColumns>) {
         let header = BatchHeader::parse(&batch).unwrap();
         let partition = self.partition.clone();
-        let pending = PendingAppend { partition, batch: BytesMut::from(&batch[..]), header, origin, kept };
+        let pending = PendingAppend::rows(partition, BytesMut::from(&batch[..]), header, origin);
+        let pending = PendingAppend { kept, ..pending };
         self.storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
     }
 

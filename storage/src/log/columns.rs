@@ -87,6 +87,14 @@ fn write_files(
                 }
                 (taken, batch.next, batch.max_timestamp.0)
             }
+            Visited::Columns(batch, file) => {
+                let taken = encoder.append_columns(file);
+                if matches!(taken, Ok(true)) {
+                    let rows = (batch.next.0 - batch.base.0) as u64;
+                    metrics::counter!("weir_merge_column_rows_total").increment(rows);
+                }
+                (taken, batch.next, batch.max_timestamp.0)
+            }
             Visited::Batch(header, batch) => {
                 (encoder.append(header, &batch).map(|()| true), header.next_offset(), header.max_timestamp)
             }
@@ -217,6 +225,8 @@ pub struct ColumnPart {
     pub file: Arc<dyn crate::segment::ColumnFile>,
     pub base: Offset,
     pub next: Offset,
+    /// It is a batch that came as columns, and not a file.
+    pub is_batch: bool,
 }
 
 impl std::fmt::Debug for ColumnPart {

@@ -216,7 +216,7 @@ mod tests {
             let header = BatchHeader::parse(&bytes).unwrap();
             let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
             let batch = BytesMut::from(&bytes[..]);
-            let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+            let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
             storage.submit(vec![pending], AckLevel::Durable).await
         };
         // The committer stands still behind a commit of no batch.

@@ -44,7 +44,7 @@ async fn append(storage: &Storage, records: usize) {
         let header = BatchHeader::parse(&bytes).unwrap();
         let partition = partition(storage);
         let batch = BytesMut::from(&bytes[..]);
-        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+        let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
         storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
     }
 }

@@ -17,10 +17,10 @@ use super::engine::{Storage, now};
 use super::manifest::{Record, SegmentRef, Swap};
 use super::partition::{ColdError, Partition};
 use super::state::{State, TailBatch};
-use super::types::ReadError;
+use super::types::{BatchForm, ReadError};
 use crate::cpu::{Priority, SLICE_BYTES, breathe};
 use crate::memory::{MemoryBudget, Share};
-use crate::segment::{FileKind, KeptColumns, RowFileWriter, SectionFooter, SectionRead};
+use crate::segment::{ColumnFile, FileKind, KeptColumns, RowFileWriter, SectionFooter, SectionRead};
 
 /// From this size on a partition does not share a bundle.
 const OWN_SEGMENT_BYTES: u64 = 1 << 20;
@@ -213,7 +213,7 @@ fn plan(storage: &Storage, partition: &Arc<Partition>, cut_file: Option<u64>, ea
 
 /// Writes one file and swaps it in. What fails is left in the WAL and tried again.
 pub(super) async fn write(storage: &Arc<Storage>, sections: Vec<Section>) {
-    let largest = sections.iter().flat_map(|s| &s.batches).map(|b| b.len as usize).max().unwrap_or(0);
+    let largest = sections.iter().flat_map(|s| &s.batches).map(TailBatch::bytes_as_rows).max().unwrap_or(0);
     let _memory = storage.memory().reserve(Share::Merge, merge_bytes(storage.memory(), largest)).await;
     let file = storage.next_segment.fetch_add(1, Ordering::AcqRel);
     let this = storage.clone();
@@ -319,7 +319,7 @@ impl From<ColdError> for CopyError {
 /// Writes all batches of a section.
 fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyError> {
     let append = &mut |visited: Visited<'_>| match visited {
-        Visited::Kept(..) => Ok(false),
+        Visited::Kept(..) | Visited::Columns(..) => Ok(false),
         Visited::Batch(header, bytes) => writer.append(header, bytes).map(|()| true).map_err(CopyError::Write),
     };
     for_each_batch(section, append)
@@ -329,6 +329,8 @@ fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyErr
 pub(super) enum Visited<'a> {
     /// What was kept of it. Whoever does not take it (false) is shown the batch.
     Kept(&'a TailBatch, &'a KeptColumns),
+    /// It came as columns. The same.
+    Columns(&'a TailBatch, &'a Arc<dyn ColumnFile>),
     Batch(&'a BatchHeader, Bytes),
 }
 
@@ -369,7 +371,12 @@ pub(super) fn for_each_batch(
         {
             continue;
         }
-        let bytes = section.partition.tail_bytes(batch)?;
+        if batch.form == BatchForm::Columns
+            && visit(batch.len as usize, Visited::Columns(batch, &section.partition.tail_columns(batch)?))?
+        {
+            continue;
+        }
+        let bytes = section.partition.tail_rows(batch)?;
         // The header was verified when the batch was produced or read back.
         let header = BatchHeader::parse(&bytes).map_err(|_| ColdError::Moved)?;
         visit(bytes.len(), Visited::Batch(&header, bytes))?;

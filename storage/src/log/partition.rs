@@ -13,8 +13,8 @@ use super::room::LogRoom;
 use super::state::State;
 use super::timestamps;
 use super::types::{
-    ActiveProducer, AppendError, AppendOrigin, Appended, GateFigures, LogOffsets, PartitionKey, PendingAppend,
-    ReadError, ReadLimit, TimestampOffset,
+    ActiveProducer, AppendError, AppendOrigin, Appended, BatchForm, GateFigures, LogOffsets, PartitionKey,
+    PendingAppend, ReadError, ReadLimit, TimestampOffset,
 };
 use crate::memory::{Charged, MemoryBudget, Share, SharedReservation};
 use crate::segment::SegmentStore;
@@ -162,7 +162,7 @@ impl Partition {
         now: Timestamp,
         memory: &Arc<SharedReservation>,
     ) -> Result<Appended, AppendError> {
-        let PendingAppend { mut batch, mut header, origin, kept, .. } = pending;
+        let PendingAppend { mut batch, mut header, form, origin, kept, .. } = pending;
         let mut state = self.lock();
         if state.deleted {
             return Err(AppendError::PartitionDeleted(self.key));
@@ -180,7 +180,9 @@ impl Partition {
         header.base_offset = state.log_end;
         header.leader_epoch = self.epoch;
         patch_base_offset_and_epoch(&mut batch, header.base_offset, header.leader_epoch);
-        let log_append_time = state.config.log_append_time.then(|| now.max(state.last_append_time));
+        // What came as columns has its times there: it was checked before the topic got this setting.
+        let stamps = state.config.log_append_time && form == BatchForm::Rows;
+        let log_append_time = stamps.then(|| now.max(state.last_append_time));
         if let Some(time) = log_append_time {
             state.last_append_time = time;
             header.max_timestamp = time.0;
@@ -193,7 +195,7 @@ impl Partition {
         let bytes = Charged::tie(batch.freeze(), memory.clone());
         // Its timestamps are the broker's now.
         let kept = kept.filter(|_| log_append_time.is_none());
-        state.push(&header, None, Some(bytes.clone()), kept);
+        state.push(&header, form, None, Some(bytes.clone()), kept);
         let appended = Appended {
             base_offset: header.base_offset,
             last_offset: header.last_offset(),
@@ -207,7 +209,10 @@ impl Partition {
         metrics::counter!("weir_storage_bytes_ingested_total").increment(bytes.len() as u64);
         // Under the lock: the WAL must see the batches of a partition in offset order.
         self.io.wal.submit(WalEntry {
-            kind: EntryKind::Batch,
+            kind: match form {
+                BatchForm::Rows => EntryKind::Batch,
+                BatchForm::Columns => EntryKind::Columns,
+            },
             key: self.key,
             base_offset: header.base_offset,
             data: Some(bytes),

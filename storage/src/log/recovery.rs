@@ -8,7 +8,7 @@ use super::engine::{OpenError, TopicSpec, now};
 use super::manifest::{self, Checkpoint, Record, SegmentRef, Swap};
 use super::state::State;
 use super::timestamps;
-use super::types::PartitionKey;
+use super::types::{BatchForm, PartitionKey};
 use crate::disk::Disk;
 use crate::segment::SegmentStore;
 use crate::wal::{EntryKind, ReplayedEntry, WalStart};
@@ -96,7 +96,8 @@ impl<'a> Replay<'a> {
 
     pub fn visit(&mut self, entry: ReplayedEntry<'_>) -> Result<(), String> {
         match entry.kind {
-            EntryKind::Batch => self.visit_batch(entry),
+            EntryKind::Batch => self.visit_batch(entry, BatchForm::Rows),
+            EntryKind::Columns => self.visit_batch(entry, BatchForm::Columns),
             EntryKind::Manifest => match Record::decode(entry.data)? {
                 Record::SegmentsSwapped { swaps } => {
                     for swap in swaps {
@@ -118,7 +119,7 @@ impl<'a> Replay<'a> {
         }
     }
 
-    fn visit_batch(&mut self, entry: ReplayedEntry<'_>) -> Result<(), String> {
+    fn visit_batch(&mut self, entry: ReplayedEntry<'_>, form: BatchForm) -> Result<(), String> {
         let now = self.now;
         let header = BatchHeader::parse(entry.data).map_err(|e| e.to_string())?;
         if header.total_len() != entry.data.len() || header.base_offset != entry.base_offset {
@@ -146,7 +147,7 @@ impl<'a> Replay<'a> {
         if state.config.log_append_time {
             state.last_append_time = state.last_append_time.max(Timestamp(header.max_timestamp));
         }
-        state.push(&header, Some(entry.location), None, None);
+        state.push(&header, form, Some(entry.location), None, None);
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use super::config::LogConfig;
 use super::manifest::{PartitionCheckpoint, SegmentRef};
 use super::partition::DataWaiter;
 use super::producers::{Aborted, Producers};
-use super::types::{AbortedTransaction, GateFigures, LogOffsets, PartitionKey, ReadLimit};
+use super::types::{AbortedTransaction, BatchForm, GateFigures, LogOffsets, PartitionKey, ReadLimit};
 use crate::segment::KeptColumns;
 use crate::wal::WalLocation;
 
@@ -26,8 +26,22 @@ pub struct TailBatch {
     pub location: Option<WalLocation>,
     /// `None` once it was evicted from memory, which needs a location.
     pub bytes: Option<Bytes>,
+    pub form: BatchForm,
     /// Until the batch is merged.
     pub kept: Option<KeptColumns>,
+}
+
+/// Rows are usually less than so many times larger than their columns, both compressed.
+const ROWS_TO_COLUMNS: usize = 8;
+
+impl TailBatch {
+    /// Bytes of its rows, about: what came as columns is made into rows for those who read them.
+    pub fn bytes_as_rows(&self) -> usize {
+        match self.form {
+            BatchForm::Rows => self.len as usize,
+            BatchForm::Columns => ROWS_TO_COLUMNS * self.len as usize,
+        }
+    }
 }
 
 /// Where the data of a read comes from.
@@ -38,6 +52,8 @@ pub enum ReadPlan {
     Hot(Vec<Bytes>),
     /// In the WAL, and possibly some in memory.
     Tail(Vec<TailBatch>),
+    /// One that came as columns.
+    Columns(TailBatch),
     Segment(SegmentRef),
 }
 
@@ -145,6 +161,7 @@ impl State {
     pub fn push(
         &mut self,
         header: &BatchHeader,
+        form: BatchForm,
         location: Option<WalLocation>,
         bytes: Option<Bytes>,
         kept: Option<KeptColumns>,
@@ -160,6 +177,7 @@ impl State {
             len,
             location,
             bytes,
+            form,
             kept,
         });
         self.tail_bytes += u64::from(len);
@@ -262,8 +280,12 @@ impl State {
         while let Some(batch) = self.tail.get(at) {
             let len = batch.len as usize;
             let fits = bytes + len <= max_bytes || (taken.is_empty() && at_least_one);
-            if batch.next > end || !fits {
+            let comes_apart = batch.form == BatchForm::Columns && !taken.is_empty();
+            if batch.next > end || !fits || comes_apart {
                 break;
+            }
+            if batch.form == BatchForm::Columns {
+                return ReadPlan::Columns(batch.clone());
             }
             bytes += len;
             taken.push(batch);
@@ -277,6 +299,12 @@ impl State {
             Some(chunks) => ReadPlan::Hot(chunks),
             None => ReadPlan::Tail(taken.into_iter().cloned().collect()),
         }
+    }
+
+    /// The batch of the tail that holds the record at `offset`.
+    pub fn tail_at(&self, offset: Offset) -> Option<&TailBatch> {
+        let at = self.tail.partition_point(|batch| batch.next <= offset);
+        self.tail.get(at).filter(|batch| batch.base <= offset)
     }
 
     /// Visible bytes from `offset` on, up to about `enough`.

@@ -60,7 +60,7 @@ fn batch(values: &[String], timestamp: i64, sequence: Option<(i64, i32)>) -> (By
 async fn append(storage: &Storage, partition: i32, values: &[String], timestamp: i64) -> Appended {
     let (batch, header) = batch(values, timestamp, None);
     let partition = storage.partition(TOPIC, PartitionId(partition)).unwrap();
-    let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+    let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
     storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap()
 }
 
@@ -151,7 +151,7 @@ async fn acks_1_is_answered_when_there_is_nothing_left_to_write() {
     let send = async |acks: AckLevel| {
         let (batch, header) = batch(&["a".to_owned()], 5, Some((77, 0)));
         let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
-        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+        let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
         storage.submit(vec![pending], acks).await.await.remove(0)
     };
     assert!(!send(AckLevel::Durable).await.unwrap().duplicate);
@@ -164,7 +164,7 @@ async fn a_duplicate_batch_is_answered_with_its_first_offset_also_after_a_restar
     let send = async |storage: &Storage, sequence: i32| {
         let (batch, header) = batch(&["a".to_owned(), "b".to_owned()], 5, Some((77, sequence)));
         let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
-        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+        let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
         storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0)
     };
     let storage = open(dir.path(), 1, small_config(), 1).await;
@@ -302,7 +302,7 @@ async fn compaction_keeps_the_last_record_of_each_key_at_its_offset() {
             let header = BatchHeader::parse(&bytes).unwrap();
             let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
             let batch = BytesMut::from(&bytes[..]);
-            let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+            let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
             storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
         }
         let limit = std::time::Instant::now() + std::time::Duration::from_secs(10);
@@ -390,7 +390,8 @@ async fn what_has_columns_kept_is_merged_early_when_their_memory_is_wanted() {
         for round in 0..batches {
             let (batch, header) = batch(&(0..250).map(|i| value(round * 250 + i)).collect::<Vec<_>>(), 5, None);
             let partition = storage.partition(TOPIC, PartitionId(partition)).unwrap();
-            let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: kept.clone() };
+            let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
+            let pending = PendingAppend { kept: kept.clone(), ..pending };
             storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
         }
     }
@@ -464,7 +465,7 @@ async fn compaction_with_little_memory_stops_within_a_segment_and_goes_on_later(
         let header = BatchHeader::parse(&bytes).unwrap();
         let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
         let batch = BytesMut::from(&bytes[..]);
-        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+        let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
         storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
     }
     let limit = std::time::Instant::now() + std::time::Duration::from_secs(20);

@@ -99,7 +99,7 @@ fn try_find(partition: &Partition, wanted: Wanted) -> Result<Option<TimestampOff
         }
     }
     for batch in &tail {
-        if let Some(found) = in_bytes(&partition.tail_bytes(batch)?, wanted, log_start) {
+        if let Some(found) = in_bytes(&partition.tail_rows(batch)?, wanted, log_start) {
             return Ok(Some(found));
         }
     }

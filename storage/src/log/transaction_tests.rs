@@ -30,7 +30,7 @@ async fn open(dir: &std::path::Path, epoch: i32, log: &LogConfig) -> Arc<Storage
 async fn submit(storage: &Storage, bytes: Bytes, origin: AppendOrigin) -> Result<Appended, AppendError> {
     let header = BatchHeader::parse(&bytes).unwrap();
     let partition = storage.partition(TOPIC, PartitionId(0)).unwrap();
-    let pending = PendingAppend { partition, batch: BytesMut::from(&bytes[..]), header, origin, kept: None };
+    let pending = PendingAppend::rows(partition, BytesMut::from(&bytes[..]), header, origin);
     storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0)
 }
 

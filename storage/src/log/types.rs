@@ -46,6 +46,18 @@ pub enum AckLevel {
     Durable,
 }
 
+/// What is behind the header of a batch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BatchForm {
+    /// Kafka's records.
+    Rows,
+    /// A column file with the same records, which [`ColumnFormat::open_batch`] opens: readers get them as rows. Of the header
+    /// all holds, also the codec, which is that of these rows.
+    ///
+    /// [`ColumnFormat::open_batch`]: crate::segment::ColumnFormat::open_batch
+    Columns,
+}
+
 /// One validated batch on its way into a partition.
 #[derive(Debug)]
 pub struct PendingAppend {
@@ -54,9 +66,22 @@ pub struct PendingAppend {
     pub batch: BytesMut,
     /// The parsed header of `batch`.
     pub header: BatchHeader,
+    pub form: BatchForm,
     pub origin: AppendOrigin,
     /// Its records as columns, if somebody has decoded them.
     pub kept: Option<KeptColumns>,
+}
+
+impl PendingAppend {
+    /// A batch of records.
+    pub fn rows(
+        partition: Arc<Partition>,
+        batch: BytesMut,
+        header: BatchHeader,
+        origin: AppendOrigin,
+    ) -> PendingAppend {
+        PendingAppend { partition, batch, header, form: BatchForm::Rows, origin, kept: None }
+    }
 }
 
 /// A successful append.

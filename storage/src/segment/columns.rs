@@ -17,6 +17,12 @@ use crate::disk::DiskFile;
 pub trait ColumnFormat: Send + Sync + fmt::Debug {
     /// Reads and checks the footer. Blocking IO.
     fn open(&self, file: Arc<dyn DiskFile>) -> Result<Arc<dyn ColumnFile>, SegmentError>;
+
+    /// Opens a batch that came as columns: its header, which gives it its place in the log, and a file of such columns in memory.
+    fn open_batch(&self, batch: Bytes) -> Result<Arc<dyn ColumnFile>, SegmentError> {
+        let _ = batch;
+        Err(SegmentError::Columns { detail: "nobody here knows batches of columns".to_owned() })
+    }
 }
 
 /// How the rows of one topic become columns.
@@ -55,6 +61,11 @@ pub trait ColumnEncoder {
     /// batch itself is needed.
     fn append_kept(&mut self, kept: &KeptColumns, base: Offset, epoch: LeaderEpoch) -> Result<bool, EncodeError> {
         let _ = (kept, base, epoch);
+        Ok(false)
+    }
+    /// The same of a batch that came as columns. False: it is needed as rows.
+    fn append_columns(&mut self, batch: &Arc<dyn ColumnFile>) -> Result<bool, EncodeError> {
+        let _ = batch;
         Ok(false)
     }
     /// Bytes in memory, about.

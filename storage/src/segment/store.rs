@@ -4,6 +4,7 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 
 use super::columns::{ColumnFile, ColumnFormat};
@@ -88,6 +89,8 @@ pub trait SegmentStore: Send + Sync {
     ) -> io::Result<()>;
     fn open(&self, id: u64) -> Result<Arc<SegmentFile>, SegmentError>;
     fn open_columns(&self, id: u64) -> Result<Arc<dyn ColumnFile>, SegmentError>;
+    /// A batch that came as columns; see [`ColumnFormat::open_batch`].
+    fn open_batch(&self, batch: Bytes) -> Result<Arc<dyn ColumnFile>, SegmentError>;
     /// Readers that hold the file keep it until they are done.
     fn remove(&self, id: u64) -> io::Result<()>;
     fn list(&self) -> io::Result<Vec<u64>>;
@@ -137,6 +140,12 @@ impl LocalSegments {
             }
         }
         Ok(LocalSegments { disk, columns, open: Mutex::new(OpenFiles::default()) })
+    }
+
+    fn format(&self) -> Result<&Arc<dyn ColumnFormat>, SegmentError> {
+        self.columns.as_ref().ok_or_else(|| SegmentError::Columns {
+            detail: "this process was started without a reader of column files".to_owned(),
+        })
     }
 
     fn read_footer(&self, id: u64) -> Result<SegmentFile, SegmentError> {
@@ -199,15 +208,17 @@ impl SegmentStore for LocalSegments {
         if let Some(OpenFile::Columns(file)) = self.open.lock().by_id.get(&id) {
             return Ok(file.clone());
         }
-        let format = self.columns.as_ref().ok_or_else(|| SegmentError::Columns {
-            detail: "this process was started without a reader of column files".to_owned(),
-        })?;
+        let format = self.format()?;
         let file = self.disk.open_read(&FileKind::Columns.name(id)).map_err(|source| SegmentError::Io { source })?;
         let file = format.open(file)?;
         match self.open.lock().keep(id, OpenFile::Columns(file.clone())) {
             OpenFile::Columns(kept) => Ok(kept),
             OpenFile::Rows(_) => Ok(file),
         }
+    }
+
+    fn open_batch(&self, batch: Bytes) -> Result<Arc<dyn ColumnFile>, SegmentError> {
+        self.format()?.open_batch(batch)
     }
 
     fn remove(&self, id: u64) -> io::Result<()> {

@@ -25,7 +25,7 @@
 //!  44  zero             4
 //!
 //! entry, 40 bytes of header + data, entries back to back
-//!   0  kind         1  1 = record batch, 2 = manifest record
+//!   0  kind         1  1 = record batch, 2 = manifest record, 3 = record batch whose records are a column file
 //!   1  zeros        3
 //!   4  length       4  of the data
 //!   8  topic id    16
@@ -178,6 +178,8 @@ pub enum EntryKind {
     Batch,
     /// A change of the manifest (`log::manifest`).
     Manifest,
+    /// The header of a Kafka batch, and a column file in place of its records.
+    Columns,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -194,6 +196,7 @@ impl EntryHeader {
         buf[0] = match self.kind {
             EntryKind::Batch => 1,
             EntryKind::Manifest => 2,
+            EntryKind::Columns => 3,
         };
         buf[4..8].copy_from_slice(&self.length.to_le_bytes());
         buf[8..24].copy_from_slice(self.key.topic.0.as_bytes());
@@ -206,6 +209,7 @@ impl EntryHeader {
         let kind = match buf[0] {
             1 => EntryKind::Batch,
             2 => EntryKind::Manifest,
+            3 => EntryKind::Columns,
             other => return Err(FormatError::UnknownKind(other)),
         };
         let mut topic = [0; 16];

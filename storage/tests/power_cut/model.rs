@@ -116,7 +116,7 @@ pub async fn produce(
         };
         let (batch, header) = make_batch(id, first, count);
         let partition = storage.partition(TOPIC, partition_of(id)).unwrap();
-        let pending = PendingAppend { partition, batch, header, origin: AppendOrigin::Client, kept: None };
+        let pending = PendingAppend::rows(partition, batch, header, AppendOrigin::Client);
         let result = storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0);
         match result {
             Ok(appended) => {

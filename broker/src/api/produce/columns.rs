@@ -1,25 +1,31 @@
-//! Arrow streams that are produced (tag 5700 of `protocol/COLUMNAR.md`): validated against the topic's table, and made the rows of
-//! the topic that plain consumers read.
+//! Arrow streams that are produced (tag 5700 of `protocol/COLUMNAR.md`): validated against the topic's table, and made a batch of the
+//! log.
 //!
 //! The stream is decoded against the registered schema only, within bounds. Its columns are a subset of the table's, and
-//! `_key`, `_timestamp` and `_headers`; what is missing is null, or the column's default. No IO, no clock. The batch that comes out
-//! takes the way of every batch, so sequences, transactions, timestamps and NOT NULL are checked there.
-use std::sync::Arc;
+//! `_key`, `_timestamp` and `_headers`; what is missing is null, or the column's default. No IO, no clock.
+//!
+//! Where the topic's rows become columns anyway, and would say what these columns say, no row is made ([`as_columns`], decision 16).
+//! All others, also what does not fit, become rows ([`to_rows`]), which take the way of every batch: sequences, transactions,
+//! timestamps and NOT NULL are checked there, and what is wrong is told with the row's number.
 
 use arrow_array::cast::AsArray;
 use arrow_array::types::TimestampMillisecondType;
 use arrow_array::{Array, ArrayRef, BinaryArray, ListArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Field, Schema};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 use weir_column::{ColumnError, StreamLimits, decode_stream};
+use weir_layout::{BatchColumns, batch_of_columns};
 use weir_protocol::columnar::{ColumnarError, ColumnarProduce};
 use weir_protocol::ids::Timestamp;
-use weir_protocol::records::{BatchBuilder, BuildError, Compression};
+use weir_protocol::records::{BatchBuilder, BatchHeader, BuildError, Compression};
 use weir_scan::system_schema;
 use weir_table::codec::EncodeError;
 use weir_table::schema::{MappingError, ReadMapping};
+use weir_table::table::RowEncoder;
 use weir_table::{Table, TableSchema};
+
+use super::validate::{self, Rules};
 
 const KEY: &str = "_key";
 const TIMESTAMP: &str = "_timestamp";
@@ -30,6 +36,10 @@ const SYSTEM: [&str; 3] = [KEY, TIMESTAMP, HEADERS];
 const ROWS_MAX: u64 = 1 << 20;
 /// Uncompressed bytes of one stream, whatever memory there is.
 pub const BYTES_MAX: usize = 64 << 20;
+/// Columns of fewer bytes are stored as rows until they are merged: schema and statistics would be most of what is stored.
+const COLUMN_BYTES_MIN: usize = 64 << 10;
+/// Of a value in a row, besides its name: quotes, colon, comma and more digits than bytes.
+const ROW_BYTES_OF_VALUE: usize = 24;
 
 /// Why an Arrow stream is not appended; nothing of its partition is.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -84,6 +94,21 @@ impl From<EncodeError> for ColumnarProduceError {
     }
 }
 
+impl Sent {
+    fn columns_of_batch(&self, now: Timestamp) -> BatchColumns {
+        let timestamps = match &self.timestamp {
+            Some(sent) if sent.null_count() == 0 => sent.as_primitive::<TimestampMillisecondType>().clone(),
+            Some(sent) => {
+                let sent = sent.as_primitive::<TimestampMillisecondType>().iter();
+                sent.map(|time| time.unwrap_or(now.0)).collect::<Vec<_>>().into()
+            }
+            None => vec![now.0; self.columns.num_rows()].into(),
+        };
+        let (columns, keys, headers) = (self.columns.clone(), self.key.clone(), self.headers.clone());
+        BatchColumns { columns, keys, timestamps, headers }
+    }
+}
+
 impl From<BuildError> for ColumnarProduceError {
     fn from(error: BuildError) -> ColumnarProduceError {
         ColumnarProduceError::Rows { reason: error.to_string() }
@@ -100,35 +125,80 @@ pub fn opened(tag: &[u8], stream: &[u8]) -> Result<ColumnarProduce, ColumnarProd
     Ok(tag)
 }
 
-/// The stream as one Kafka batch at offset 0. `bytes_max`: uncompressed bytes of its columns; the rows take about as much again.
-pub fn to_batch(
-    table: &Arc<Table>,
-    tag: &ColumnarProduce,
-    stream: &Bytes,
+/// A stream that was opened, as columns of the table's current version.
+pub struct Opened {
+    tag: ColumnarProduce,
+    parts: Vec<Sent>,
     now: Timestamp,
     bytes_max: usize,
-) -> Result<Bytes, ColumnarProduceError> {
-    let current = table.current();
-    let version = match tag.schema_id {
-        -1 => current,
-        id => table.version(id).ok_or(ColumnarProduceError::NoSuchVersion { id, current: current.version })?,
-    };
-    let limits = StreamLimits { bytes_max: bytes_max as u64, rows_max: ROWS_MAX };
-    let batches = decode_stream(stream, &expected(version), limits)?;
-    if batches.iter().all(|batch| batch.num_rows() == 0) {
-        return Err(ColumnarProduceError::NoRows);
+}
+
+impl Opened {
+    /// `bytes_max`: uncompressed bytes of its columns.
+    pub fn new(
+        table: &Table,
+        tag: &ColumnarProduce,
+        stream: &Bytes,
+        now: Timestamp,
+        bytes_max: usize,
+    ) -> Result<Opened, ColumnarProduceError> {
+        let current = table.current();
+        let version = match tag.schema_id {
+            -1 => current,
+            id => table.version(id).ok_or(ColumnarProduceError::NoSuchVersion { id, current: current.version })?,
+        };
+        let limits = StreamLimits { bytes_max: bytes_max as u64, rows_max: ROWS_MAX };
+        let batches = decode_stream(stream, &expected(version), limits)?;
+        if batches.iter().all(|batch| batch.num_rows() == 0) {
+            return Err(ColumnarProduceError::NoRows);
+        }
+        let parts = batches.iter().map(|batch| sent(table, version, batch)).collect::<Result<_, _>>()?;
+        Ok(Opened { tag: *tag, parts, now, bytes_max })
     }
-    let mut builder = BatchBuilder::new().compression(Compression::Lz4, None);
-    if let Some((id, epoch, sequence)) = tag.producer {
-        builder = builder.producer(id, epoch, sequence);
+
+    fn header(&self, codec: Compression) -> BatchBuilder {
+        let mut builder = BatchBuilder::new().compression(codec, None);
+        if let Some((id, epoch, sequence)) = self.tag.producer {
+            builder = builder.producer(id, epoch, sequence);
+        }
+        if self.tag.transactional {
+            builder = builder.transactional();
+        }
+        builder
     }
-    if tag.transactional {
-        builder = builder.transactional();
+
+    /// A batch of columns. `None`: they are too few for that, or they have to be looked at as rows, see [`Opened::to_rows`].
+    pub fn as_columns(&self, table: &Table, rules: &Rules) -> Option<(BytesMut, BatchHeader)> {
+        if self.parts.iter().map(|part| part.columns.get_array_memory_size()).sum::<usize>() < COLUMN_BYTES_MIN
+            || self.most_row_bytes(table) > self.bytes_max
+        {
+            return None;
+        }
+        let parts: Vec<BatchColumns> = self.parts.iter().map(|part| part.columns_of_batch(self.now)).collect();
+        let codec = rules.compression.map_or(Compression::Lz4, |(codec, _)| codec);
+        // What cannot be written as columns is told as a row.
+        let batch = batch_of_columns(table, self.header(codec), &parts).ok().flatten()?;
+        let header = BatchHeader::parse(&batch).ok()?;
+        let times = (Timestamp(header.base_timestamp), Timestamp(header.max_timestamp));
+        validate::takes(&header, batch.len(), times, rules, self.now).then(|| (BytesMut::from(batch), header))
     }
-    for batch in &batches {
-        append(&mut builder, table, version, batch, now, bytes_max)?;
+
+    /// Bytes of all rows, about: consumers that know no columns get them as rows, which may be far larger.
+    fn most_row_bytes(&self, table: &Table) -> usize {
+        let names: usize = table.current().fields.iter().map(|field| field.name.len() + ROW_BYTES_OF_VALUE).sum();
+        let bytes = |part: &Sent| part.columns.num_rows() * names + part.columns.get_array_memory_size();
+        self.parts.iter().map(bytes).sum()
     }
-    Ok(builder.build()?)
+
+    /// One Kafka batch at offset 0. The rows take about as much memory as the columns.
+    pub fn to_rows(&self, table: &Table) -> Result<Bytes, ColumnarProduceError> {
+        let mut builder = self.header(Compression::Lz4);
+        let encoder = table.encoder(table.current())?;
+        for part in &self.parts {
+            append(&mut builder, &encoder, part, self.now, self.bytes_max)?;
+        }
+        Ok(builder.build()?)
+    }
 }
 
 /// What a stream may have: the columns of the version, then the parts of a record.
@@ -188,17 +258,14 @@ fn nullable(version: &TableSchema) -> Vec<weir_table::Field> {
 
 fn append(
     builder: &mut BatchBuilder,
-    table: &Arc<Table>,
-    version: &TableSchema,
-    batch: &RecordBatch,
+    encoder: &RowEncoder,
+    sent: &Sent,
     now: Timestamp,
     bytes_max: usize,
 ) -> Result<(), ColumnarProduceError> {
-    let sent = sent(table, version, batch)?;
-    let encoder = table.encoder(table.current())?;
     let rows = encoder.rows(&sent.columns)?;
     let (mut value, mut own_key) = (Vec::new(), Vec::new());
-    for row in 0..batch.num_rows() {
+    for row in 0..sent.columns.num_rows() {
         value.clear();
         own_key.clear();
         rows.value(row, &mut value)?;
@@ -230,6 +297,8 @@ fn append(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use arrow_array::{Int32Array, Int64Array, StringArray};
     use weir_protocol::ids::{ProducerEpoch, ProducerId};
     use weir_protocol::records::{BatchHeader, DecompressLimits, decode};
@@ -254,6 +323,10 @@ mod tests {
         ColumnarProduce { schema_id: -1, producer, transactional: false, crc32c: crc32c::crc32c(stream) }
     }
 
+    fn to_rows(table: &Table, stream: &Bytes, now: i64, bytes_max: usize) -> Result<Bytes, ColumnarProduceError> {
+        Opened::new(table, &tag(stream), stream, Timestamp(now), bytes_max)?.to_rows(table)
+    }
+
     fn rows(batch: &Bytes) -> Vec<(Option<Vec<u8>>, String, i64)> {
         let decoded = decode(batch, &DecompressLimits::default()).unwrap();
         let rows = decoded.records().map(|record| {
@@ -273,7 +346,7 @@ mod tests {
             ("id", Arc::new(Int64Array::from(vec![1, 2]))),
             ("_key", Arc::new(key)),
         ]);
-        let batch = to_batch(&table, &tag(&stream), &stream, Timestamp(99), BYTES_MAX).unwrap();
+        let batch = to_rows(&table, &stream, 99, BYTES_MAX).unwrap();
         let header = BatchHeader::parse(&batch).unwrap();
         assert_eq!((header.producer_id, header.producer_epoch, header.base_sequence), (7, 1, 40));
         let expected = [
@@ -288,7 +361,7 @@ mod tests {
         let table = table("id BIGINT NOT NULL, city STRING");
         let message = |columns| {
             let stream = stream(columns);
-            to_batch(&table, &tag(&stream), &stream, Timestamp(0), BYTES_MAX).unwrap_err().to_string()
+            to_rows(&table, &stream, 0, BYTES_MAX).unwrap_err().to_string()
         };
         let text = || -> ArrayRef { Arc::new(StringArray::from(vec!["x"])) };
         assert!(message(vec![("id", text())]).contains("column id: the stream has Utf8, the table Int64"));
@@ -304,7 +377,7 @@ mod tests {
         let table = table("id BIGINT NOT NULL, city STRING");
         let zeros: ArrayRef = Arc::new(Int64Array::from(vec![0; 200_000]));
         let stream = stream(vec![("id", zeros)]);
-        let error = to_batch(&table, &tag(&stream), &stream, Timestamp(0), 1 << 20).unwrap_err();
+        let error = to_rows(&table, &stream, 0, 1 << 20).unwrap_err();
         assert!(matches!(error, ColumnarProduceError::TooLarge { .. }), "{error}");
         let mut bytes = bytes::BytesMut::new();
         ColumnarProduce { crc32c: 1, ..tag(&stream) }.encode(&mut bytes);

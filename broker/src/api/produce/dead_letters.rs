@@ -130,7 +130,7 @@ fn batches(letters: &DeadLetters, base_offset: i64) -> Result<Vec<PendingAppend>
             // Just built.
             if let Ok(header) = BatchHeader::parse(&batch) {
                 let (partition, origin) = (letters.target.clone(), AppendOrigin::Coordinator);
-                batches.push(PendingAppend { partition, batch, header, origin, kept: None });
+                batches.push(PendingAppend::rows(partition, batch, header, origin));
             }
         }
     }

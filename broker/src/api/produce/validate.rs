@@ -7,7 +7,8 @@ use thiserror::Error;
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::{
     BatchError, BatchHeader, CompressError, Compression, DecodeError, DecompressLimits, Record, RecordSummary,
-    RewriteError, ValidationLimits, decode, recompress, set_max_timestamp, validate_produced, visit_records,
+    RewriteError, ValidationLimits, decode, recompress, set_max_timestamp, validate_produced, validate_producer,
+    visit_records,
 };
 
 use crate::topic_config::TopicSettings;
@@ -200,6 +201,13 @@ fn rewrite(
     }
     let header = BatchHeader::parse(&batch)?;
     Ok((batch, header))
+}
+
+/// Whether a batch of so many bytes, which were checked, may be appended as it is. `times`: its smallest and its largest timestamp.
+pub fn takes(header: &BatchHeader, bytes: usize, times: (Timestamp, Timestamp), rules: &Rules, now: Timestamp) -> bool {
+    let in_time = [times.0, times.1].iter().all(|time| out_of_time(time.0, rules, now).is_none());
+    let plain = !rules.keys_required && !rules.log_append_time;
+    plain && in_time && bytes <= rules.max_batch_bytes && validate_producer(header).is_ok()
 }
 
 fn within_bounds(summary: &RecordSummary, rules: &Rules, now: Timestamp) -> bool {

@@ -4,12 +4,14 @@ use naive::{Kind, Predicate, Value};
 use rand::rngs::StdRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
+use weir_layout::BatchColumns;
 use weir_protocol::records::{DecompressLimits, batches, decode};
 use weir_table::schema::Change;
 use weir_table::table::{KeyFormat, RowFormat, TableOptions};
 use weir_table::{Table, TableSchema, ddl};
 
 use super::*;
+use crate::system::SystemBuilder;
 
 fn table_of(versions: Vec<TableSchema>) -> Arc<Table> {
     let versions = versions.into_iter().map(Arc::new).collect();
@@ -39,6 +41,28 @@ fn batch_of_rows(values: &[Option<Vec<u8>>], compression: Compression) -> bytes:
     builder.build().unwrap()
 }
 
+/// The same records as columns; `None`: rows would not say the same.
+fn batch_of_columns(values: &[Option<Vec<u8>>], table: &Arc<Table>, header: BatchBuilder) -> Option<bytes::Bytes> {
+    let mut decoder = table.validator();
+    let mut parts = ["_key", "_timestamp", "_headers"].map(|name| SystemBuilder::new(name).unwrap());
+    let rows = batch_of_rows(values, Compression::None);
+    let opened = decode(&rows, &DecompressLimits::default()).unwrap();
+    for record in opened.records() {
+        let record = record.unwrap();
+        decoder.push(record.key, record.value).unwrap();
+        let (offset, timestamp) = (record.offset(&opened.header), record.timestamp(&opened.header));
+        parts.iter_mut().for_each(|part| part.append(0, offset, timestamp, &record));
+    }
+    let [keys, timestamps, headers] = parts.map(|mut part| part.finish());
+    let part = BatchColumns {
+        columns: decoder.finish().unwrap(),
+        keys: Some(keys.as_binary::<i32>().clone()),
+        timestamps: timestamps.as_primitive::<TimestampMillisecondType>().clone(),
+        headers: Some(headers.as_list::<i32>().clone()),
+    };
+    weir_layout::batch_of_columns(table, header.compression(Compression::Lz4, None), &[part]).unwrap()
+}
+
 impl Log {
     async fn rows(&self, values: &[Option<Vec<u8>>], compression: Compression) {
         self.append(batch_of_rows(values, compression), AppendOrigin::Client).await;
@@ -53,6 +77,14 @@ impl Log {
             let _ = keeper.push(&opened.header, &record.unwrap());
         }
         self.append_kept(batch.clone(), AppendOrigin::Client, tail.keep(keeper, &opened.header)).await;
+    }
+
+    /// Rows as the columns that they are.
+    async fn columns(&self, values: &[Option<Vec<u8>>], table: &Arc<Table>) {
+        match batch_of_columns(values, table, BatchBuilder::new()) {
+            Some(batch) => self.append_columns(batch, AppendOrigin::Client).await,
+            None => self.rows(values, Compression::Lz4).await,
+        }
     }
 
     async fn json(&self, rows: &[&str]) {
@@ -140,12 +172,22 @@ async fn check(seed: u64) {
     let mut rows = Vec::new();
     let tail = weir_layout::KeptTail::new(log.storage.memory());
     for _ in 0..rng.random_range(1..12) {
-        let batch: Vec<_> = (0..rng.random_range(1..60)).map(|_| naive::row(&columns, &mut rng)).collect();
+        let mut batch: Vec<_> = (0..rng.random_range(1..60)).map(|_| naive::row(&columns, &mut rng)).collect();
+        let as_columns = rng.random_bool(0.3);
+        if as_columns {
+            // What is no row of the table cannot come as one.
+            let mut decoder = table.validator();
+            batch.retain(|(value, _)| decoder.push(Some(b"k"), value.as_deref()).is_ok());
+        }
+        if batch.is_empty() {
+            continue;
+        }
         let compression = Compression::ALL[rng.random_range(0..Compression::ALL.len())];
         let values: Vec<_> = batch.iter().map(|(value, _)| value.clone()).collect();
-        match rng.random() {
-            true => log.kept_rows(&values, &tail, &table).await,
-            false => log.rows(&values, compression).await,
+        match (as_columns, rng.random()) {
+            (true, _) => log.columns(&values, &table).await,
+            (false, true) => log.kept_rows(&values, &tail, &table).await,
+            (false, false) => log.rows(&values, compression).await,
         }
         rows.extend(batch.into_iter().map(|(_, values)| values));
     }
@@ -453,4 +495,52 @@ async fn who_asks_for_one_value_of_a_clustered_column_reads_little_else() {
         let expected: Vec<i64> = (0..).zip(&shops).filter(|(_, shop)| wanted(shop)).map(|(at, _)| at).collect();
         assert_eq!(log.steps(&plan, ScanLimits { max_bytes: 50_000, ..limits() }).await.1, expected, "{predicate}");
     }
+}
+
+/// Batches that came as columns are read as columns, from wherever they are: not merged, in a column file, and in rows where their
+/// topic has no columns any more. Of aborted transactions nothing is seen.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_of_columns_are_scanned_where_they_are() {
+    let table = table_of(vec![schema_of("id BIGINT NOT NULL, city STRING, score DOUBLE")]);
+    let topic = Arc::new(TopicLayout::new(Some(table.clone()), weir_column::Codec::Zstd(1)));
+    let log = log_in(Layout::Column { layout: topic, row_retention_ms: 0 }).await;
+    let row = |id: i64| Some(format!(r#"{{"id":{id},"city":"c{}","score":{id}.5}}"#, id % 7).into_bytes());
+    let rows = |from: i64| (from..from + 20).map(row).collect::<Vec<_>>();
+    // Committed, aborted, and of nobody.
+    for (round, control) in [ControlType::Commit, ControlType::Abort].into_iter().enumerate() {
+        let header = BatchBuilder::new().producer(ProducerId(3), ProducerEpoch(0), 20 * round as i32).transactional();
+        let guard = log.partition.transaction_guard(ProducerId(3), ProducerEpoch(0));
+        let origin = guard.map_or(AppendOrigin::Client, AppendOrigin::Verified);
+        log.append_columns(batch_of_columns(&rows(21 * round as i64), &table, header).unwrap(), origin).await;
+        log.end_transaction(3, control).await;
+    }
+    log.columns(&rows(42), &table).await;
+    assert!(log.partition.column_part(Offset(45)).unwrap().is_some_and(|part| part.is_batch));
+    let request = request(Some(&["score", "_offset"]), Some("city = 'c3' AND id > 9"));
+    let plan = typed(&table, None, &request).unwrap();
+    let found = async |visible: ReadLimit| {
+        let limits = ScanLimits { visible, ..limits() };
+        let scan = Scan::new(plan.clone(), log.partition.clone(), log.storage.cpu().clone(), Offset(5), limits);
+        let result = scan.run(LONG).await.unwrap().finish().unwrap();
+        let offsets = |batch: &RecordBatch| batch.column(1).as_primitive::<Int64Type>().values().to_vec();
+        (result.batches.iter().flat_map(|scanned| offsets(&scanned.batch)).collect::<Vec<_>>(), result.next.0)
+    };
+    for merged in [false, true] {
+        if merged {
+            while log.partition.column_part(Offset(61)).unwrap().is_none_or(|part| part.is_batch) {
+                log.columns(&rows(1_000), &table).await;
+            }
+        }
+        let end = log.partition.offsets().high_watermark.0;
+        let expect = |offsets: &[i64]| {
+            let more = (62..end).filter(|at| (1_000 + (at - 62) % 20) % 7 == 3);
+            offsets.iter().copied().chain(more).collect::<Vec<_>>()
+        };
+        assert_eq!(found(ReadLimit::LastStable).await, (expect(&[10, 17, 45, 52, 59]), end), "merged: {merged}");
+        let all = expect(&[10, 17, 24, 31, 38, 45, 52, 59]);
+        assert_eq!(found(ReadLimit::HighWatermark).await, (all, end), "merged: {merged}");
+    }
+    // Explained without being read: the column of the predicate, and what statistics rule out.
+    let told = explain(&plan, &log.partition, Offset(0), ReadLimit::HighWatermark).unwrap();
+    assert!(told.segments > 0 && told.bytes_of_predicate > 0, "{told:?}");
 }

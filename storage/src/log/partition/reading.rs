@@ -10,7 +10,7 @@ use super::super::state::{ReadPlan, State};
 use super::super::types::{AbortedTransaction, ReadError, ReadLimit, ReadOutcome, ReadRequest};
 use super::{ColdError, Partition, READ_ATTEMPTS};
 use crate::memory::{MemoryBudget, Reservation, Share};
-use crate::segment::SectionRead;
+use crate::segment::{BatchSlice, SectionRead};
 
 /// Pieces (segments, tail) that one read puts together.
 const READ_PIECES_MAX: usize = 32;
@@ -150,31 +150,17 @@ impl Partition {
             ReadPlan::Hot(chunks) => Ok(Some(Piece::of(chunks))),
             ReadPlan::Tail(batches) => {
                 held.cover(batches.iter().filter(|b| b.bytes.is_none()).map(|b| b.len as usize).sum())?;
-                let chunks: Result<Vec<Bytes>, ColdError> = batches.iter().map(|b| self.tail_bytes(b)).collect();
+                let chunks: Result<Vec<Bytes>, ColdError> = batches.iter().map(|b| self.tail_rows(b)).collect();
                 Ok(Some(Piece::of(chunks?)))
             }
             ReadPlan::Segment(segment) => {
                 let reader = self.open_segment(&segment)?;
-                let mut refused = None;
-                let mut admit = |bytes| match held.cover(bytes) {
-                    Ok(()) => true,
-                    Err(error) => {
-                        refused = Some(error);
-                        false
-                    }
+                let read = |admit: &mut dyn FnMut(usize) -> bool| {
+                    let found = reader.read_admitted(offset, end, max_bytes, at_least_one, admit);
+                    found.map_err(|error| self.segment_error(error, segment.file, offset))
                 };
-                let found = reader
-                    .read_admitted(offset, end, max_bytes, at_least_one, &mut admit)
-                    .map_err(|e| self.segment_error(e, segment.file, offset));
-                if let Some(refused) = refused {
-                    return Err(refused);
-                }
-                match found? {
-                    SectionRead::Slice(slice) => {
-                        let bytes = slice.bytes.len();
-                        let next = slice.last.next_offset();
-                        Ok(Some(Piece { chunks: vec![slice.bytes], bytes, next, memory: None }))
-                    }
+                match held.read(read)? {
+                    SectionRead::Slice(slice) => Ok(Some(Piece::of_slice(slice))),
                     SectionRead::Stop => Ok(None),
                     // Compaction left nothing between the offset and the end of the segment.
                     SectionRead::NothingLeft => {
@@ -182,6 +168,21 @@ impl Partition {
                         let plan = self.lock().plan(after, end, max_bytes, at_least_one);
                         self.read_cold(plan, after, end, max_bytes, at_least_one, held)
                     }
+                }
+            }
+            ReadPlan::Columns(batch) => {
+                // Unless it is in memory, which counts it.
+                let own = if batch.bytes.is_none() { batch.len as usize } else { 0 };
+                held.cover(own)?;
+                let file = self.tail_columns(&batch)?;
+                let read = |admit: &mut dyn FnMut(usize) -> bool| {
+                    let mut admit = |bytes| admit(bytes + own);
+                    let found = file.read_admitted(offset, end, max_bytes, at_least_one, &mut admit);
+                    found.map_err(|error| self.batch_error(error, &batch))
+                };
+                match held.read(read)? {
+                    SectionRead::Slice(slice) => Ok(Some(Piece::of_slice(slice))),
+                    SectionRead::Stop | SectionRead::NothingLeft => Ok(None),
                 }
             }
         }
@@ -232,6 +233,25 @@ impl Held {
         Err(PieceError::NeedsMemory(bytes))
     }
 
+    /// Reads from a file, which asks for room before it makes a buffer.
+    fn read(
+        &mut self,
+        read: impl FnOnce(&mut dyn FnMut(usize) -> bool) -> Result<SectionRead, ColdError>,
+    ) -> Result<SectionRead, PieceError> {
+        let mut refused = None;
+        let found = read(&mut |bytes| match self.cover(bytes) {
+            Ok(()) => true,
+            Err(error) => {
+                refused = Some(error);
+                false
+            }
+        });
+        match refused {
+            Some(refused) => Err(refused),
+            None => Ok(found?),
+        }
+    }
+
     fn finish(mut self) -> Option<Reservation> {
         if let Some(memory) = &mut self.memory {
             memory.shrink_to(self.used);
@@ -249,6 +269,11 @@ struct Piece {
 }
 
 impl Piece {
+    fn of_slice(slice: BatchSlice) -> Piece {
+        let (bytes, next) = (slice.bytes.len(), slice.last.next_offset());
+        Piece { chunks: vec![slice.bytes], bytes, next, memory: None }
+    }
+
     /// From batches, one per chunk.
     fn of(chunks: Vec<Bytes>) -> Piece {
         let bytes = chunks.iter().map(Bytes::len).sum();

@@ -1,5 +1,6 @@
 //! What is stored of a partition, and where: for scans, merges and look-ups. Bytes are verified before anybody gets them.
 use std::io;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use weir_protocol::ids::Offset;
@@ -8,10 +9,13 @@ use weir_protocol::records::batch::{BatchHeader, verify_crc};
 use super::super::columns::{ColumnPart, Extent, View};
 use super::super::manifest::SegmentRef;
 use super::super::state::TailBatch;
-use super::super::types::{ReadError, ReadLimit};
+use super::super::types::{BatchForm, ReadError, ReadLimit};
 use super::{Partition, READ_ATTEMPTS};
 use crate::memory::{Reservation, Share};
-use crate::segment::{SectionReader, SegmentError, SegmentReader};
+use crate::segment::{ColumnFile, SectionRead, SectionReader, SegmentError, SegmentReader};
+
+/// Batches that came as columns and are parts of their own in [`Partition::stored_parts`]: whoever asks opens each.
+const COLUMN_PARTS_MAX: usize = 256;
 
 /// Why a read from disk gave nothing.
 #[derive(Debug)]
@@ -23,13 +27,26 @@ pub(in crate::log) enum ColdError {
 
 impl Partition {
     /// The parts in which records from `from` on are stored, `[base, next)` each with its bytes: segments, then what no merge has
-    /// taken yet. Reads nothing.
+    /// taken yet: runs of batches of rows, and batches of columns. Reads nothing.
     pub fn stored_parts(&self, from: Offset) -> Vec<(Offset, Offset, u64)> {
         let state = self.lock();
-        let end = state.offsets().log_end;
         let segments = state.segments.iter().map(|s| (Offset(s.base), Offset(s.next), s.bytes));
-        let rest = (state.segments_end(), end, state.tail_bytes);
-        segments.chain([rest]).filter(|(base, next, _)| *next > from && next > base).collect()
+        let mut parts: Vec<(Offset, Offset, u64)> = segments.collect();
+        let (mut apart, mut last) = (0, None);
+        for batch in &state.tail {
+            let form = if apart < COLUMN_PARTS_MAX { batch.form } else { BatchForm::Rows };
+            apart += usize::from(form == BatchForm::Columns);
+            match parts.last_mut().filter(|_| form == BatchForm::Rows && last == Some(form)) {
+                Some((_, next, bytes)) => {
+                    *next = batch.next;
+                    *bytes += u64::from(batch.len);
+                }
+                None => parts.push((batch.base, batch.next, u64::from(batch.len))),
+            }
+            last = Some(form);
+        }
+        parts.retain(|(_, next, _)| *next > from);
+        parts
     }
 
     /// The segments, in order; what follows them is in the write-ahead log. Reads nothing.
@@ -48,7 +65,10 @@ impl Partition {
     pub fn stores_columns_at(&self, offset: Offset) -> bool {
         let state = self.lock();
         let at = state.segments.partition_point(|s| s.next <= offset.0);
-        state.segments.get(at).is_some_and(|s| s.base <= offset.0 && s.column_file().is_some())
+        match state.segments.get(at).filter(|s| s.base <= offset.0) {
+            Some(segment) => segment.column_file().is_some(),
+            None => state.tail_at(offset).is_some_and(|batch| batch.form == BatchForm::Columns),
+        }
     }
 
     /// What a reader sees of `[from, to)`: the part that is visible, and the aborted transactions in it.
@@ -69,22 +89,32 @@ impl Partition {
         self.io.memory.reserve(Share::Responses, bytes.min(most)).await
     }
 
-    /// The column file that holds the record at `offset`, if that is stored as columns and below `end`. Blocking IO.
+    /// The column file, or the batch that came as columns, that holds the record at `offset`. Blocking IO.
     pub fn column_part(&self, offset: Offset) -> Result<Option<ColumnPart>, ReadError> {
         for _ in 0..READ_ATTEMPTS {
-            let found = {
+            let (segment, batch) = {
                 let state = self.lock();
                 self.check_range(&state, offset)?;
                 let at = state.segments.partition_point(|s| s.next <= offset.0);
-                state.segments.get(at).filter(|s| s.base <= offset.0).cloned()
+                let segment = state.segments.get(at).filter(|s| s.base <= offset.0).cloned();
+                let batch = state.tail_at(offset).filter(|_| segment.is_none()).cloned();
+                (segment, batch.filter(|batch| batch.form == BatchForm::Columns))
             };
-            let Some((segment, file)) = found.and_then(|s| s.column_file().map(|file| (s, file))) else {
-                return Ok(None);
-            };
-            match self.io.segments.open_columns(file).map_err(|e| self.segment_error(e, file, offset)) {
-                Ok(file) => {
-                    return Ok(Some(ColumnPart { file, base: Offset(segment.base), next: Offset(segment.next) }));
+            let found = match (segment, batch) {
+                (Some(segment), _) => {
+                    let Some(file) = segment.column_file() else { return Ok(None) };
+                    let opened = self.io.segments.open_columns(file).map_err(|e| self.segment_error(e, file, offset));
+                    let (base, next) = (Offset(segment.base), Offset(segment.next));
+                    opened.map(|file| ColumnPart { file, base, next, is_batch: false })
                 }
+                (None, Some(batch)) => {
+                    let (base, next) = (batch.base, batch.next);
+                    self.tail_columns(&batch).map(|file| ColumnPart { file, base, next, is_batch: true })
+                }
+                (None, None) => return Ok(None),
+            };
+            match found {
+                Ok(part) => return Ok(Some(part)),
                 Err(ColdError::Moved) => continue,
                 Err(ColdError::Failed(error)) => return Err(error),
             }
@@ -125,8 +155,41 @@ impl Partition {
         }
     }
 
-    /// Bytes of a tail batch, from memory or verified from the WAL. Blocking.
-    pub(in crate::log) fn tail_bytes(&self, batch: &TailBatch) -> Result<Bytes, ColdError> {
+    /// A tail batch as rows, whatever it came as. Blocking.
+    pub(in crate::log) fn tail_rows(&self, batch: &TailBatch) -> Result<Bytes, ColdError> {
+        if batch.form == BatchForm::Rows {
+            return self.tail_bytes(batch);
+        }
+        let file = self.tail_columns(batch)?;
+        let read = file.read_admitted(batch.base, batch.next, usize::MAX, true, &mut |_| true);
+        match read.map_err(|error| self.batch_error(error, batch))? {
+            SectionRead::Slice(slice) => Ok(slice.bytes),
+            SectionRead::NothingLeft | SectionRead::Stop => {
+                let detail = "a batch of columns without rows".to_owned();
+                Err(self.batch_error(SegmentError::Columns { detail }, batch))
+            }
+        }
+    }
+
+    /// The columns of a tail batch that came as such. Blocking.
+    pub(in crate::log) fn tail_columns(&self, batch: &TailBatch) -> Result<Arc<dyn ColumnFile>, ColdError> {
+        let bytes = self.tail_bytes(batch)?;
+        self.io.segments.open_batch(bytes).map_err(|error| self.batch_error(error, batch))
+    }
+
+    /// A batch that came as columns cannot be read.
+    pub(in crate::log) fn batch_error(&self, error: SegmentError, batch: &TailBatch) -> ColdError {
+        let (file, position) = match batch.location {
+            Some(location) => (self.io.wal.file_name(location.file), location.position),
+            None => ("memory".to_owned(), 0),
+        };
+        let (partition, offset, detail) = (self.key, batch.base, error.to_string());
+        tracing::error!(%partition, file, position, detail, "stored columns are damaged and are not served");
+        ColdError::Failed(ReadError::Corrupt { partition, offset, file, position, detail })
+    }
+
+    /// Bytes of a tail batch as they are stored, from memory or verified from the WAL. Blocking.
+    fn tail_bytes(&self, batch: &TailBatch) -> Result<Bytes, ColdError> {
         if let Some(bytes) = &batch.bytes {
             return Ok(bytes.clone());
         }

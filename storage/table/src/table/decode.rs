@@ -190,6 +190,12 @@ impl RowDecoder {
         }
     }
 
+    /// Of a [`super::Table::keeper`]: takes over writers of rows that came as columns ([`super::Table::written`]); the forms that
+    /// these have here. `None`: there is no place for them.
+    pub fn absorb_writers(&mut self, writers: &KeptWriters) -> Option<Vec<RowForm>> {
+        self.kept.absorb(writers)
+    }
+
     pub(super) fn is_keeping(&self) -> bool {
         self.mode == Mode::ProduceKeep
     }

@@ -86,6 +86,22 @@ impl KeptWriters {
         KeptWriters { aliases: aliases.clone(), ..KeptWriters::default() }
     }
 
+    /// The writer of JSON rows behind `frame`, which have no shape of their own.
+    pub(super) fn of_json(frame: &[u8]) -> (RowForm, KeptWriters) {
+        let mut writers = KeptWriters::default();
+        (writers.form(frame, Spelling::Json(None)), writers)
+    }
+
+    /// Takes over writers of rows that came as columns; the forms that these have here. `None`: they are of another kind, or there
+    /// are too many.
+    pub(super) fn absorb(&mut self, others: &KeptWriters) -> Option<Vec<RowForm>> {
+        let form = |writer: &KeptWriter| {
+            let frame = BASE64.decode(&writer.frame).ok().filter(|_| writer.spelling == Spelling::Json(None))?;
+            Some(self.form(&frame, writer.spelling)).filter(|form| *form != RowForm::Raw)
+        };
+        others.writers.iter().map(form).collect()
+    }
+
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.writers.is_empty()

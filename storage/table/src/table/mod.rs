@@ -13,6 +13,7 @@
 
 mod decode;
 mod encode;
+mod fits;
 mod format;
 mod kept;
 mod key;
@@ -23,6 +24,7 @@ mod writers;
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use arrow_array::RecordBatch;
 use parking_lot::Mutex;
 
 pub use decode::RowDecoder;
@@ -31,7 +33,7 @@ pub use format::{FormatKind, Framing, NoWriters, RowFormat, WriterSchema, Writer
 pub use kept::{KeptEncoder, KeptError, KeptRows, KeptWriters, WRITER_BYTES_MAX, WRITERS_MAX};
 pub use key::KeyFormat;
 
-use crate::codec::{Aliases, DecodeLimits, EncodeError, Fidelity, OnUnknown};
+use crate::codec::{Aliases, DecodeLimits, EncodeError, Fidelity, OnUnknown, RowForm, framing};
 use crate::schema::{Field, TableSchema};
 use decode::Mode;
 use format::Codecs;
@@ -251,6 +253,32 @@ impl Table {
     /// version of this table, or a part of its columns (which not every format can write).
     pub fn encoder(&self, schema: &Arc<TableSchema>) -> Result<RowEncoder, EncodeError> {
         RowEncoder::new(&self.parts, schema)
+    }
+}
+
+impl Table {
+    /// How rows that come as columns are written, and the writers that this form names. `None`: as what their format can say.
+    pub fn written(&self) -> Option<(RowForm, KeptWriters)> {
+        let format = &self.parts.value;
+        let id = match (format.kind, format.framing) {
+            (FormatKind::Json, Framing::Plain) => None,
+            (FormatKind::Json, Framing::Registry) => format.schema.as_ref().and_then(|schema| schema.id),
+            (FormatKind::Avro | FormatKind::Protobuf, _) => return None,
+        };
+        let Some(id) = id else { return Some((RowForm::Canonical, KeptWriters::default())) };
+        let mut frame = Vec::new();
+        framing::write(id, &mut frame);
+        Some(KeptWriters::of_json(&frame))
+    }
+
+    /// Whether rows that are made of these columns (of the current version, all of them) would be taken, and read as the same
+    /// columns: then they need not be made. False where that is not known.
+    pub fn takes_columns(&self, columns: &RecordBatch) -> bool {
+        let plain_key = match &self.parts.key {
+            None | Some(KeyFormat::Raw) => true,
+            Some(KeyFormat::Row(format)) => format.kind == FormatKind::Json,
+        };
+        plain_key && self.written().is_some() && fits::rows_say(self.current(), columns, &self.options().limits)
     }
 }
 

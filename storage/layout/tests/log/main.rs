@@ -25,6 +25,8 @@ use weir_storage::segment::KeptColumns;
 use weir_table::table::{RowFormat, Table, TableOptions};
 use weir_table::{TableSchema, ddl};
 
+mod batches;
+
 const TOPIC: TopicId = TopicId(Uuid::from_u128(11));
 const DDL: &str = "id BIGINT NOT NULL, city STRING, price DECIMAL(10,2), score DOUBLE, tags ARRAY<STRING>, \
                    place ROW<lat DOUBLE, lon DOUBLE>";
@@ -126,8 +128,8 @@ async fn append_kept(
     log: &mut Vec<Seen>,
 ) {
     let header = BatchHeader::parse(&batch).unwrap();
-    let pending =
-        PendingAppend { partition: partition(storage), batch: BytesMut::from(&batch[..]), header, origin, kept };
+    let pending = PendingAppend::rows(partition(storage), BytesMut::from(&batch[..]), header, origin);
+    let pending = PendingAppend { kept, ..pending };
     let appended = storage.submit(vec![pending], AckLevel::Durable).await.await.remove(0).unwrap();
     let epoch = partition(storage).current_epoch();
     let mut placed = BytesMut::from(&batch[..]);
