@@ -177,6 +177,12 @@ pub const BENCHES: &[Bench] = &[
         run: columns::produce,
     },
     Bench {
+        name: "produce-arrow",
+        about: "produce Arrow streams of 512 rows to a typed topic, against 64 rows of JSON in ZSTD batches, merges included",
+        limit: "decompression and a copy of each column, its statistics, and the merge's encoding",
+        run: columns::arrow::produce,
+    },
+    Bench {
         name: "columns-storage",
         about: "columns compressed with ZSTD against uncompressed ones: produce with merges, and size",
         limit: "ZSTD at level 3, about 400 MB/s of columns on the one core",

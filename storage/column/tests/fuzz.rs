@@ -92,6 +92,21 @@ impl Parts {
     }
 }
 
+fn batch_at(base_offset: i64, records: i32) -> OriginalBatch {
+    OriginalBatch {
+        base_offset,
+        last_offset_delta: records - 1,
+        records,
+        producer_id: -1,
+        producer_epoch: -1,
+        base_sequence: -1,
+        attributes: 0,
+        leader_epoch: 0,
+        max_timestamp: 0,
+        marker: None,
+    }
+}
+
 /// All that readers do with a file; whether every part of it was read.
 fn use_all(file: Vec<u8>) -> bool {
     let Ok(reader) = ColumnSegmentReader::open(Arc::new(Bytes::from(file))) else { return false };
@@ -105,6 +120,13 @@ fn use_all(file: Vec<u8>) -> bool {
     }
     if let Ok(mut slicer) = Slicer::new(&reader, &all) {
         good &= (0..reader.group_count()).all(|group| slicer.add(group).is_ok()) && slicer.into_bytes().is_ok();
+    }
+    // As a batch of a log that came as columns.
+    let rows: i64 = reader.groups().map(|group| i64::from(group.rows)).sum();
+    let records = i32::try_from(rows).unwrap_or(i32::MAX);
+    if let Ok(placed) = reader.placed(batch_at(1 << 40, records)) {
+        let offsets: Vec<i64> = (0..placed.group_count()).flat_map(|group| placed.offsets(group).unwrap()).collect();
+        assert!(offsets.iter().copied().eq((1 << 40)..(1 << 40) + rows), "rows of a batch are behind each other");
     }
     good
 }

@@ -2,6 +2,7 @@
 //!
 //! Both brokers hold the same rows of JSON in the same ZSTD batches; weir's topic is typed and stored as columns. Each reader is a
 //! process of its own, pinned to core 1, and both sides must come to the same sums. "weir" and "Kafka" of a row are rows a second.
+pub mod arrow;
 pub mod data;
 pub mod reader;
 pub mod slices;
