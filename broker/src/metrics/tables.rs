@@ -277,7 +277,7 @@ pub mod storage {
         MERGE_COLUMN_FAILURES = "weir_merge_column_failures_total", Kind::Counter, Count, [];
         /// Rows of column files that were decoded once, when they were produced.
         MERGE_KEPT_ROWS = "weir_merge_kept_rows_total", Kind::Counter, Count, [];
-        /// Rows of column files that came as columns and were never rows.
+        /// Rows of column files that were columns before: they came so, or were in a small file that a merge took in.
         MERGE_COLUMN_ROWS = "weir_merge_column_rows_total", Kind::Counter, Count, [];
         /// Bytes that log compaction wrote into segments.
         COMPACTION_BYTES = "weir_compaction_bytes_total", Kind::Counter, Bytes, [];

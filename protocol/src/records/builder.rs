@@ -204,23 +204,13 @@ impl BatchBuilder {
         }
         let mut header = self.header;
         header.attributes = header.attributes.with_compression(self.compression);
-        let bytes = match self.compression {
-            Compression::None => self.bytes,
-            codec => {
-                let mut packed = Vec::with_capacity(HEADER_LEN + self.bytes.len() / 2);
-                packed.resize(HEADER_LEN, 0);
-                compress(codec, self.level, &self.bytes[HEADER_LEN..], &mut packed)?;
-                packed
-            }
-        };
-        seal(header, bytes)
+        seal(header, packed(self.bytes, self.compression, self.level)?)
     }
 }
 
 impl BatchBuilder {
     /// A batch with something else in place of its records, for those who know how to make `records` records of it, from the base
-    /// offset on and without gaps. All of the header holds, also the codec, which such records would have. `times`: the smallest
-    /// and the largest timestamp.
+    /// offset on and without gaps. It is compressed as records are. `times`: the smallest and the largest timestamp.
     pub fn build_around(
         self,
         content: &[Bytes],
@@ -235,11 +225,22 @@ impl BatchBuilder {
         header.attributes = header.attributes.with_compression(self.compression);
         (header.record_count, header.last_offset_delta) = (record_count, record_count - 1);
         (header.base_timestamp, header.max_timestamp) = (times.0.0, times.1.0);
-        let mut bytes = Vec::with_capacity(HEADER_LEN + content.iter().map(Bytes::len).sum::<usize>());
-        bytes.resize(HEADER_LEN, 0);
-        content.iter().for_each(|part| bytes.extend_from_slice(part));
-        seal(header, bytes)
+        let mut plain = vec![0; HEADER_LEN];
+        plain.reserve_exact(content.iter().map(Bytes::len).sum());
+        content.iter().for_each(|part| plain.extend_from_slice(part));
+        seal(header, packed(plain, self.compression, self.level)?)
     }
+}
+
+/// Compresses what is behind the room for a header.
+fn packed(plain: Vec<u8>, codec: Compression, level: Option<i32>) -> Result<Vec<u8>, BuildError> {
+    if codec == Compression::None {
+        return Ok(plain);
+    }
+    let mut packed = Vec::with_capacity(HEADER_LEN + plain.len() / 2);
+    packed.resize(HEADER_LEN, 0);
+    compress(codec, level, &plain[HEADER_LEN..], &mut packed)?;
+    Ok(packed)
 }
 
 /// Writes `header` over the first 61 bytes of `bytes` with the right length and CRC.

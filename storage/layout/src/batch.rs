@@ -1,5 +1,5 @@
-//! Batches that came as columns: a batch header as Kafka's, and in place of its records a column file of one batch, whose rows begin
-//! at offset 0. Its place in the log is that of the header.
+//! Batches that came as columns: a batch header as Kafka's, and in place of its records a column file of one batch, compressed with
+//! the header's codec, whose rows begin at offset 0. Its place in the log is that of the header.
 use std::sync::Arc;
 
 use arrow_array::builder::{BinaryBuilder, UInt16Builder};
@@ -13,14 +13,18 @@ use weir_column::{
     Codec, ColumnSegmentReader, ColumnSegmentWriter, OffsetColumn, Offsets, OriginalBatch, WriterOptions,
 };
 use weir_protocol::ids::Timestamp;
-use weir_protocol::records::BatchBuilder;
 use weir_protocol::records::batch::{BatchHeader, HEADER_LEN};
+use weir_protocol::records::{BatchBuilder, Compression, DecompressLimits, decompress};
+use weir_storage::log::COLUMN_BATCH_BYTES_MAX;
 use weir_storage::segment::{EncodeError, SegmentError};
 use weir_table::{Table, TableSchema};
 
 use crate::encode::{failed, refused};
 use crate::file::{damaged, unreadable};
 use crate::schema::{WRITERS_METADATA, form_number, header_item, stored_schema};
+
+/// However well it was compressed.
+const LIMITS: DecompressLimits = DecompressLimits { max_bytes: COLUMN_BATCH_BYTES_MAX, max_ratio: usize::MAX };
 
 /// Rows on their way into a log.
 #[derive(Debug)]
@@ -47,7 +51,10 @@ pub fn batch_of_columns(
     };
     let schema = stored_schema(Some(&all_nullable(table.current())))?;
     let options = WriterOptions {
-        codec: Codec::Lz4,
+        // The batch is compressed as a whole: buffers are many and small.
+        codec: Codec::None,
+        // Hashing each text costs more than compressing it, and a merge would have to open them again.
+        dictionaries: false,
         schema_version: table.current().version,
         // Offsets count from the header's.
         offset_column: OffsetColumn::WhenSparse,
@@ -80,6 +87,9 @@ pub fn batch_of_columns(
         writer.set_metadata(WRITERS_METADATA, writers.to_json());
     }
     let file = writer.finish().map_err(failed)?;
+    if file.length > COLUMN_BATCH_BYTES_MAX as u64 {
+        return Ok(None);
+    }
     let times = (Timestamp(times.0), Timestamp(times.1));
     header.build_around(&file.chunks, rows, times).map(Some).map_err(refused)
 }
@@ -125,7 +135,11 @@ fn headers_of(sent: Option<&ListArray>, rows: usize) -> Option<ArrayRef> {
 /// The columns of a batch, at its place in the log.
 pub(crate) fn open(batch: &Bytes) -> Result<ColumnSegmentReader, SegmentError> {
     let header = BatchHeader::parse(batch).map_err(unreadable)?;
-    let file = batch.slice(HEADER_LEN.min(batch.len())..);
+    let stored = batch.slice(HEADER_LEN.min(batch.len())..);
+    let file = match header.attributes.compression() {
+        Compression::None => stored,
+        codec => Bytes::from(decompress(codec, &stored, &LIMITS).map_err(unreadable)?),
+    };
     let file = ColumnSegmentReader::open(Arc::new(file)).map_err(damaged)?;
     let batch = OriginalBatch {
         base_offset: header.base_offset.0,

@@ -5,12 +5,13 @@ use std::sync::Arc;
 use arrow_array::builder::{BinaryBuilder, UInt16Builder};
 use arrow_array::{ArrayRef, RecordBatch, TimestampMillisecondArray, UInt16Array};
 use bytes::Bytes;
-use weir_column::{Codec, ColumnError, ColumnSegmentWriter, EndMarker, Offsets, OriginalBatch, WriterOptions};
+use weir_column::{Codec, ColumnError, ColumnSegmentWriter, EndMarker, Offsets, OriginalBatch, Window, WriterOptions};
 use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_protocol::records::batch::BatchHeader;
 use weir_protocol::records::{ControlType, DecompressLimits, EndTxnMarker, Record, decode};
 use weir_storage::segment::{ColumnEncoder, ColumnFile, ColumnLayout, EncodeError, KeptColumns};
 use weir_table::codec::RowForm;
+use weir_table::codec::json::ShapeId;
 use weir_table::table::{RowDecoder, Table};
 
 use crate::file::ColumnSegment;
@@ -298,27 +299,32 @@ impl ColumnEncoder for Encoder {
         Ok(true)
     }
 
-    fn append_columns(&mut self, batch: &Arc<dyn ColumnFile>) -> Result<bool, EncodeError> {
-        let Ok(batch) = batch.clone().as_any().downcast::<ColumnSegment>() else { return Ok(false) };
-        let (Some(values), Some(table)) = (&mut self.values, batch.table()) else { return Ok(false) };
+    fn append_columns(&mut self, file: &Arc<dyn ColumnFile>) -> Result<bool, EncodeError> {
+        let Ok(file) = file.clone().as_any().downcast::<ColumnSegment>() else { return Ok(false) };
+        let (Some(values), Some(table)) = (&mut self.values, file.table()) else { return Ok(false) };
         // The topic's table may be another one by now.
         if **values.decoder.schema() != *table.schema {
             return Ok(false);
         }
-        let Some(forms) = values.decoder.absorb_writers(batch.writers()) else { return Ok(false) };
+        // Rows of a window lie in another order than they came.
+        if !file.reader().windows().iter().all(Window::is_single) {
+            return Ok(false);
+        }
+        let Some(shapes) = values.decoder.absorb_shapes(file.shapes()) else { return Ok(false) };
+        let Some(writers) = values.decoder.absorb_writers(file.writers(), &shapes) else { return Ok(false) };
         self.step_kept()?;
         self.step()?;
-        for group in 0..batch.reader().group_count() {
-            let (mut columns, offsets) = batch.columns(group).map_err(refused)?;
+        for group in 0..file.reader().group_count() {
+            let (mut columns, offsets) = file.columns(group).map_err(refused)?;
             // Behind those of the table: timestamp, key, headers.
             let place = table.schema.fields.len() + 3;
-            let Some(renumbered) = columns.get(place).and_then(|column| with_writers(column, &forms)) else {
-                return Err(refused("a batch of columns without forms"));
+            let Some(renumbered) = columns.get(place).and_then(|column| as_here(column, &shapes, &writers)) else {
+                return Err(refused("columns without forms"));
             };
             columns[place] = renumbered;
             self.write(columns, &offsets)?;
         }
-        for original in batch.reader().original_batches() {
+        for original in file.reader().original_batches() {
             self.writer.add_original_batch(original.clone());
         }
         Ok(true)
@@ -342,16 +348,23 @@ impl ColumnEncoder for Encoder {
     }
 }
 
-/// Forms of a batch that came as columns, as this file numbers writers. Such rows have no shapes.
-fn with_writers(forms: &ArrayRef, writers: &[RowForm]) -> Option<ArrayRef> {
+/// Forms of rows of another file, as this one numbers shapes and writers.
+fn as_here(forms: &ArrayRef, shapes: &[ShapeId], writers: &[RowForm]) -> Option<ArrayRef> {
     let forms = forms.as_any().downcast_ref::<UInt16Array>()?;
     let number = |form: u16| match form_of(form) {
-        RowForm::Writer(number) => form_number(*writers.get(usize::from(number))?),
         RowForm::Canonical => Some(form),
-        RowForm::Shape(_) | RowForm::Raw => None,
+        RowForm::Shape(id) => form_number(RowForm::Shape(*shapes.get(usize::from(id.0))?)),
+        RowForm::Writer(number) => form_number(*writers.get(usize::from(number))?),
+        RowForm::Raw => None,
     };
-    let renumbered: Option<UInt16Array> = forms.iter().map(|form| Some(Some(number(form?)?))).collect::<Option<_>>();
-    Some(Arc::new(renumbered?))
+    let mut here = UInt16Builder::with_capacity(forms.len());
+    for form in forms {
+        here.append_option(match form {
+            None => None,
+            Some(form) => Some(number(form)?),
+        });
+    }
+    Some(Arc::new(here.finish()))
 }
 
 fn marker_of<E>(record: Option<Result<Record<'_>, E>>) -> Result<EndMarker, EncodeError> {

@@ -13,6 +13,7 @@ use weir_protocol::records::{BatchBuilder, ControlType, EndTxnMarker};
 use weir_storage::disk::DiskFile;
 use weir_storage::memory::MemoryBudget;
 use weir_storage::segment::{BatchSlice, ColumnFile, ColumnFormat, SectionRead, SegmentError};
+use weir_table::codec::json::ShapeSet;
 use weir_table::table::{KeptEncoder, KeptRows, KeptWriters};
 
 use crate::batch;
@@ -120,6 +121,7 @@ pub struct ColumnSegment {
     reader: Arc<ColumnSegmentReader>,
     table: Option<StoredTable>,
     encoder: Option<KeptEncoder>,
+    shapes: ShapeSet,
     writers: KeptWriters,
     decoded: Arc<Decoded>,
     read_bytes: usize,
@@ -129,13 +131,11 @@ impl ColumnSegment {
     fn new(reader: ColumnSegmentReader, decoded: Arc<Decoded>) -> Result<ColumnSegment, SegmentError> {
         let metadata = reader.schema().metadata().clone();
         let table = StoredTable::read(&metadata)?;
+        let shapes = read_shapes(&metadata)?;
         let writers = read_writers(&metadata)?;
         let encoder = match &table {
             None => None,
-            Some(table) => {
-                let shapes = read_shapes(&metadata)?;
-                Some(KeptEncoder::new(&table.schema, &shapes, &writers).map_err(unreadable)?)
-            }
+            Some(table) => Some(KeptEncoder::new(&table.schema, &shapes, &writers).map_err(unreadable)?),
         };
         let batches = reader.original_batches();
         let sound = |batch: &OriginalBatch| batch.base_offset >= 0 && batch.last_offset_delta >= -1;
@@ -146,7 +146,7 @@ impl ColumnSegment {
         let windows = reader.windows().iter().filter(|window| !window.is_single());
         let largest = windows.map(|window| window.bytes as usize).max().unwrap_or(0);
         let read_bytes = largest.max(weir_column::GROUP_BYTES_MAX);
-        Ok(ColumnSegment { reader: Arc::new(reader), table, encoder, writers, decoded, read_bytes })
+        Ok(ColumnSegment { reader: Arc::new(reader), table, encoder, shapes, writers, decoded, read_bytes })
     }
 
     /// The file's columns.
@@ -157,6 +157,11 @@ impl ColumnSegment {
     /// The table whose columns it has; none for a topic that had no table.
     pub fn table(&self) -> Option<&StoredTable> {
         self.table.as_ref()
+    }
+
+    /// The shapes that rows name.
+    pub(crate) fn shapes(&self) -> &ShapeSet {
+        &self.shapes
     }
 
     /// The writers that rows name.

@@ -22,9 +22,6 @@ use crate::restriction::Judged;
 use crate::slices::{SliceCodecs, SlicedGroup, StoredRows};
 use crate::system::{HEADERS, KEY, OFFSET, PARTITION, TIMESTAMP, VALUE};
 
-/// A batch that came as columns is returned unopened if what is wanted of it has so many bytes.
-const SLICED_BATCH_BYTES_MIN: u64 = 256 << 10;
-
 /// A column file as one plan reads it.
 pub struct SegmentScan {
     segment: Arc<ColumnSegment>,
@@ -139,12 +136,10 @@ impl SegmentScan {
         let keep = keep(plan, &segment, columns, mapping.as_ref());
         let (base, next) = (part.base, part.next);
         let mut scan = SegmentScan { segment, mapping, keep, base, next, partition, sliced: None };
-        if let Some(codecs) = codecs.filter(|_| plan.predicate().is_none() && plan.guard().is_none()) {
+        // All groups of an answer are of one file, and a batch is small: of batches several are opened for an answer.
+        let opens = part.is_batch || plan.predicate().is_some() || plan.guard().is_some();
+        if let Some(codecs) = codecs.filter(|_| !opens) {
             scan.sliced = scan.sliceable(plan, codecs)?;
-        }
-        // All groups of an answer are of one file, and a batch may be small: of such ones several are opened for an answer.
-        if part.is_batch && scan.bytes_sliced()? < SLICED_BATCH_BYTES_MIN {
-            scan.sliced = None;
         }
         Ok(Some(scan))
     }
@@ -415,12 +410,6 @@ impl SegmentScan {
     pub fn stored_rows(&self, plan: &ScanPlan) -> Option<StoredRows> {
         let projection = self.sliced.clone()?;
         Some(StoredRows::new(self.segment.clone(), projection, plan.output().clone()))
-    }
-
-    fn bytes_sliced(&self) -> Result<u64, ScanError> {
-        let Some(sliced) = &self.sliced else { return Ok(0) };
-        let reader = self.segment.reader();
-        (0..reader.group_count()).map(|group| reader.stored_bytes(group, sliced).map_err(unreadable)).sum()
     }
 
     /// The stored columns of the plan's output, if each is stored as it is returned and the client takes the file's codec.

@@ -10,7 +10,7 @@ use weir_protocol::ids::Offset;
 
 use super::engine::{Storage, now};
 use super::manifest::{ColumnSibling, Record, SegmentRef, Swap};
-use super::merge::{self, CopyError, Section, Visited, Written};
+use super::merge::{self, CopyError, Offsets, Section, Visited, Written};
 use super::partition::{ColdError, Partition};
 use super::types::{AbortedTransaction, LogOffsets};
 use crate::cpu::Priority;
@@ -87,13 +87,12 @@ fn write_files(
                 }
                 (taken, batch.next, batch.max_timestamp.0)
             }
-            Visited::Columns(batch, file) => {
+            Visited::Columns { rows: Offsets { base, next }, max_timestamp, file } => {
                 let taken = encoder.append_columns(file);
                 if matches!(taken, Ok(true)) {
-                    let rows = (batch.next.0 - batch.base.0) as u64;
-                    metrics::counter!("weir_merge_column_rows_total").increment(rows);
+                    metrics::counter!("weir_merge_column_rows_total").increment((next.0 - base.0) as u64);
                 }
-                (taken, batch.next, batch.max_timestamp.0)
+                (taken, next, max_timestamp)
             }
             Visited::Batch(header, batch) => {
                 (encoder.append(header, &batch).map(|()| true), header.next_offset(), header.max_timestamp)

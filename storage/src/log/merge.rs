@@ -319,18 +319,29 @@ impl From<ColdError> for CopyError {
 /// Writes all batches of a section.
 fn copy(section: &Section, writer: &mut RowFileWriter<'_>) -> Result<(), CopyError> {
     let append = &mut |visited: Visited<'_>| match visited {
-        Visited::Kept(..) | Visited::Columns(..) => Ok(false),
+        Visited::Kept(..) | Visited::Columns { .. } => Ok(false),
         Visited::Batch(header, bytes) => writer.append(header, bytes).map(|()| true).map_err(CopyError::Write),
     };
     for_each_batch(section, append)
 }
 
-/// A batch of a section.
+/// `[base, next)`.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Offsets {
+    pub base: Offset,
+    pub next: Offset,
+}
+
+/// A batch of a section, or several.
 pub(super) enum Visited<'a> {
     /// What was kept of it. Whoever does not take it (false) is shown the batch.
     Kept(&'a TailBatch, &'a KeptColumns),
-    /// It came as columns. The same.
-    Columns(&'a TailBatch, &'a Arc<dyn ColumnFile>),
+    /// Batches that are columns already: one that came so, or the crumb. The same.
+    Columns {
+        rows: Offsets,
+        max_timestamp: i64,
+        file: &'a Arc<dyn ColumnFile>,
+    },
     Batch(&'a BatchHeader, Bytes),
 }
 
@@ -350,20 +361,7 @@ pub(super) fn for_each_batch(
         Ok::<bool, CopyError>(taken)
     };
     if let Some(crumb) = &section.crumb {
-        let reader = section.partition.open_segment(crumb)?;
-        let mut offset = Offset(crumb.base);
-        while offset.0 < crumb.next {
-            let found = reader
-                .read(offset, Offset(crumb.next), 1 << 20, true)
-                .map_err(|e| section.partition.segment_error(e, crumb.file, offset))?;
-            let SectionRead::Slice(slice) = found else { break };
-            for batch in batches(&slice.bytes) {
-                let batch = batch.map_err(|_| ColdError::Moved)?;
-                let bytes = slice.bytes.slice_ref(batch.bytes);
-                visit(bytes.len(), Visited::Batch(&batch.header, bytes))?;
-            }
-            offset = slice.last.next_offset();
-        }
+        visit_crumb(&section.partition, crumb, &mut visit)?;
     }
     for batch in &section.batches {
         if let Some(kept) = &batch.kept
@@ -371,15 +369,48 @@ pub(super) fn for_each_batch(
         {
             continue;
         }
-        if batch.form == BatchForm::Columns
-            && visit(batch.len as usize, Visited::Columns(batch, &section.partition.tail_columns(batch)?))?
-        {
-            continue;
+        if batch.form == BatchForm::Columns {
+            let (rows, file) = (Offsets { base: batch.base, next: batch.next }, section.partition.tail_columns(batch)?);
+            let columns = Visited::Columns { rows, max_timestamp: batch.max_timestamp.0, file: &file };
+            if visit(batch.len as usize, columns)? {
+                continue;
+            }
         }
         let bytes = section.partition.tail_rows(batch)?;
         // The header was verified when the batch was produced or read back.
         let header = BatchHeader::parse(&bytes).map_err(|_| ColdError::Moved)?;
         visit(bytes.len(), Visited::Batch(&header, bytes))?;
+    }
+    Ok(())
+}
+
+/// Shows the batches of a segment: its columns as a whole, or else its rows.
+fn visit_crumb(
+    partition: &Partition,
+    crumb: &SegmentRef,
+    visit: &mut dyn FnMut(usize, Visited<'_>) -> Result<bool, CopyError>,
+) -> Result<(), CopyError> {
+    if let Some(number) = crumb.column_file() {
+        let file = partition.open_columns(number)?;
+        let rows = Offsets { base: Offset(crumb.base), next: Offset(crumb.next) };
+        let columns = Visited::Columns { rows, max_timestamp: crumb.max_timestamp, file: &file };
+        if visit(crumb.bytes as usize, columns)? {
+            return Ok(());
+        }
+    }
+    let reader = partition.open_segment(crumb)?;
+    let mut offset = Offset(crumb.base);
+    while offset.0 < crumb.next {
+        let found = reader
+            .read(offset, Offset(crumb.next), 1 << 20, true)
+            .map_err(|e| partition.segment_error(e, crumb.file, offset))?;
+        let SectionRead::Slice(slice) = found else { break };
+        for batch in batches(&slice.bytes) {
+            let batch = batch.map_err(|_| ColdError::Moved)?;
+            let bytes = slice.bytes.slice_ref(batch.bytes);
+            visit(bytes.len(), Visited::Batch(&batch.header, bytes))?;
+        }
+        offset = slice.last.next_offset();
     }
     Ok(())
 }

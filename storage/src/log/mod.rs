@@ -32,6 +32,7 @@ pub use engine::{AppendFuture, OpenError, Storage, StorageStatus, TopicSpec};
 pub use partition::{DataWaiter, Partition};
 pub use producers::TransactionGuard;
 pub use types::{
-    AbortedTransaction, AckLevel, ActiveProducer, AppendError, AppendOrigin, Appended, BatchForm, GateFigures,
-    LogOffsets, PartitionKey, PendingAppend, ReadError, ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
+    AbortedTransaction, AckLevel, ActiveProducer, AppendError, AppendOrigin, Appended, BatchForm,
+    COLUMN_BATCH_BYTES_MAX, GateFigures, LogOffsets, PartitionKey, PendingAppend, ReadError, ReadLimit, ReadOutcome,
+    ReadRequest, TimestampOffset,
 };

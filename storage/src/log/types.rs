@@ -46,13 +46,15 @@ pub enum AckLevel {
     Durable,
 }
 
+/// Bytes of a column file in a batch at most, before compression: what is opened for one reader.
+pub const COLUMN_BATCH_BYTES_MAX: usize = 8 << 20;
+
 /// What is behind the header of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchForm {
     /// Kafka's records.
     Rows,
-    /// A column file with the same records, which [`ColumnFormat::open_batch`] opens: readers get them as rows. Of the header
-    /// all holds, also the codec, which is that of these rows.
+    /// A column file with the same records, compressed as they would be, which [`ColumnFormat::open_batch`] opens: readers get rows.
     ///
     /// [`ColumnFormat::open_batch`]: crate::segment::ColumnFormat::open_batch
     Columns,

@@ -63,9 +63,9 @@ pub trait ColumnEncoder {
         let _ = (kept, base, epoch);
         Ok(false)
     }
-    /// The same of a batch that came as columns. False: it is needed as rows.
-    fn append_columns(&mut self, batch: &Arc<dyn ColumnFile>) -> Result<bool, EncodeError> {
-        let _ = batch;
+    /// All batches of another column file, or one that came as columns. False, and nothing is done: they are needed as rows.
+    fn append_columns(&mut self, file: &Arc<dyn ColumnFile>) -> Result<bool, EncodeError> {
+        let _ = file;
         Ok(false)
     }
     /// Bytes in memory, about.

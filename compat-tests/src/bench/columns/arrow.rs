@@ -115,7 +115,8 @@ fn send(connection: &mut Connection, requests: &[Vec<u8>]) -> Result<()> {
 /// Rows as Arrow streams against rows of JSON, into the same typed topic.
 pub fn produce(options: &Options) -> Result<Vec<Row>> {
     let dataset = Dataset::exposure44();
-    let (ddl, rows) = (dataset.ddl(), 50_000 * options.seconds);
+    // Several times what the log holds: what is left there was not merged, and is more rows the smaller these are.
+    let (ddl, rows) = (dataset.ddl(), 200_000 * options.seconds);
     let mut configs = vec![("weir.table.schema", ddl.as_str()), ("retention.ms", "-1")];
     configs.extend(options.configs());
     let (mut arrow, mut json) = (Vec::new(), Vec::new());

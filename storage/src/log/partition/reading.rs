@@ -7,7 +7,7 @@ use weir_protocol::ids::Offset;
 use weir_protocol::records::batch::BatchHeader;
 
 use super::super::state::{ReadPlan, State};
-use super::super::types::{AbortedTransaction, ReadError, ReadLimit, ReadOutcome, ReadRequest};
+use super::super::types::{AbortedTransaction, COLUMN_BATCH_BYTES_MAX, ReadError, ReadLimit, ReadOutcome, ReadRequest};
 use super::{ColdError, Partition, READ_ATTEMPTS};
 use crate::memory::{MemoryBudget, Reservation, Share};
 use crate::segment::{BatchSlice, SectionRead};
@@ -171,8 +171,9 @@ impl Partition {
                 }
             }
             ReadPlan::Columns(batch) => {
-                // Unless it is in memory, which counts it.
-                let own = if batch.bytes.is_none() { batch.len as usize } else { 0 };
+                // Its bytes, unless they are in memory, which counts them, and what they are when they are opened.
+                let stored = if batch.bytes.is_none() { batch.len as usize } else { 0 };
+                let own = stored + COLUMN_BATCH_BYTES_MAX;
                 held.cover(own)?;
                 let file = self.tail_columns(&batch)?;
                 let read = |admit: &mut dyn FnMut(usize) -> bool| {
@@ -181,7 +182,10 @@ impl Partition {
                     found.map_err(|error| self.batch_error(error, &batch))
                 };
                 match held.read(read)? {
-                    SectionRead::Slice(slice) => Ok(Some(Piece::of_slice(slice))),
+                    SectionRead::Slice(slice) => {
+                        held.used = slice.bytes.len();
+                        Ok(Some(Piece::of_slice(slice)))
+                    }
                     SectionRead::Stop | SectionRead::NothingLeft => Ok(None),
                 }
             }

@@ -122,6 +122,10 @@ impl Partition {
         Ok(None)
     }
 
+    pub(in crate::log) fn open_columns(&self, file: u64) -> Result<Arc<dyn ColumnFile>, ColdError> {
+        self.io.segments.open_columns(file).map_err(|error| self.segment_error(error, file, Offset(-1)))
+    }
+
     /// Rows if there are any, else columns made into rows.
     pub(in crate::log) fn open_segment(&self, segment: &SegmentRef) -> Result<SegmentReader, ColdError> {
         let segments = &self.io.segments;

@@ -186,14 +186,14 @@ impl RowDecoder {
     pub fn absorb_shapes(&mut self, shapes: &ShapeSet) -> Option<Vec<ShapeId>> {
         match &mut self.value {
             PartDecoder::Json(decoder) => decoder.absorb_shapes(shapes).into_iter().collect(),
-            _ => None,
+            _ => shapes.is_empty().then(Vec::new),
         }
     }
 
-    /// Of a [`super::Table::keeper`]: takes over writers of rows that came as columns ([`super::Table::written`]); the forms that
-    /// these have here. `None`: there is no place for them.
-    pub fn absorb_writers(&mut self, writers: &KeptWriters) -> Option<Vec<RowForm>> {
-        self.kept.absorb(writers)
+    /// Of a [`super::Table::keeper`]: takes over writers of rows that are columns already; `shapes`: what those that they name are
+    /// here. The forms that the writers have here. `None`: there is no place for them.
+    pub fn absorb_writers(&mut self, writers: &KeptWriters, shapes: &[ShapeId]) -> Option<Vec<RowForm>> {
+        self.kept.absorb(writers, shapes)
     }
 
     pub(super) fn is_keeping(&self) -> bool {

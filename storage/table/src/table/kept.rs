@@ -92,12 +92,20 @@ impl KeptWriters {
         (writers.form(frame, Spelling::Json(None)), writers)
     }
 
-    /// Takes over writers of rows that came as columns; the forms that these have here. `None`: they are of another kind, or there
-    /// are too many.
-    pub(super) fn absorb(&mut self, others: &KeptWriters) -> Option<Vec<RowForm>> {
+    /// Takes over writers of rows of another file with the same columns, whose shapes have these ids here; the forms that the
+    /// writers have here. `None`: they name columns otherwise, or there are too many.
+    pub(super) fn absorb(&mut self, others: &KeptWriters, shapes: &[ShapeId]) -> Option<Vec<RowForm>> {
+        if !others.is_empty() && !others.aliases.is_empty() && others.aliases != self.aliases {
+            return None;
+        }
         let form = |writer: &KeptWriter| {
-            let frame = BASE64.decode(&writer.frame).ok().filter(|_| writer.spelling == Spelling::Json(None))?;
-            Some(self.form(&frame, writer.spelling)).filter(|form| *form != RowForm::Raw)
+            let spelling = match writer.spelling {
+                Spelling::Json(None) => Spelling::Json(None),
+                Spelling::Json(Some(shape)) => Spelling::Json(Some(*shapes.get(usize::from(shape.0))?)),
+                Spelling::Schema(at) => Spelling::Schema(self.schema(others.schemas.get(usize::from(at))?.clone())?),
+            };
+            let frame = BASE64.decode(&writer.frame).ok()?;
+            Some(self.form(&frame, spelling)).filter(|form| *form != RowForm::Raw)
         };
         others.writers.iter().map(form).collect()
     }
