@@ -52,9 +52,19 @@ pub(crate) fn flatten(array: &ArrayRef, out: &mut Vec<FlatNode>) -> Result<()> {
     children.iter().try_for_each(|child| flatten(child, out))
 }
 
-/// Uncompressed bytes that an array will take, near enough for cutting row groups.
+/// Uncompressed bytes that an array will take, near enough for cutting row groups. Of the items of lists those that its rows have.
 pub(crate) fn stored_bytes(array: &ArrayRef) -> usize {
-    array.to_data().get_slice_memory_size().unwrap_or(usize::MAX)
+    let own = array.nulls().map_or(0, |nulls| nulls.len().div_ceil(8));
+    let listed = |offsets: &OffsetBuffer<i32>, items: &dyn Array| {
+        let (from, length) = span(offsets);
+        own + 4 * offsets.len() + stored_bytes(&items.slice(from, length))
+    };
+    match array.data_type() {
+        DataType::List(_) => listed(array.as_list::<i32>().offsets(), array.as_list::<i32>().values()),
+        DataType::Map(_, _) => listed(array.as_map().offsets(), array.as_map().entries()),
+        DataType::Struct(_) => own + array.as_struct().columns().iter().map(stored_bytes).sum::<usize>(),
+        _ => array.to_data().get_slice_memory_size().unwrap_or(usize::MAX),
+    }
 }
 
 fn validity(nulls: Option<&NullBuffer>) -> Buffer {
@@ -142,4 +152,27 @@ fn plain_array(array: &ArrayRef, field: &FieldRef) -> Result<ArrayRef> {
         return Err(mismatch(array.data_type().to_string()));
     }
     Ok(cast(array, field.data_type())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow_array::types::Int64Type;
+    use arrow_array::{ListArray, StructArray};
+
+    use super::*;
+
+    /// A part of a list counts its own items: or a row group of a large one would be cut into single rows.
+    #[test]
+    fn a_part_of_a_list_has_a_part_of_its_items() {
+        let rows = (0..1_000).map(|row| Some((0..100).map(move |item| Some(row + item))));
+        let list: ArrayRef = Arc::new(ListArray::from_iter_primitive::<Int64Type, _, _>(rows));
+        let field = Arc::new(Field::new("items", list.data_type().clone(), true));
+        let nested: ArrayRef = Arc::new(StructArray::from(vec![(field, list.clone())]));
+        for array in [list, nested] {
+            let (whole, part) = (stored_bytes(&array), stored_bytes(&array.slice(500, 10)));
+            assert!((800_000..820_000).contains(&whole) && (8_000..8_300).contains(&part), "{whole} {part}");
+        }
+    }
 }

@@ -15,7 +15,7 @@ use weir_column::{
 use weir_protocol::ids::Timestamp;
 use weir_protocol::records::batch::{BatchHeader, HEADER_LEN};
 use weir_protocol::records::{BatchBuilder, Compression, DecompressLimits, decompress};
-use weir_storage::log::COLUMN_BATCH_BYTES_MAX;
+use weir_storage::log::{COLUMN_BATCH_BYTES_MAX, COLUMN_BATCH_ROW_BYTES_MAX};
 use weir_storage::segment::{EncodeError, SegmentError};
 use weir_table::{Table, TableSchema};
 
@@ -46,9 +46,15 @@ pub fn batch_of_columns(
     parts: &[BatchColumns],
 ) -> Result<Option<Bytes>, EncodeError> {
     let Some((form, writers)) = table.written() else { return Ok(None) };
-    let (Some(number), true) = (form_number(form), parts.iter().all(|part| table.takes_columns(&part.columns))) else {
+    let (Some(number), true) = (form_number(form), parts.iter().all(|part| takes(table, part))) else {
         return Ok(None);
     };
+    // Before anything is encoded.
+    let bytes: usize = parts.iter().map(|part| part.columns.get_array_memory_size()).sum();
+    let row_bytes: usize = parts.iter().map(|part| table.bytes_of_rows(&part.columns)).sum();
+    if bytes > COLUMN_BATCH_BYTES_MAX || row_bytes > COLUMN_BATCH_ROW_BYTES_MAX {
+        return Ok(None);
+    }
     let schema = stored_schema(Some(&all_nullable(table.current())))?;
     let options = WriterOptions {
         // The batch is compressed as a whole: buffers are many and small.
@@ -92,6 +98,11 @@ pub fn batch_of_columns(
     }
     let times = (Timestamp(times.0), Timestamp(times.1));
     header.build_around(&file.chunks, rows, times).map(Some).map_err(refused)
+}
+
+/// Keys that are sent beside a table's key columns are taken apart into these, as those of rows are.
+fn takes(table: &Table, part: &BatchColumns) -> bool {
+    (table.key_format().is_none() || part.keys.is_none()) && table.takes_columns(&part.columns)
 }
 
 /// As a file of rows has them.

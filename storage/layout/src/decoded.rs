@@ -69,6 +69,11 @@ impl Decoded {
         decoded
     }
 
+    /// One that keeps nothing: of files that nobody opens a second time.
+    pub fn none(memory: MemoryBudget) -> Arc<Decoded> {
+        Arc::new(Decoded { memory, bytes_max: 0, state: Mutex::default() })
+    }
+
     pub fn group(&self, reader: &Arc<ColumnSegmentReader>, group: usize) -> Option<Arc<Group>> {
         match &self.state.lock().kept.get(&key(reader, group, None))?.what {
             What::Group(group) => Some(group.clone()),

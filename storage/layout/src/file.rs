@@ -25,12 +25,14 @@ use crate::schema::{HEADERS, KEY, SHAPE_COLUMN, StoredTable, TIMESTAMP, VALUE, f
 #[derive(Debug)]
 pub struct Format {
     decoded: Arc<Decoded>,
+    /// Batches are opened anew each time.
+    none: Arc<Decoded>,
 }
 
 impl Format {
     /// What was decoded last is kept, in the part of the budget that is for caches.
     pub fn new(memory: MemoryBudget) -> Format {
-        Format { decoded: Decoded::new(memory) }
+        Format { none: Decoded::none(memory.clone()), decoded: Decoded::new(memory) }
     }
 }
 
@@ -42,7 +44,7 @@ impl ColumnFormat for Format {
     }
 
     fn open_batch(&self, batch: Bytes) -> Result<Arc<dyn ColumnFile>, SegmentError> {
-        Ok(Arc::new(ColumnSegment::new(batch::open(&batch)?, self.decoded.clone())?))
+        Ok(Arc::new(ColumnSegment::new(batch::open(&batch)?, self.none.clone())?))
     }
 }
 

@@ -77,6 +77,7 @@ fn write_files(
     let mut max_timestamp = -1;
     let mut trouble = None;
     let enough = held.saturating_sub(layout.working_bytes()).max(held / 2);
+    let crumb_next = section.crumb.as_ref().map(|crumb| Offset(crumb.next));
     let copied = merge::for_each_batch(&section, &mut |visited| {
         let (taken, behind, timestamp) = match visited {
             Visited::Kept(batch, kept) => {
@@ -108,7 +109,9 @@ fn write_files(
         }
         next = behind;
         max_timestamp = max_timestamp.max(timestamp);
-        if encoder.held_bytes() >= enough { Err(CopyError::Stop) } else { Ok(true) }
+        // The crumb alone would be written again, and nothing of the log with it.
+        let is_crumb_alone = crumb_next == Some(next);
+        if encoder.held_bytes() >= enough && !is_crumb_alone { Err(CopyError::Stop) } else { Ok(true) }
     });
     if let Some(trouble) = trouble {
         return Err(trouble.into());

@@ -33,6 +33,6 @@ pub use partition::{DataWaiter, Partition};
 pub use producers::TransactionGuard;
 pub use types::{
     AbortedTransaction, AckLevel, ActiveProducer, AppendError, AppendOrigin, Appended, BatchForm,
-    COLUMN_BATCH_BYTES_MAX, GateFigures, LogOffsets, PartitionKey, PendingAppend, ReadError, ReadLimit, ReadOutcome,
-    ReadRequest, TimestampOffset,
+    COLUMN_BATCH_BYTES_MAX, COLUMN_BATCH_ROW_BYTES_MAX, GateFigures, LogOffsets, PartitionKey, PendingAppend,
+    ReadError, ReadLimit, ReadOutcome, ReadRequest, TimestampOffset,
 };

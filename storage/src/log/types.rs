@@ -49,6 +49,9 @@ pub enum AckLevel {
 /// Bytes of a column file in a batch at most, before compression: what is opened for one reader.
 pub const COLUMN_BATCH_BYTES_MAX: usize = 8 << 20;
 
+/// Bytes of its rows at most, about.
+pub const COLUMN_BATCH_ROW_BYTES_MAX: usize = 16 << 20;
+
 /// What is behind the header of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum BatchForm {

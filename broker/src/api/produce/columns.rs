@@ -38,8 +38,6 @@ const ROWS_MAX: u64 = 1 << 20;
 pub const BYTES_MAX: usize = 64 << 20;
 /// Columns of fewer bytes are stored as rows until they are merged: schema and statistics would be most of what is stored.
 const COLUMN_BYTES_MIN: usize = 64 << 10;
-/// Of a value in a row, besides its name: quotes, colon, comma and more digits than bytes.
-const ROW_BYTES_OF_VALUE: usize = 24;
 
 /// Why an Arrow stream is not appended; nothing of its partition is.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -169,9 +167,7 @@ impl Opened {
 
     /// A batch of columns. `None`: they are too few for that, or they have to be looked at as rows, see [`Opened::to_rows`].
     pub fn as_columns(&self, table: &Table, rules: &Rules) -> Option<(BytesMut, BatchHeader)> {
-        if self.parts.iter().map(|part| part.columns.get_array_memory_size()).sum::<usize>() < COLUMN_BYTES_MIN
-            || self.most_row_bytes(table) > self.bytes_max
-        {
+        if self.parts.iter().map(|part| part.columns.get_array_memory_size()).sum::<usize>() < COLUMN_BYTES_MIN {
             return None;
         }
         let parts: Vec<BatchColumns> = self.parts.iter().map(|part| part.columns_of_batch(self.now)).collect();
@@ -181,13 +177,6 @@ impl Opened {
         let header = BatchHeader::parse(&batch).ok()?;
         let times = (Timestamp(header.base_timestamp), Timestamp(header.max_timestamp));
         validate::takes(&header, batch.len(), times, rules, self.now).then(|| (BytesMut::from(batch), header))
-    }
-
-    /// Bytes of all rows, about: consumers that know no columns get them as rows, which may be far larger.
-    fn most_row_bytes(&self, table: &Table) -> usize {
-        let names: usize = table.current().fields.iter().map(|field| field.name.len() + ROW_BYTES_OF_VALUE).sum();
-        let bytes = |part: &Sent| part.columns.num_rows() * names + part.columns.get_array_memory_size();
-        self.parts.iter().map(bytes).sum()
     }
 
     /// One Kafka batch at offset 0. The rows take about as much memory as the columns.

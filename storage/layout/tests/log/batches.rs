@@ -54,7 +54,7 @@ fn both(rng: &mut StdRng, table: &Arc<Table>, next_id: &mut i64, header: BatchBu
             headers: None,
         });
     }
-    let columns = batch_of_columns(table, header, &parts).unwrap().expect("rows would say the same");
+    let columns = batch_of_columns(table, header, &parts).unwrap().unwrap();
     (columns, rows.build().unwrap())
 }
 
@@ -191,4 +191,49 @@ fn batches_that_are_not_what_their_header_says_do_not_open() {
     for cut in [0, 20, 61, 62, good.len() / 2, good.len() - 1] {
         assert!(open(&good[..cut]).is_err(), "{cut}");
     }
+}
+
+/// A small segment fills what a merge may hold: it was written again alone, for ever, and nothing of the log with it. Seen failing so.
+#[tokio::test(flavor = "multi_thread")]
+async fn merges_get_on_where_memory_is_small() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut rng = StdRng::seed_from_u64(26);
+    let (table, mut log) = (table(), Vec::new());
+    let topic = Arc::new(TopicLayout::new(Some(table), Codec::Lz4));
+    let layout = Layout::Column { layout: topic, row_retention_ms: 0 };
+    let storage = open_within(dir.path(), 1, layout, 64 << 20, 32 << 20).await;
+    for id in 0..20_000 {
+        let mut builder = BatchBuilder::new();
+        let city: String = (0..900).map(|_| rng.random_range('!'..='~')).filter(|c| !matches!(c, '"' | '\\')).collect();
+        builder.append(None, Some(format!(r#"{{"id":{id},"city":"{city}"}}"#).as_bytes()), &[], Timestamp(id)).unwrap();
+        append(&storage, builder.build().unwrap(), AppendOrigin::Client, &mut log).await;
+    }
+    // The log holds 8 MiB at most, and this is twice as much.
+    settled(&storage, "merges", || partition(&storage).extents().last().is_some_and(|extent| extent.next.0 > 9_000))
+        .await;
+    assert_same(&read_from(&storage, 0, 200_000).await, &log, "after many merges");
+    storage.shutdown().await;
+}
+
+/// Keys that come beside a table's key columns are what these are read from, as of rows.
+#[test]
+fn keys_of_key_columns_are_looked_at_as_rows() {
+    let schema = TableSchema::create(ddl::parse("id BIGINT, n INT").unwrap(), &["id"]).unwrap();
+    let key = Some(weir_table::table::KeyFormat::Raw);
+    let table = Table::new(vec![Arc::new(schema)], RowFormat::json(), key, TableOptions::default()).unwrap();
+    let mut decoder = table.validator();
+    decoder.push(Some(b"7"), Some(br#"{"n":1}"#)).unwrap();
+    let columns = decoder.finish().unwrap();
+    let part = |keys| BatchColumns { columns: columns.clone(), keys, timestamps: vec![1].into(), headers: None };
+    let made = |keys| batch_of_columns(&table, BatchBuilder::new(), &[part(keys)]).unwrap();
+    assert!(made(Some(vec![Some(b"7".as_slice())].into())).is_none());
+    let format = Format::new(MemoryBudget::new(64 << 20));
+    let file = weir_storage::segment::ColumnFormat::open_batch(&format, made(None).unwrap()).unwrap();
+    let read = file.read_admitted(Offset(0), Offset(1), 1 << 20, true, &mut |_| true).unwrap();
+    let weir_storage::segment::SectionRead::Slice(slice) = read else { panic!("a row") };
+    let seen = see(&slice.bytes);
+    assert_eq!(
+        (seen[0].key.as_deref(), seen[0].value.as_deref()),
+        (Some(b"7".as_slice()), Some(br#"{"n":1}"#.as_slice()))
+    );
 }

@@ -48,14 +48,25 @@ async fn unlocked(dir: &std::path::Path) -> OsDisk {
 }
 
 async fn open(dir: &std::path::Path, epoch: i32, layout: Layout) -> Arc<Storage> {
+    open_within(dir, epoch, layout, 256 << 20, 1 << 20).await
+}
+
+/// With so much memory, and merges of so many bytes.
+async fn open_within(
+    dir: &std::path::Path,
+    epoch: i32,
+    layout: Layout,
+    memory: usize,
+    merge_partition_bytes: u64,
+) -> Arc<Storage> {
     let disk = Arc::new(unlocked(dir).await);
     let log = LogConfig { retention_ms: None, layout, ..LogConfig::default() };
     let spec = TopicSpec { topic: TOPIC, partitions: 1, config: Arc::new(log) };
-    let memory = MemoryBudget::new(256 << 20);
+    let memory = MemoryBudget::new(memory);
     let config = StorageConfig {
         wal_file_bytes: 1 << 20,
         wal_max_bytes: 8 << 20,
-        merge_partition_bytes: 1 << 20,
+        merge_partition_bytes,
         housekeeping_interval_ms: 10,
         columns: Some(Arc::new(Format::new(memory.clone()))),
         memory,

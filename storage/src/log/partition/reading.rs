@@ -7,7 +7,10 @@ use weir_protocol::ids::Offset;
 use weir_protocol::records::batch::BatchHeader;
 
 use super::super::state::{ReadPlan, State};
-use super::super::types::{AbortedTransaction, COLUMN_BATCH_BYTES_MAX, ReadError, ReadLimit, ReadOutcome, ReadRequest};
+use super::super::types::{
+    AbortedTransaction, COLUMN_BATCH_BYTES_MAX, COLUMN_BATCH_ROW_BYTES_MAX, ReadError, ReadLimit, ReadOutcome,
+    ReadRequest,
+};
 use super::{ColdError, Partition, READ_ATTEMPTS};
 use crate::memory::{MemoryBudget, Reservation, Share};
 use crate::segment::{BatchSlice, SectionRead};
@@ -173,7 +176,7 @@ impl Partition {
             ReadPlan::Columns(batch) => {
                 // Its bytes, unless they are in memory, which counts them, and what they are when they are opened.
                 let stored = if batch.bytes.is_none() { batch.len as usize } else { 0 };
-                let own = stored + COLUMN_BATCH_BYTES_MAX;
+                let own = stored + COLUMN_BATCH_BYTES_MAX + COLUMN_BATCH_ROW_BYTES_MAX;
                 held.cover(own)?;
                 let file = self.tail_columns(&batch)?;
                 let read = |admit: &mut dyn FnMut(usize) -> bool| {

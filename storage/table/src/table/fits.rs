@@ -16,7 +16,9 @@ use crate::schema::{DataType, Field, TableSchema, TimeUnit};
 
 /// A byte of text may take so many in JSON (`\u001f`).
 const TEXT_PART: usize = 6;
-/// A number, and what is around a value.
+/// A number, and what is around a value; usual ones are shorter.
+const VALUE_BYTES_USUAL: usize = 24;
+/// See [`VALUE_BYTES_USUAL`].
 const VALUE_BYTES: usize = 64;
 
 /// Rows of these columns fit the schema, and what they would be read as is the same again. False where that is not known: of NaN,
@@ -32,6 +34,31 @@ pub(super) fn rows_say(schema: &TableSchema, columns: &RecordBatch, limits: &Dec
             }
         });
     fits && row_bytes <= limits.row_bytes && values <= limits.row_values
+}
+
+/// Bytes that rows of these columns take, about and rather too many: values of a few bits are as long in JSON as their names.
+pub(super) fn bytes_of_rows(schema: &TableSchema, columns: &RecordBatch) -> usize {
+    let fields = schema.fields.iter().zip(columns.columns());
+    fields.map(|(field, array)| bytes_in_rows(field, array)).fold(0, usize::saturating_add)
+}
+
+fn bytes_in_rows(field: &Field, array: &ArrayRef) -> usize {
+    let span = |offsets: &[i32]| offsets.last().zip(offsets.first()).map_or(0, |(last, first)| (last - first) as usize);
+    let inside = match &field.data_type {
+        DataType::String | DataType::Json => span(array.as_string::<i32>().value_offsets()),
+        DataType::Bytes => 2 * span(array.as_binary::<i32>().value_offsets()),
+        DataType::Array(item) => bytes_in_rows(item, array.as_list::<i32>().values()),
+        DataType::Map(_, value) => {
+            let map = array.as_map();
+            span(map.keys().as_string::<i32>().value_offsets()) + bytes_in_rows(value, map.values())
+        }
+        DataType::Row(members) => {
+            let children = members.iter().zip(array.as_struct().columns());
+            children.map(|(member, child)| bytes_in_rows(member, child)).fold(0, usize::saturating_add)
+        }
+        _ => 0,
+    };
+    array.len().saturating_mul(field.name.len() + VALUE_BYTES_USUAL).saturating_add(inside)
 }
 
 fn column(field: &Field, array: &ArrayRef) -> bool {
@@ -76,9 +103,14 @@ fn says(data_type: &DataType, array: &ArrayRef) -> bool {
             column(value, map.values()) && keys_differ(map)
         }
         DataType::Row(members) => {
-            let children = array.as_struct();
-            children.nulls().is_none_or(|nulls| nulls.null_count() == 0 || members.iter().all(|member| member.nullable))
-                && members.iter().zip(children.columns()).all(|(member, child)| column(member, child))
+            let row = array.as_struct();
+            // Of a row that is null its members are read as nulls.
+            let masked = |child: &ArrayRef| {
+                row.nulls().is_none_or(|nulls| {
+                    nulls.null_count() == 0 || (0..nulls.len()).all(|at| nulls.is_valid(at) || child.is_null(at))
+                })
+            };
+            members.iter().zip(row.columns()).all(|(member, child)| masked(child) && column(member, child))
         }
     }
 }
@@ -257,6 +289,10 @@ mod tests {
         assert!(taken("ROW<x DOUBLE>", row("ROW<x DOUBLE>", values(), Some(vec![true, true].into()))));
         assert!(!taken("ROW<x DOUBLE>", row("ROW<x DOUBLE>", Float64Array::from(vec![1.0, f64::NAN]), None)));
         assert!(taken("ROW<x DOUBLE NOT NULL>", row("ROW<x DOUBLE NOT NULL>", values(), None)));
+        // A null row, whose members are null or have values that nobody may see.
+        let one_null = || Some(NullBuffer::from(vec![true, false]));
+        assert!(!taken("ROW<x DOUBLE>", row("ROW<x DOUBLE>", values(), one_null())));
+        assert!(taken("ROW<x DOUBLE>", row("ROW<x DOUBLE>", Float64Array::from(vec![Some(1.0), None]), one_null())));
         let Arrow::Map(entries, _) = fields("c MAP<STRING, STRING>") else { unreachable!() };
         let map = |keys: [&str; 2]| -> ArrayRef {
             let mut builder = MapBuilder::new(None, StringBuilder::new(), StringBuilder::new());
@@ -271,6 +307,32 @@ mod tests {
             Arc::new(MapArray::new(entries.clone(), built.offsets().clone(), pairs, None, false))
         };
         assert!(taken("MAP<STRING, STRING>", map(["a", "b"])) && !taken("MAP<STRING, STRING>", map(["a", "a"])));
+    }
+
+    /// Values that take a bit as a column have a name in each row.
+    #[test]
+    fn rows_are_told_to_be_as_large_as_they_are() {
+        for ddl in ["c STRING", "a_long_name ARRAY<ROW<another_long_name BOOLEAN, b BIGINT>>, m MAP<STRING, DOUBLE>"] {
+            let schema = TableSchema::create(ddl::parse(ddl).unwrap(), &[]).unwrap();
+            let table = Table::new(vec![Arc::new(schema)], RowFormat::json(), None, TableOptions::default()).unwrap();
+            let mut decoder = table.validator();
+            for _ in 0..100 {
+                let row = match ddl.starts_with('c') {
+                    true => format!(r#"{{"c":"{}"}}"#, "x".repeat(500)),
+                    false => {
+                        let item = r#"{"another_long_name":true,"b":123456789012345678}"#;
+                        format!(r#"{{"a_long_name":[{}],"m":{{"k":1.2345678901234567e-300}}}}"#, [item; 50].join(","))
+                    }
+                };
+                decoder.push(None, Some(row.as_bytes())).unwrap();
+            }
+            let columns = decoder.finish().unwrap();
+            let (encoder, mut bytes) = (table.encoder(table.current()).unwrap(), Vec::new());
+            let rows = encoder.rows(&columns).unwrap();
+            (0..100).for_each(|row| rows.value(row, &mut bytes).unwrap());
+            let told = table.bytes_of_rows(&columns);
+            assert!(told >= bytes.len() && told < 3 * bytes.len(), "{ddl}: {told} for {}", bytes.len());
+        }
     }
 
     #[test]

@@ -271,6 +271,11 @@ impl Table {
         Some(KeptWriters::of_json(&frame))
     }
 
+    /// Bytes that JSON rows of these columns (of the current version, all of them) take, about and rather too many.
+    pub fn bytes_of_rows(&self, columns: &RecordBatch) -> usize {
+        fits::bytes_of_rows(self.current(), columns)
+    }
+
     /// Whether rows that are made of these columns (of the current version, all of them) would be taken, and read as the same
     /// columns: then they need not be made. False where that is not known.
     pub fn takes_columns(&self, columns: &RecordBatch) -> bool {
