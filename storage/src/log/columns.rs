@@ -18,8 +18,11 @@ use crate::memory::{MemoryBudget, Share};
 use crate::segment::{ColumnLayout, EncodeError, FileKind};
 
 /// Writes a section as columns, with rows beside them where the topic wants that, and swaps them in.
-pub(super) async fn write(storage: &Arc<Storage>, section: Section, layout: Arc<dyn ColumnLayout>) {
+pub(super) async fn write(storage: &Arc<Storage>, mut section: Section, layout: Arc<dyn ColumnLayout>) {
     let held = encoder_bytes(storage.memory(), &section, layout.working_bytes());
+    // Where memory is small a small file stays as it is: it would be written again for little that comes with it.
+    let enough = enough(held, &*layout);
+    section.crumb.take_if(|crumb| 2 * crumb.bytes as usize > enough);
     let _memory = storage.memory().reserve(Share::Merge, held).await;
     let (this, spare) = (storage.clone(), section.clone());
     let work = move || write_files(&this, section, &*layout, held);
@@ -49,6 +52,11 @@ fn encoder_bytes(budget: &MemoryBudget, section: &Section, working: usize) -> us
     ((section.bytes + crumb) as usize).saturating_add(working).min(budget.limits_of(Share::Merge).max / 4)
 }
 
+/// Of what is held, the part that a file may take.
+fn enough(held: usize, layout: &dyn ColumnLayout) -> usize {
+    held.saturating_sub(layout.working_bytes()).max(held / 2)
+}
+
 enum Failure {
     Io(io::Error),
     Encode(EncodeError),
@@ -76,7 +84,7 @@ fn write_files(
     let mut next = section.base();
     let mut max_timestamp = -1;
     let mut trouble = None;
-    let enough = held.saturating_sub(layout.working_bytes()).max(held / 2);
+    let enough = enough(held, layout);
     let crumb_next = section.crumb.as_ref().map(|crumb| Offset(crumb.next));
     let copied = merge::for_each_batch(&section, &mut |visited| {
         let (taken, behind, timestamp) = match visited {
