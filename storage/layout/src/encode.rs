@@ -9,6 +9,7 @@ use weir_column::{Codec, ColumnError, ColumnSegmentWriter, EndMarker, Offsets, O
 use weir_protocol::ids::{LeaderEpoch, Offset};
 use weir_protocol::records::batch::BatchHeader;
 use weir_protocol::records::{ControlType, DecompressLimits, EndTxnMarker, Record, decode};
+use weir_storage::cpu::breathe;
 use weir_storage::segment::{ColumnEncoder, ColumnFile, ColumnLayout, EncodeError, KeptColumns};
 use weir_table::codec::RowForm;
 use weir_table::codec::json::ShapeId;
@@ -315,6 +316,7 @@ impl ColumnEncoder for Encoder {
         self.step_kept()?;
         self.step()?;
         for group in 0..file.reader().group_count() {
+            breathe();
             let (mut columns, offsets) = file.columns(group).map_err(refused)?;
             // Behind those of the table: timestamp, key, headers.
             let place = table.schema.fields.len() + 3;

@@ -118,8 +118,8 @@ fn write_files(
         next = behind;
         max_timestamp = max_timestamp.max(timestamp);
         // The crumb alone would be written again, and nothing of the log with it.
-        let is_crumb_alone = crumb_next == Some(next);
-        if encoder.held_bytes() >= enough && !is_crumb_alone { Err(CopyError::Stop) } else { Ok(true) }
+        let only_crumb = crumb_next.is_some_and(|crumb_next| next <= crumb_next);
+        if encoder.held_bytes() >= enough && !only_crumb { Err(CopyError::Stop) } else { Ok(true) }
     });
     if let Some(trouble) = trouble {
         return Err(trouble.into());

@@ -7,7 +7,7 @@ use arrow_array::types::{
     Date32Type, Decimal128Type, Float32Type, Float64Type, Time32MillisecondType, Time64MicrosecondType,
     TimestampMicrosecondType, TimestampMillisecondType,
 };
-use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, MapArray, PrimitiveArray, RecordBatch};
+use arrow_array::{Array, ArrayRef, ArrowPrimitiveType, MapArray, PrimitiveArray, RecordBatch, StringArray};
 use arrow_schema::DataType as Arrow;
 
 use crate::codec::DecodeLimits;
@@ -45,7 +45,11 @@ pub(super) fn bytes_of_rows(schema: &TableSchema, columns: &RecordBatch) -> usiz
 fn bytes_in_rows(field: &Field, array: &ArrayRef) -> usize {
     let span = |offsets: &[i32]| offsets.last().zip(offsets.first()).map_or(0, |(last, first)| (last - first) as usize);
     let inside = match &field.data_type {
-        DataType::String | DataType::Json => span(array.as_string::<i32>().value_offsets()),
+        DataType::String => escaped(array.as_string::<i32>()),
+        DataType::Json => span(array.as_string::<i32>().value_offsets()),
+        DataType::Uuid | DataType::Time(_) | DataType::Timestamp(_) | DataType::TimestampLtz(_) => {
+            array.len() * VALUE_BYTES_USUAL
+        }
         DataType::Bytes => 2 * span(array.as_binary::<i32>().value_offsets()),
         DataType::Array(item) => bytes_in_rows(item, array.as_list::<i32>().values()),
         DataType::Map(_, value) => {
@@ -59,6 +63,17 @@ fn bytes_in_rows(field: &Field, array: &ArrayRef) -> usize {
         _ => 0,
     };
     array.len().saturating_mul(field.name.len() + VALUE_BYTES_USUAL).saturating_add(inside)
+}
+
+/// Bytes of texts in JSON, about.
+fn escaped(texts: &StringArray) -> usize {
+    let bytes = |byte: &u8| match byte {
+        b'"' | b'\\' => 2,
+        ..b' ' => TEXT_PART,
+        _ => 1,
+    };
+    let (first, last) = (texts.value_offsets()[0] as usize, texts.value_offsets()[texts.len()] as usize);
+    texts.value_data()[first..last].iter().map(bytes).sum()
 }
 
 fn column(field: &Field, array: &ArrayRef) -> bool {
@@ -318,7 +333,7 @@ mod tests {
             let mut decoder = table.validator();
             for _ in 0..100 {
                 let row = match ddl.starts_with('c') {
-                    true => format!(r#"{{"c":"{}"}}"#, "x".repeat(500)),
+                    true => format!(r#"{{"c":"{}"}}"#, r#"\u0001\"x"#.repeat(50)),
                     false => {
                         let item = r#"{"another_long_name":true,"b":123456789012345678}"#;
                         format!(r#"{{"a_long_name":[{}],"m":{{"k":1.2345678901234567e-300}}}}"#, [item; 50].join(","))
