@@ -193,7 +193,7 @@ fn batches_that_are_not_what_their_header_says_do_not_open() {
     }
 }
 
-/// A small segment fills what a merge may hold: it was written again alone, for ever, and nothing of the log with it. Seen failing so.
+/// A small segment fills what a merge may hold: it was written again with one batch of the log each time. Seen failing so.
 #[tokio::test(flavor = "multi_thread")]
 async fn merges_get_on_where_memory_is_small() {
     let dir = tempfile::tempdir().unwrap();

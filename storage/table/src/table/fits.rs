@@ -245,7 +245,6 @@ mod tests {
         Arc::new(StringArray::from(values.to_vec()))
     }
 
-    /// Seen failing with any one of the checks left out.
     #[test]
     fn columns_are_taken_only_if_rows_say_the_same() {
         let day = 86_400_000;
