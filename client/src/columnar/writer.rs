@@ -95,7 +95,10 @@ impl ColumnWriter {
 
     async fn store(&mut self, partition: Option<i32>, rows: &RecordBatch) -> Result<Vec<Written>> {
         let mut fitting = self.fitting(rows).await?;
-        let row_bytes = (fitting.get_array_memory_size() / rows.num_rows().max(1)).max(1);
+        // Of these rows: arrays that are parts of larger ones share their buffers.
+        let sizes = fitting.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+        let bytes: usize = sizes.map(|size| size.unwrap_or(0)).sum();
+        let row_bytes = (bytes / rows.num_rows().max(1)).max(1);
         let at_once = (BYTES_AT_ONCE / row_bytes).clamp(1, ROWS_AT_ONCE);
         let mut written: Vec<Written> = Vec::new();
         let mut from = 0;
